@@ -1,0 +1,105 @@
+"""What is asked about: Document, Page, PageSpan, and the only recipe for digests. No I/O."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from glyph_worker.errors import DocumentTooLarge, EmptyDocument, InvalidEncoding
+
+Part = str | bytes | int
+
+
+def digest(kind: str, *parts: Part) -> str:
+    """SHA-256, as hex, over a domain name and length-prefixed typed parts.
+
+    The length prefix and the type letter make it injective: ("ab", "c") and ("a", "bc"), or
+    1 and "1", can never name the same bytes. `kind` keeps digests of different things apart.
+    """
+    sha = hashlib.sha256()
+    for part in (kind, *parts):
+        if isinstance(part, str):
+            letter, raw = b"s", part.encode("utf-8", "surrogatepass")
+        elif isinstance(part, int):
+            letter, raw = b"i", str(part).encode()
+        else:
+            letter, raw = b"b", part
+        sha.update(letter + len(raw).to_bytes(8, "big"))
+        sha.update(raw)
+    return sha.hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Document:
+    """The submitted text, immutable, named by its digest."""
+
+    text: str
+    digest: str
+
+    @classmethod
+    def of(cls, source: str | bytes, *, max_bytes: int) -> Document:
+        """Check and name a document. `bytes` must be UTF-8 (a byte-order mark is dropped).
+
+        Raises InvalidEncoding, EmptyDocument, DocumentTooLarge.
+        """
+        if len(source) > max_bytes:  # every character takes at least one byte
+            raise _too_large(len(source), max_bytes)
+        if isinstance(source, bytes):
+            try:
+                text = source.decode("utf-8-sig")
+            except UnicodeDecodeError as exc:
+                raise InvalidEncoding(
+                    f"document is not UTF-8: byte 0x{source[exc.start]:02x} at offset {exc.start} "
+                    f"of {len(source)}; decode it first, e.g. raw.decode('latin-1')",
+                    offset=exc.start,
+                    num_bytes=len(source),
+                ) from exc
+        else:
+            # Lone surrogates cannot be encoded; they are what broken decoders leave behind.
+            text = source.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        raw = text.encode()
+        if len(raw) > max_bytes:
+            raise _too_large(len(raw), max_bytes)
+        if not any(char.isprintable() and not char.isspace() for char in text):
+            raise EmptyDocument(
+                f"document has no readable character among its {len(text)}; send text",
+                num_chars=len(text),
+            )
+        return cls(text=text, digest=digest("document", raw))
+
+
+def _too_large(num_bytes: int, max_bytes: int) -> DocumentTooLarge:
+    return DocumentTooLarge(
+        f"document has {num_bytes} bytes or more, limit is {max_bytes}; "
+        "split it, or raise GLYPH_MAX_DOCUMENT_BYTES on producers and workers",
+        num_bytes=num_bytes,
+        max_bytes=max_bytes,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Page:
+    """One laid-out part of a document; known before any pixel is drawn."""
+
+    index: int
+    digest: str
+    """Covers style, fonts, renderer version and the page's own lines: equal digest, equal pixels."""
+    width: int
+    height: int
+    """Pixels of the page image, uint8[height, width]."""
+    start: int
+    end: int
+    """Half-open range of characters in the document's normalised text."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PageSpan:
+    """Where a run of characters lies on a page, in pixels."""
+
+    page: int
+    start: int
+    end: int
+    left: float
+    top: float
+    right: float
+    bottom: float

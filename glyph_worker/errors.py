@@ -1,0 +1,213 @@
+"""The one error tree. Every class has a code, shared by records, HTTP status and CLI exit.
+
+GlyphError
+├── RequestError            the caller's fault; never retried
+│   ├── EmptyDocument       no readable character in the document
+│   ├── EmptyQuestion       no readable character in the question
+│   ├── InvalidEncoding     bytes that are not UTF-8
+│   ├── DocumentTooLarge    bytes, pages or visual tokens over the limit
+│   ├── QuestionTooLong     the question does not fit its limit or the window
+│   ├── InvalidOption       an option that is unknown or out of its range
+│   ├── InvalidStyle        a render style that is unknown or cannot be drawn
+│   ├── UnknownJob          no record under this id
+│   ├── JobExpired          there was a record; its time to live is over
+│   ├── JobFinished         a transition asked of a job that is already final
+│   ├── Conflict            same idempotency key, different payload
+│   └── NotAllowed          another tenant's job, or a missing key
+├── RefusedError            well-formed, but not now; says when to come back
+│   ├── QueueFull           too many jobs wait
+│   ├── QuotaExceeded       the tenant has its share already
+│   └── DeadlineTooShort    cannot be met at the present load
+├── TransientError          worth another try; retried with backoff
+│   ├── StoreUnavailable    Redis is down, slow or restarting
+│   ├── StoreFull           Redis is out of memory (noeviction)
+│   ├── EngineFault         a step failed for reasons outside the job
+│   └── WorkerDraining      this worker is stopping; another will take the job
+├── ConfigurationError      the operator's to mend
+│   ├── InvalidSetting      an unknown name or a bad value
+│   ├── StoreDenied         wrong password or missing rights
+│   ├── ModelUnusable       checkpoint missing, broken or of another family
+│   └── FontUnusable        font missing, broken or without outlines
+└── JobError                what waiting for a job can raise
+    ├── JobFailed           ended FAILED; carries the stored code and message
+    ├── JobCancelled        ended CANCELLED
+    └── WaitTimeout         not final within the caller's patience
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class GlyphError(Exception):
+    """Root of the tree. `details` holds the numbers that the message speaks of."""
+
+    code: ClassVar[str] = "internal"
+    http_status: ClassVar[int] = 500
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, **details: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = details
+
+    def to_wire(self) -> dict[str, Any]:
+        """The form stored in records and sent over HTTP: code, message, details."""
+        return {"code": self.code, "message": self.message, "details": self.details}
+
+
+class RequestError(GlyphError):
+    code = "invalid_request"
+    http_status = 422
+    exit_code = 2
+
+
+class EmptyDocument(RequestError):
+    code = "empty_document"
+
+
+class EmptyQuestion(RequestError):
+    code = "empty_question"
+
+
+class InvalidEncoding(RequestError):
+    code = "invalid_encoding"
+
+
+class DocumentTooLarge(RequestError):
+    code = "document_too_large"
+    http_status = 413
+
+
+class QuestionTooLong(RequestError):
+    code = "question_too_long"
+    http_status = 413
+
+
+class InvalidOption(RequestError):
+    code = "invalid_option"
+
+
+class InvalidStyle(RequestError):
+    code = "invalid_style"
+
+
+class UnknownJob(RequestError):
+    code = "unknown_job"
+    http_status = 404
+    exit_code = 4
+
+
+class JobExpired(RequestError):
+    code = "job_expired"
+    http_status = 410
+    exit_code = 4
+
+
+class JobFinished(RequestError):
+    code = "job_finished"
+    http_status = 409
+
+
+class Conflict(RequestError):
+    code = "conflict"
+    http_status = 409
+
+
+class NotAllowed(RequestError):
+    code = "not_allowed"
+    http_status = 403
+
+
+class RefusedError(GlyphError):
+    """`retry_after_s` says when the same request may be accepted."""
+
+    code = "refused"
+    http_status = 429
+    exit_code = 3
+
+    def __init__(self, message: str, *, retry_after_s: float, **details: Any) -> None:
+        super().__init__(message, retry_after_s=retry_after_s, **details)
+        self.retry_after_s = retry_after_s
+
+
+class QueueFull(RefusedError):
+    code = "queue_full"
+    http_status = 503
+
+
+class QuotaExceeded(RefusedError):
+    code = "quota_exceeded"
+
+
+class DeadlineTooShort(RefusedError):
+    code = "deadline_too_short"
+
+
+class TransientError(GlyphError):
+    code = "transient"
+    http_status = 503
+    exit_code = 3
+
+
+class StoreUnavailable(TransientError):
+    code = "store_unavailable"
+
+
+class StoreFull(TransientError):
+    code = "store_full"
+
+
+class EngineFault(TransientError):
+    code = "engine_fault"
+
+
+class WorkerDraining(TransientError):
+    code = "worker_draining"
+
+
+class ConfigurationError(GlyphError):
+    code = "configuration"
+    exit_code = 78
+
+
+class InvalidSetting(ConfigurationError):
+    code = "invalid_setting"
+
+
+class StoreDenied(ConfigurationError):
+    code = "store_denied"
+
+
+class ModelUnusable(ConfigurationError):
+    code = "model_unusable"
+
+
+class FontUnusable(ConfigurationError):
+    code = "font_unusable"
+
+
+class JobError(GlyphError):
+    code = "job_error"
+    exit_code = 5
+
+
+class JobFailed(JobError):
+    """Raised by `result` and `wait`. `code` is the stored one, not the class's."""
+
+    def __init__(self, message: str, *, code: str, job_id: str, **details: Any) -> None:
+        super().__init__(message, **details)
+        self.code = code  # type: ignore[misc]
+        self.job_id = job_id
+
+
+class JobCancelled(JobError):
+    code = "job_cancelled"
+    http_status = 409
+    exit_code = 6
+
+
+class WaitTimeout(JobError):
+    code = "wait_timeout"
+    http_status = 504
+    exit_code = 7
