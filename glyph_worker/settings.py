@@ -1,0 +1,150 @@
+"""Every knob, typed, from the environment (GLYPH_*) or a TOML file. Unknown names fail.
+
+One section per part of the house; `GLYPH_ENGINE_MAX_SLOTS` sets `settings.engine.max_slots`.
+Nothing is read at import: `Settings.load()` reads, everything else takes what it needs by
+constructor.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from glyph_worker.errors import InvalidSetting
+
+PREFIX = "GLYPH_"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class LimitSettings(_Section):
+    """What a job may ask for. Checked at submit and again in the workers."""
+
+    max_document_bytes: int = Field(default=10_000_000, ge=1)
+    """Largest document, UTF-8 bytes."""
+    max_question_chars: int = Field(default=4_000, ge=1)
+    """Longest question, characters."""
+    max_pages: int = Field(default=1_000, ge=1)
+    """Most pages one document may lay out to."""
+    max_new_tokens: int = Field(default=1_024, ge=1)
+    """Longest answer a job may ask for, tokens."""
+
+
+class RenderSettings(_Section):
+    """How the render workers draw."""
+
+    style: str = "auto"
+    """Preset name or path of a style file; `auto` takes the checkpoint's own render style."""
+    page_ttl_s: int = Field(default=3_600, ge=1)
+    """How long a page image waits in the cache server for its encoder."""
+
+
+class FeatureSettings(_Section):
+    """The page-feature cache."""
+
+    ttl_s: int = Field(default=7 * 86_400, ge=1)
+    """How long page features stay in the cache server."""
+
+
+class EngineSettings(_Section):
+    """The batched engine. Every optimisation has its own off-switch."""
+
+    max_slots: int = Field(default=8, ge=1)
+    """Sequences decoded together."""
+
+
+class QueueSettings(_Section):
+    """Lease, retries, drain and the time to live of records."""
+
+    lease_s: int = Field(default=30, ge=3)
+    """Right to work on a message; a dead worker's jobs run elsewhere after this time."""
+    drain_s: float = Field(default=20, ge=0)
+    """After SIGTERM, time to finish before unfinished jobs are handed back; below the lease."""
+    job_ttl_s: int = Field(default=86_400, ge=10)
+    """How long a record and its answer outlive the job's end."""
+    max_attempts: int = Field(default=5, ge=1)
+    """Attempts of one job before a transient error becomes its failure."""
+
+
+class Settings(_Section):
+    """All of it. Field names are environment names: `broker_url` is GLYPH_BROKER_URL."""
+
+    broker_url: SecretStr | None = None
+    """Redis for records, blobs and queues (AOF, noeviction). None: none configured."""
+    cache_url: SecretStr | None = None
+    """Redis for pages and features (allkeys-lru). None: the broker's."""
+    key_prefix: str = Field(default="glyph", pattern=r"^[a-z0-9_-]{1,32}$")
+    """First part of every key."""
+    model: str = "nano"
+    """Checkpoint folder, or `nano` for the embedded reader."""
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda` or `cuda:N`."""
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    """`auto`: float16 on CUDA, float32 on CPU."""
+    data_dir: Path = Path("~/.local/share/glyph_worker")
+    """Where the embedded server keeps its append-only file."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    limits: LimitSettings = LimitSettings()
+    render: RenderSettings = RenderSettings()
+    features: FeatureSettings = FeatureSettings()
+    engine: EngineSettings = EngineSettings()
+    queue: QueueSettings = QueueSettings()
+
+    @classmethod
+    def load(
+        cls, *, file: Path | None = None, environ: dict[str, str] | None = None, **overrides: Any
+    ) -> Settings:
+        """Read a TOML file (GLYPH_SETTINGS_FILE by default), then GLYPH_* names over it.
+
+        Raises InvalidSetting, naming the variable and the values it takes.
+        """
+        env = dict(os.environ if environ is None else environ)
+        path = file or (Path(env["GLYPH_SETTINGS_FILE"]) if "GLYPH_SETTINGS_FILE" in env else None)
+        env.pop("GLYPH_SETTINGS_FILE", None)
+        values: dict[str, Any] = {}
+        if path is not None:
+            try:
+                values = tomllib.loads(path.read_text())
+            except (OSError, tomllib.TOMLDecodeError) as exc:
+                raise InvalidSetting(f"settings file {path} cannot be read: {exc}") from exc
+        for name, text in env.items():
+            if name.startswith(PREFIX) and not name.startswith("GLYPH_TEST_"):
+                _place(cls, values, name, text)
+        values.update(overrides)
+        try:
+            return cls.model_validate(values)
+        except ValidationError as exc:
+            raise InvalidSetting(_explain(exc)) from exc
+
+
+def _place(cls: type[Settings], values: dict[str, Any], name: str, text: str) -> None:
+    field = name.removeprefix(PREFIX).lower()
+    if field in cls.model_fields:
+        values[field] = text
+        return
+    section, _, key = field.partition("_")
+    kind = cls.model_fields[section].annotation if section in cls.model_fields else None
+    if isinstance(kind, type) and issubclass(kind, _Section) and key in kind.model_fields:
+        values.setdefault(section, {})[key] = text
+        return
+    # Limits read better without their section: GLYPH_MAX_PAGES.
+    if field in LimitSettings.model_fields:
+        values.setdefault("limits", {})[field] = text
+        return
+    raise InvalidSetting(
+        f"{name} is no setting; `glyph-worker doctor --settings` lists all", name=name
+    )
+
+
+def _explain(exc: ValidationError) -> str:
+    lines = []
+    for error in exc.errors(include_url=False):
+        path = "_".join(str(part) for part in error["loc"]).upper()
+        lines.append(f"{PREFIX}{path}: {error['msg']} (got {error.get('input')!r})")
+    return "; ".join(lines)
