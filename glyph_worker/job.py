@@ -1,0 +1,197 @@
+"""A job's words: status, stage, options, progress, receipt, answer; the legal transitions. No I/O."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Self
+
+from glyph_worker.errors import InvalidOption
+
+
+class JobStatus(StrEnum):
+    QUEUED = "queued"
+    """Accepted; waits for a worker of its next stage."""
+    RUNNING = "running"
+    """A worker holds it; `stage` says what happens."""
+    SUCCEEDED = "succeeded"
+    """Final: there is an answer."""
+    FAILED = "failed"
+    """Final: there is an error with code, message and details."""
+    CANCELLED = "cancelled"
+    """Final: the producer took it back."""
+
+    @property
+    def final(self) -> bool:
+        return self in FINAL
+
+
+FINAL = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED})
+
+TRANSITIONS: dict[JobStatus, frozenset[JobStatus]] = {
+    # Queued → running: a claim. Queued → failed: poison, lost document, deadline passed.
+    JobStatus.QUEUED: frozenset({JobStatus.RUNNING, JobStatus.FAILED, JobStatus.CANCELLED}),
+    # Running → queued: handed to the next stage, handed back, or taken from a dead worker.
+    JobStatus.RUNNING: frozenset({JobStatus.QUEUED, *FINAL}),
+    JobStatus.SUCCEEDED: frozenset(),
+    JobStatus.FAILED: frozenset(),
+    JobStatus.CANCELLED: frozenset(),
+}
+
+
+class Stage(StrEnum):
+    RENDERING = "rendering"
+    ENCODING = "encoding"
+    PREFILLING = "prefilling"
+    DECODING = "decoding"
+
+
+class FinishReason(StrEnum):
+    STOP = "stop"
+    """The model ended its answer, or a stop string appeared."""
+    LENGTH = "length"
+    """`max_new_tokens` was reached."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobOptions:
+    """What a producer may choose per job. Checked here, at submit and again in the worker."""
+
+    max_new_tokens: int = 64
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    """0: no limit."""
+    seed: int = 0
+    stop: tuple[str, ...] = ()
+    style: str = "auto"
+
+    def __post_init__(self) -> None:
+        _require(self, "max_new_tokens", int, self.max_new_tokens >= 1, "a whole number from 1")
+        _require(self, "temperature", (int, float), 0 <= self.temperature <= 5, "from 0 to 5")
+        _require(self, "top_p", (int, float), 0 < self.top_p <= 1, "above 0, up to 1")
+        _require(self, "top_k", int, self.top_k >= 0, "a whole number from 0")
+        _require(self, "seed", int, 0 <= self.seed < 2**63, "a whole number from 0 to 2^63 - 1")
+        stop_ok = len(self.stop) <= 8 and all(isinstance(s, str) and 0 < len(s) <= 200 for s in self.stop)
+        _require(self, "stop", tuple, stop_ok, "at most 8 strings of 1 to 200 characters")
+        _require(self, "style", str, 0 < len(self.style) <= 200, "a preset's name")
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> Self:
+        """From keyword arguments or a stored record. Raises InvalidOption for an unknown name."""
+        known = {f.name for f in dataclasses.fields(cls)}
+        for name in values:
+            if name not in known:
+                raise InvalidOption(
+                    f"unknown option {name!r}; there are {', '.join(sorted(known))}", option=name
+                )
+        if isinstance(values.get("stop"), (list, str)):
+            stop = values["stop"]
+            values = values | {"stop": (stop,) if isinstance(stop, str) else tuple(stop)}
+        try:
+            return cls(**values)
+        except TypeError as exc:  # e.g. a comparison with None
+            raise InvalidOption(f"an option has the wrong type: {exc}") from exc
+
+    def to_fields(self) -> dict[str, Any]:
+        return dataclasses.asdict(self) | {"stop": list(self.stop)}
+
+
+def _require(
+    options: JobOptions, name: str, kind: type | tuple[type, ...], fits: bool, rule: str
+) -> None:
+    value = getattr(options, name)
+    if not isinstance(value, kind) or isinstance(value, bool) or not fits:
+        raise InvalidOption(f"{name} is {value!r}, must be {rule}", option=name)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Progress:
+    """How far a running job is. Totals are 0 until known."""
+
+    num_pages: int = 0
+    num_pages_ready: int = 0
+    """Pages whose features are there."""
+    num_prompt_tokens: int = 0
+    num_prefilled_tokens: int = 0
+    num_answer_tokens: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Receipt:
+    """What an answer took. Times in milliseconds of wall clock, counts of this job alone."""
+
+    pages_rendered: int = 0
+    """Pages drawn to pixels for this job; the others' features were known before."""
+    pages_encoded: int = 0
+    pages_reused: int = 0
+    """Pages whose features, or whose KV, were there already. encoded + reused = pages."""
+    visual_tokens: int = 0
+    document_tokens: int = 0
+    """Text tokens of the document in the model's own tokenizer."""
+    text_tokens_saved: int = 0
+    """document_tokens - visual_tokens, or 0."""
+    compression_ratio: float = 0.0
+    """document_tokens / visual_tokens."""
+    prompt_tokens: int = 0
+    prefix_tokens_reused: int = 0
+    """Prompt tokens whose KV another question on the document had left."""
+    answer_tokens: int = 0
+    missing_glyphs: int = 0
+    """Characters drawn as a visible escape because no font has them."""
+    queue_ms: float = 0.0
+    render_ms: float = 0.0
+    encode_ms: float = 0.0
+    prefill_ms: float = 0.0
+    decode_ms: float = 0.0
+    total_ms: float = 0.0
+    device: str = ""
+    dtype: str = ""
+    style: str = ""
+    model: str = ""
+    """First 12 digits of the checkpoint's digest."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """The successful outcome."""
+
+    text: str
+    finish_reason: FinishReason
+    receipt: Receipt = field(default_factory=Receipt)
+
+    def to_fields(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_fields(cls, fields: dict[str, Any]) -> Self:
+        """Unknown receipt entries, from a newer worker in a rolling deploy, are dropped."""
+        known = {f.name for f in dataclasses.fields(Receipt)}
+        receipt = {k: v for k, v in fields["receipt"].items() if k in known}
+        return cls(
+            text=fields["text"],
+            finish_reason=FinishReason(fields["finish_reason"]),
+            receipt=Receipt(**receipt),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """What is true of a job at one moment. Times are seconds since the epoch, 0.0 if not yet."""
+
+    id: str
+    status: JobStatus
+    stage: Stage | None = None
+    progress: Progress = field(default_factory=Progress)
+    attempt: int = 0
+    created_at: float = 0.0
+    started_at: float = 0.0
+    finished_at: float = 0.0
+    document_digest: str = ""
+    error: dict[str, Any] | None = None
+    """code, message, details of a FAILED job."""
+    cancel_requested: bool = False
+
+    def to_fields(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)

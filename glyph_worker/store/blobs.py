@@ -1,0 +1,47 @@
+"""Documents by digest, on the broker's server: stored once, kept while any job may need them."""
+
+from __future__ import annotations
+
+import zlib
+
+import redis
+
+from glyph_worker.document import Document, digest
+from glyph_worker.errors import JobExpired, StoreUnavailable
+from glyph_worker.store.connection import translated
+from glyph_worker.store.keys import Keys
+
+
+class BlobStore:
+    def __init__(self, client: redis.Redis, keys: Keys, *, url: str, ttl_s: int) -> None:
+        self._client = client
+        self._keys = keys
+        self._url = url
+        self._ttl_s = ttl_s
+
+    def put(self, document: Document) -> None:
+        """Store the document unless it is there; renew its time to live either way."""
+        key = self._keys.blob(document.digest)
+        with translated(self._url):
+            if not self._client.expire(key, self._ttl_s):
+                packed = zlib.compress(document.text.encode(), level=1)
+                self._client.set(key, packed, ex=self._ttl_s)
+
+    def get(self, document_digest: str) -> Document:
+        """Raises JobExpired when it is gone, StoreUnavailable when its bytes are not the digest's."""
+        key = self._keys.blob(document_digest)
+        with translated(self._url):
+            packed = self._client.getex(key, ex=self._ttl_s)
+        if packed is None:
+            raise JobExpired(
+                f"document {document_digest[:12]} is no longer stored "
+                f"(kept {self._ttl_s} s from its last use); submit it again"
+            )
+        assert isinstance(packed, bytes)
+        try:
+            raw = zlib.decompress(packed)
+        except zlib.error as exc:
+            raise StoreUnavailable(f"document {document_digest[:12]} is damaged: {exc}") from exc
+        if digest("document", raw) != document_digest:
+            raise StoreUnavailable(f"document {document_digest[:12]} is not what its digest names")
+        return Document(text=raw.decode(), digest=document_digest)

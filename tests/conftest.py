@@ -1,0 +1,105 @@
+"""A real Redis-compatible server per session, a fresh database per test, and no sleeps."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from glyph_worker.store.embedded import EmbeddedServer
+
+
+class RedisServer:
+    """The server under test: killed and restarted at will, on one port and one folder."""
+
+    def __init__(self, folder: Path, options: tuple[str, ...] = ()) -> None:
+        self._embedded = EmbeddedServer(folder, options=options)
+        self.start()
+
+    @property
+    def port(self) -> int:
+        return self._embedded.port
+
+    @property
+    def pid(self) -> int:
+        return self._embedded.pid
+
+    def url(self, db: int = 0) -> str:
+        return self._embedded.url(db)
+
+    def start(self) -> None:
+        self._embedded.start()
+
+    def kill(self) -> None:
+        os.kill(self._embedded.pid, signal.SIGKILL)
+        self._embedded.stop()
+
+    def restart(self) -> None:
+        self.kill()
+        self.start()
+
+    def stop(self) -> None:
+        self._embedded.stop()
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """Shared by all tests that do not kill it."""
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """For tests that kill, fill or slow their server."""
+    server = RedisServer(tmp_path / "redis")
+    yield server
+    server.stop()
+
+
+# Keys that may outlive their test without a time to live: Celery's own and our set of live jobs.
+LASTING = ("_kombu.", "unacked", "celery", "glyph.", ":active")
+
+
+@pytest.fixture
+def broker_url(redis_server: RedisServer) -> Iterator[str]:
+    """An empty database; after the test every key left has a TTL or is on the short list."""
+    url = redis_server.url(1)
+    with redis.Redis.from_url(url) as client:
+        client.flushdb()
+        yield url
+        leaked = [
+            key
+            for key in client.scan_iter()
+            if client.ttl(key) == -1 and not any(part in key.decode() for part in LASTING)
+        ]
+        client.flushdb()
+    assert not leaked, f"keys without a time to live: {leaked}"
+
+
+@pytest.fixture
+def cache_url(redis_server: RedisServer) -> Iterator[str]:
+    url = redis_server.url(2)
+    with redis.Redis.from_url(url) as client:
+        client.flushdb()
+        yield url
+        leaked = [key for key in client.scan_iter() if client.ttl(key) == -1]
+        client.flushdb()
+    assert not leaked, f"keys without a time to live: {leaked}"
+
+
+def wait_until(predicate: Callable[[], Any], *, description: str, timeout_s: float = 30.0) -> Any:
+    """The predicate's first true value; fails with the description."""
+    deadline = time.monotonic() + timeout_s
+    while not (found := predicate()):
+        if time.monotonic() > deadline:
+            pytest.fail(f"after {timeout_s:.0f} s still not: {description}")
+        time.sleep(0.02)
+    return found
