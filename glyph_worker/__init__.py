@@ -1,0 +1,54 @@
+"""Asynchronous question answering over long documents by visual-text compression.
+
+The public names, nothing else. Importing this package loads neither torch, transformers nor
+pillow, and opens no connection.
+"""
+
+from glyph_worker.client import AsyncClient, Client
+from glyph_worker.errors import (
+    ConfigurationError,
+    GlyphError,
+    JobCancelled,
+    JobError,
+    JobFailed,
+    RefusedError,
+    RequestError,
+    TransientError,
+    UnknownJob,
+    WaitTimeout,
+)
+from glyph_worker.job import (
+    Answer,
+    FinishReason,
+    Job,
+    JobOptions,
+    JobStatus,
+    Progress,
+    Receipt,
+    Stage,
+)
+
+__all__ = [
+    "Answer",
+    "AsyncClient",
+    "Client",
+    "ConfigurationError",
+    "FinishReason",
+    "GlyphError",
+    "Job",
+    "JobCancelled",
+    "JobError",
+    "JobFailed",
+    "JobOptions",
+    "JobStatus",
+    "Progress",
+    "Receipt",
+    "RefusedError",
+    "RequestError",
+    "Stage",
+    "TransientError",
+    "UnknownJob",
+    "WaitTimeout",
+]
+
+__version__ = "0.1.0"

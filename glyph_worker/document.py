@@ -83,7 +83,7 @@ class Page:
 
     index: int
     digest: str
-    """Covers style, fonts, renderer version and the page's own lines: equal digest, equal pixels."""
+    """Covers style, fonts, renderer version and the page's lines: equal digest, equal pixels."""
     width: int
     height: int
     """Pixels of the page image, uint8[height, width]."""

@@ -1,4 +1,4 @@
-"""A job's words: status, stage, options, progress, receipt, answer; the legal transitions. No I/O."""
+"""A job's words: status, stage, options, progress, receipt, answer, transitions. No I/O."""
 
 from __future__ import annotations
 
@@ -73,7 +73,9 @@ class JobOptions:
         _require(self, "top_p", (int, float), 0 < self.top_p <= 1, "above 0, up to 1")
         _require(self, "top_k", int, self.top_k >= 0, "a whole number from 0")
         _require(self, "seed", int, 0 <= self.seed < 2**63, "a whole number from 0 to 2^63 - 1")
-        stop_ok = len(self.stop) <= 8 and all(isinstance(s, str) and 0 < len(s) <= 200 for s in self.stop)
+        stop_ok = len(self.stop) <= 8 and all(
+            isinstance(s, str) and 0 < len(s) <= 200 for s in self.stop
+        )
         _require(self, "stop", tuple, stop_ok, "at most 8 strings of 1 to 200 characters")
         _require(self, "style", str, 0 < len(self.style) <= 200, "a preset's name")
 

@@ -28,7 +28,7 @@ class BlobStore:
                 self._client.set(key, packed, ex=self._ttl_s)
 
     def get(self, document_digest: str) -> Document:
-        """Raises JobExpired when it is gone, StoreUnavailable when its bytes are not the digest's."""
+        """Raises JobExpired when it is gone, StoreUnavailable when its bytes are damaged."""
         key = self._keys.blob(document_digest)
         with translated(self._url):
             packed = self._client.getex(key, ex=self._ttl_s)

@@ -35,7 +35,9 @@ def hidden(url: str) -> str:
     parts = urlsplit(url)
     if parts.password is None:
         return url
-    return parts._replace(netloc=f"{parts.username or ''}:***@{parts.netloc.rpartition('@')[2]}").geturl()
+    return parts._replace(
+        netloc=f"{parts.username or ''}:***@{parts.netloc.rpartition('@')[2]}"
+    ).geturl()
 
 
 @contextmanager
@@ -49,7 +51,7 @@ def translated(url: str) -> Iterator[None]:
         ) from exc
     except (redis.ConnectionError, redis.TimeoutError, OSError) as exc:
         raise StoreUnavailable(
-            f"Redis at {hidden(url)} does not answer: {exc}; is it running, and GLYPH_BROKER_URL right?"
+            f"Redis at {hidden(url)} does not answer: {exc}; is it running, and the URL right?"
         ) from exc
     except redis.ResponseError as exc:
         text = str(exc)

@@ -16,7 +16,9 @@ from glyph_worker.errors import StoreUnavailable
 
 # The shell waits for the end of its standard input, which the kernel closes when the parent
 # dies, however it dies; only then does it end the server.
-_SUPERVISE = '"$@" </dev/null & pid=$!; trap "" INT TERM; cat >/dev/null; kill -TERM $pid; wait $pid'
+_SUPERVISE = (
+    '"$@" </dev/null & pid=$!; trap "" INT TERM; cat >/dev/null; kill -TERM $pid; wait $pid'
+)
 
 
 def find_server() -> str | None:
@@ -37,7 +39,12 @@ class EmbeddedServer:
     """One server on a free loopback port, with an append-only file in `folder`."""
 
     def __init__(
-        self, folder: Path, *, port: int = 0, password: str | None = None, options: tuple[str, ...] = ()
+        self,
+        folder: Path,
+        *,
+        port: int = 0,
+        password: str | None = None,
+        options: tuple[str, ...] = (),
     ) -> None:
         self.folder = folder
         self.port = port or _free_port()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import resources
-from typing import Any
+from typing import Any, cast
 
 import redis
 
@@ -19,6 +19,10 @@ from glyph_worker.store.keys import Keys
 _SCRIPTS = ("submit", "claim", "update", "release", "commit", "cancel")
 _PROGRESS = ("num_pages", "num_pages_ready", "num_prompt_tokens", "num_prefilled_tokens",
              "num_answer_tokens")  # fmt: skip
+
+
+Record = dict[bytes, bytes]
+"""A hash as it comes from Redis; our connections never decode responses."""
 
 
 class Verdict(StrEnum):
@@ -54,7 +58,9 @@ class JobStore:
     Raises StoreUnavailable, StoreFull or StoreDenied from every method.
     """
 
-    def __init__(self, client: redis.Redis, keys: Keys, *, url: str, ttl_s: int, lease_s: float) -> None:
+    def __init__(
+        self, client: redis.Redis, keys: Keys, *, url: str, ttl_s: int, lease_s: float
+    ) -> None:
         self._client = client
         self._keys = keys
         self._url = url
@@ -74,7 +80,9 @@ class JobStore:
 
     # Producers ---------------------------------------------------------------------------------
 
-    def create(self, job_id: str, *, document_digest: str, question: str, options: JobOptions) -> bool:
+    def create(
+        self, job_id: str, *, document_digest: str, question: str, options: JobOptions
+    ) -> bool:
         """Write a QUEUED record. False when this id has one already."""
         fields = {
             "document_digest": document_digest,
@@ -87,7 +95,7 @@ class JobStore:
     def get(self, job_id: str) -> Job:
         """Raises UnknownJob."""
         with translated(self._url):
-            record = self._client.hgetall(self._keys.job(job_id))
+            record = cast(Record, self._client.hgetall(self._keys.job(job_id)))
         if not record:
             raise UnknownJob(
                 f"no job {job_id!r} here: never submitted, or over its time to live "
@@ -107,7 +115,7 @@ class JobStore:
 
     def answer(self, job_id: str) -> Answer | None:
         with translated(self._url):
-            raw = self._client.hget(self._keys.job(job_id), "answer")
+            raw = cast("bytes | None", self._client.hget(self._keys.job(job_id), "answer"))
         return None if raw is None else Answer.from_fields(codec.unpack("answer", raw))
 
     def cancel(self, job_id: str) -> str:
@@ -126,7 +134,7 @@ class JobStore:
         if verdict != b"claimed":
             return Verdict(verdict.decode()), None
         with translated(self._url):
-            record = self._client.hgetall(key)
+            record = cast(Record, self._client.hgetall(key))
         return Verdict.CLAIMED, Order(
             job_id=job_id,
             attempt=int(attempt),
@@ -146,7 +154,7 @@ class JobStore:
     def update(
         self, order: Order, *, stage: Stage | None = None, progress: Progress | None = None
     ) -> bool | None:
-        """Write progress and renew the lease. True: go on; False: a cancel is asked; None: fenced."""
+        """Write progress, renew the lease. True: go on; False: a cancel is asked; None: fenced."""
         fields: dict[str, Any] = {} if stage is None else {"stage": stage.value}
         if progress is not None:
             fields |= {name: getattr(progress, name) for name in _PROGRESS}
@@ -196,7 +204,7 @@ def _flat(fields: dict[str, Any]) -> list[Any]:
     return [part for pair in fields.items() for part in pair] or ["v", codec.VERSION]
 
 
-def _job(job_id: str, record: dict[bytes, bytes]) -> Job:
+def _job(job_id: str, record: Record) -> Job:
     def number(name: str) -> float:
         return float(record.get(name.encode()) or 0)
 
