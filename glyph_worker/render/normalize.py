@@ -1,0 +1,59 @@
+"""One normal form for every text; what is dropped or replaced is counted. Knows no style."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+_LINE_ENDS = re.compile("\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
+_SURROGATES = re.compile("[\ud800-\udfff]")
+_CONTROLS = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]+")
+# Cf and other invisible code points (Unicode's Default_Ignorable). The visible ones of Cf, such as
+# U+06DD, stay. A (non-)joiner stays after a letter of a script whose shaping it steers.
+_INVISIBLE = re.compile(
+    "["
+    "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f\u202a-\u202e"
+    "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+    "]|(?<![\u0600-\u08ff\u0900-\u0dff])[\u200c\u200d]"
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Normalized:
+    """A text in normal form. Page offsets count its characters."""
+
+    text: str
+    counts: Mapping[str, int]
+    """What was changed, by kind; kinds that did not occur are absent: `line_ends` unified to
+    U+000A, `composed` (characters saved by NFC, at least 1 if any changed), `controls` and
+    `invisible` dropped, `surrogates` replaced by U+FFFD."""
+
+
+def normalize(text: str) -> Normalized:
+    """Line ends to U+000A, lone surrogates to U+FFFD, no control or invisible characters, NFC.
+
+    Tabs and all visible characters stay. Idempotent. Never raises.
+    """
+    counts: dict[str, int] = {}
+
+    def replaced(pattern: re.Pattern[str], by: str, kind: str) -> None:
+        nonlocal text
+        before = len(text)
+        text, hits = pattern.subn(by, text)
+        if hits:
+            counts[kind] = hits if by else before - len(text)
+
+    replaced(_LINE_ENDS, "\n", "line_ends")
+    replaced(_CONTROLS, "", "controls")
+    if not text.isascii():
+        replaced(_SURROGATES, "\ufffd", "surrogates")
+        replaced(_INVISIBLE, "", "invisible")
+        if not unicodedata.is_normalized("NFC", text):
+            composed = unicodedata.normalize("NFC", text)
+            counts["composed"] = max(1, len(text) - len(composed))
+            text = composed
+    return Normalized(text=text, counts=MappingProxyType(counts))
