@@ -4,7 +4,7 @@ Broker server (AOF, noeviction):
   {prefix}:job:{id}            hash    one job's record; TTL job_ttl_s, renewed while it lives
   {prefix}:blob:{digest}       string  a document, zlib-packed UTF-8; TTL job_ttl_s from last use
   {prefix}:active              zset    ids of jobs that are not final, by creation time; no TTL
-  {prefix}:worker:{name}       hash    one live worker: kind, slots, started_at; TTL 3 leases
+  {prefix}:workers             hash    name → what a worker last said of itself; TTL 1 h
   {prefix}:cancels             channel ids of running jobs to cancel; the record's flag is the truth
   glyph.render, glyph.answer   list    Celery's queues (with a suffix per priority); no TTL
   unacked, unacked_index, unacked_mutex, _kombu.*, celery.*   Celery's own; no TTL
@@ -38,8 +38,9 @@ class Keys:
     def cancels(self) -> str:
         return f"{self.prefix}:cancels"
 
-    def worker(self, name: str) -> str:
-        return f"{self.prefix}:worker:{name}"
+    @property
+    def workers(self) -> str:
+        return f"{self.prefix}:workers"
 
     def layout(self, layout_digest: str) -> str:
         return f"{self.prefix}:layout:{layout_digest}"

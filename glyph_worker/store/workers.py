@@ -1,0 +1,63 @@
+"""Which workers live: each announces itself and is forgotten when it falls silent."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from typing import cast
+
+import redis
+
+from glyph_worker import codec
+from glyph_worker.store.connection import translated
+from glyph_worker.store.keys import Keys
+
+ANNOUNCE_S = 2.0
+"""How often a worker says that it lives."""
+
+SILENT_S = 10.0
+"""A worker that was silent for so long counts as gone."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkerInfo:
+    name: str
+    kind: str
+    """`render` or `answer`."""
+    pid: int
+    capacity: int
+    """Jobs it works on at once."""
+    num_running: int
+    draining: bool
+    started_at: float
+    seen_at: float
+
+
+class WorkerStore:
+    def __init__(self, client: redis.Redis, keys: Keys, *, url: str) -> None:
+        self._client = client
+        self._keys = keys
+        self._url = url
+
+    def announce(self, info: WorkerInfo) -> None:
+        with translated(self._url):
+            pipe = self._client.pipeline()
+            pipe.hset(self._keys.workers, info.name, codec.pack("worker", asdict(info)))
+            pipe.expire(self._keys.workers, 3600)
+            pipe.execute()
+
+    def leave(self, name: str) -> None:
+        with translated(self._url):
+            self._client.hdel(self._keys.workers, name)
+
+    def living(self) -> list[WorkerInfo]:
+        """Those heard of in the last SILENT_S seconds; forgets the others."""
+        with translated(self._url):
+            rows = cast("dict[bytes, bytes]", self._client.hgetall(self._keys.workers))
+        infos = [WorkerInfo(**codec.unpack("worker", raw)) for raw in rows.values()]
+        oldest = time.time() - SILENT_S
+        gone = [info.name for info in infos if info.seen_at < oldest - 50]
+        if gone:
+            with translated(self._url):
+                self._client.hdel(self._keys.workers, *gone)
+        return sorted((i for i in infos if i.seen_at >= oldest), key=lambda i: (i.kind, i.name))

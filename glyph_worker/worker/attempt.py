@@ -1,0 +1,121 @@
+"""One try at a job under Celery: claim, work, and exactly one honest end. Both stages use it."""
+
+from __future__ import annotations
+
+import random
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import structlog
+from celery.exceptions import Reject
+
+from glyph_worker.errors import (
+    ConfigurationError,
+    GlyphError,
+    JobExpired,
+    RefusedError,
+    RequestError,
+    StoreFull,
+    StoreUnavailable,
+    TransientError,
+    WorkerDraining,
+)
+from glyph_worker.job import Stage
+from glyph_worker.settings import QueueSettings
+from glyph_worker.store.jobs import JobStore, Order, Verdict
+
+log = structlog.get_logger(__name__)
+T = TypeVar("T")
+
+
+class Fenced(GlyphError):
+    """A later attempt holds the job; nothing this one does counts any more."""
+
+    code = "fenced"
+
+
+class Cancelled(GlyphError):
+    """The producer took the job back."""
+
+    code = "cancelled"
+
+
+def attempt(
+    task: Any,
+    jobs: JobStore,
+    job_id: str,
+    *,
+    owner: str,
+    stage: Stage,
+    settings: QueueSettings,
+    work: Callable[[Order], T],
+) -> T | None:
+    """Claim the job and do `work`, which ends it or hands it over; settle whatever goes wrong.
+
+    Returns what `work` returns, or None where there is nothing more to do with this message.
+    Raises celery's Retry (again later) and Reject (back to the queue, for another worker).
+    """
+    verdict, order = settled(lambda: jobs.claim(job_id, owner=owner, stage=stage))
+    if order is None:
+        log.info("job.not_claimed", job_id=job_id, stage=stage.value, verdict=verdict.value)
+        if verdict is Verdict.HELD:
+            # A duplicate, or an early redelivery: look again when the holder's lease is over.
+            raise task.retry(countdown=settings.lease_s / 3, max_retries=None)
+        return None
+    bound = log.bind(job_id=job_id, stage=stage.value, attempt=order.attempt)
+    try:
+        return work(order)
+    except Fenced:
+        bound.warning("job.fenced")
+    except Cancelled:
+        settled(lambda: jobs.end_cancelled(order))
+        bound.info("job.cancelled")
+    except WorkerDraining as exc:
+        settled(lambda: jobs.hand_back(order))
+        bound.info("job.handed_back")
+        raise Reject(str(exc), requeue=True) from exc
+    except TransientError as exc:
+        _again_or_fail(task, jobs, order, exc, settings)
+    except (RequestError, RefusedError, ConfigurationError, JobExpired) as exc:
+        settled(lambda: jobs.fail(job_id, exc.to_wire(), order))
+        bound.info("job.failed", error=exc.code)
+    except Exception as exc:  # noqa: BLE001 - the loop's edge: whatever it was, the job must end
+        bound.error("job.crashed", traceback=_frames(exc))
+        wire = GlyphError(
+            f"an unexpected {type(exc).__name__} in {stage.value}; the worker's log has its trace"
+        ).to_wire()
+        settled(lambda: jobs.fail(job_id, wire, order))
+    return None
+
+
+def settled(call: Callable[[], T]) -> T:
+    """Repeat until Redis takes it: a broker that is away must not turn into a wrong end."""
+    pause_s = 0.1
+    while True:
+        try:
+            return call()
+        except (StoreUnavailable, StoreFull) as exc:
+            log.warning("store.waiting", error=exc.code, message=str(exc))
+            time.sleep(pause_s)
+            pause_s = min(pause_s * 2, 2.0)
+
+
+def _again_or_fail(
+    task: Any, jobs: JobStore, order: Order, exc: TransientError, settings: QueueSettings
+) -> None:
+    if order.attempt >= settings.max_attempts:
+        settled(lambda: jobs.fail(order.job_id, exc.to_wire(), order))
+        log.warning("job.failed", job_id=order.job_id, error=exc.code, attempt=order.attempt)
+        return
+    # Full jitter: a fault that hit many jobs at once must not bring them back at once.
+    countdown = random.uniform(0.1, min(30.0, 0.5 * 2**order.attempt))
+    settled(lambda: jobs.hand_back(order))
+    log.info("job.retried", job_id=order.job_id, error=exc.code, countdown_s=round(countdown, 2))
+    raise task.retry(countdown=countdown, max_retries=None)
+
+
+def _frames(exc: BaseException) -> str:
+    """Where it happened, without the exception's text, which may quote the document."""
+    return "".join(traceback.format_tb(exc.__traceback__)) + type(exc).__name__

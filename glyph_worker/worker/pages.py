@@ -1,0 +1,74 @@
+"""Where the answer stage gets a job's pages and, when they must be encoded, their pixels."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+import structlog
+
+from glyph_worker.document import Page
+from glyph_worker.errors import TransientError
+from glyph_worker.features.protocol import PageRequest
+from glyph_worker.render.paginate import LaidPage, paginate
+from glyph_worker.render.raster import draw
+from glyph_worker.render.wire import WireError, unpack_page
+from glyph_worker.settings import Settings
+from glyph_worker.store.jobs import Order
+from glyph_worker.worker.stores import Stores
+from glyph_worker.worker.style import resolve_style
+
+log = structlog.get_logger(__name__)
+
+
+class PageSource:
+    """One job's pages: laid out and drawn by a render worker, or here when the cache lost them."""
+
+    def __init__(self, settings: Settings, stores: Stores, order: Order) -> None:
+        self._stores = stores
+        self._order = order
+        self._style = resolve_style(settings, order.options.style)
+        self._laid: list[LaidPage] | None = None
+        self._lock = threading.Lock()
+        self.num_drawn = 0
+        self.draw_ms = 0.0
+
+    def pages(self) -> list[Page]:
+        """In order. Raises JobExpired when neither layout nor document is left."""
+        try:
+            pages = self._stores.layouts.get(self._order.document_digest, self._style.digest)
+        except TransientError as exc:
+            log.warning("cache.skipped", what="layout", error=exc.code)
+            pages = None
+        if pages is None:
+            pages = [laid.page for laid in self._lay_out()]
+        return pages
+
+    def request(self, page: Page) -> PageRequest:
+        return PageRequest(
+            page_digest=page.digest,
+            width=page.width,
+            height=page.height,
+            pixels=lambda: self._pixels(page),
+        )
+
+    def _pixels(self, page: Page) -> np.ndarray:
+        try:
+            packed = self._stores.cache.get_page(page.digest)
+            if packed is not None:
+                return unpack_page(packed)
+        except (TransientError, WireError) as exc:
+            log.warning("cache.skipped", what="page", error=type(exc).__name__)
+        began = time.perf_counter()
+        pixels = draw(self._lay_out()[page.index])
+        self.num_drawn += 1
+        self.draw_ms += (time.perf_counter() - began) * 1e3
+        return pixels
+
+    def _lay_out(self) -> list[LaidPage]:
+        with self._lock:
+            if self._laid is None:
+                document = self._stores.blobs.get(self._order.document_digest)
+                self._laid = list(paginate(document.text, self._style))
+            return self._laid

@@ -1,0 +1,163 @@
+"""The render stage: document → pages → page images, then the same id onto the answer queue."""
+
+from __future__ import annotations
+
+import time
+from itertools import islice
+from typing import Any
+
+import structlog
+from celery import Celery
+from celery.exceptions import Ignore, Reject, Retry
+
+from glyph_worker.document import Page
+from glyph_worker.errors import DocumentTooLarge, TransientError
+from glyph_worker.features.known import known_features
+from glyph_worker.job import Progress, Stage
+from glyph_worker.queue.names import ANSWER_QUEUE, ANSWER_TASK, RENDER_TASK
+from glyph_worker.render.paginate import LaidPage, paginate
+from glyph_worker.render.raster import draw
+from glyph_worker.render.style import Style
+from glyph_worker.render.wire import pack_page
+from glyph_worker.settings import Settings
+from glyph_worker.store.jobs import Order
+from glyph_worker.worker.attempt import Cancelled, Fenced, attempt
+from glyph_worker.worker.stores import Stores
+from glyph_worker.worker.style import resolve_style
+
+log = structlog.get_logger(__name__)
+
+PAGES_PER_BATCH = 32
+"""Pages laid out, looked up, drawn and stored together; bounds memory and a cancel's delay."""
+
+
+class RenderStage:
+    """Lives in each child of the prefork pool; opens its stores after the fork, on first use."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._opened: Stores | None = None
+
+    @property
+    def _stores(self) -> Stores:
+        if self._opened is None:
+            self._opened = Stores.open(self._settings)
+        return self._opened
+
+    def run(self, task: Any, job_id: str) -> None:
+        """The body of the Celery task. Ends in a handover, or as `attempt` says."""
+        order = attempt(
+            task,
+            self._stores.jobs,
+            job_id,
+            owner=self._stores.owner,
+            stage=Stage.RENDERING,
+            settings=self._settings.queue,
+            work=self._work,
+        )
+        if order is not None:
+            _replace(task, job_id)
+
+    def _work(self, order: Order) -> Order:
+        started = time.perf_counter()
+        style = resolve_style(self._settings, order.options.style)
+        pages = self._layout(order, style)
+        num_drawn = 0
+        if pages is None:
+            document = self._stores.blobs.get(order.document_digest)
+            laid = paginate(document.text, style)
+            pages = []
+            while batch := list(islice(laid, PAGES_PER_BATCH)):
+                pages += [one.page for one in batch]
+                self._check(order, num_pages=len(pages))
+                num_drawn += self._draw(batch)
+            try:
+                self._stores.layouts.put(order.document_digest, style.digest, pages)
+            except TransientError as exc:
+                log.warning("cache.skipped", what="layout", error=exc.code)
+        notes = {"render_ms": (time.perf_counter() - started) * 1e3, "pages_rendered": num_drawn}
+        if not self._stores.jobs.hand_over(order, num_pages=len(pages), notes=notes):
+            raise Fenced("a later attempt holds the job")
+        log.info(
+            "job.rendered",
+            job_id=order.job_id,
+            num_pages=len(pages),
+            num_drawn=num_drawn,
+            render_ms=round(notes["render_ms"], 1),
+        )
+        return order
+
+    def _layout(self, order: Order, style: Style) -> list[Page] | None:
+        """The pages, where another job of the last hour has laid out and drawn them already."""
+        try:
+            pages = self._stores.layouts.get(order.document_digest, style.digest)
+        except TransientError as exc:
+            log.warning("cache.skipped", what="layout", error=exc.code)
+            return None
+        if pages is not None:
+            self._check(order, num_pages=len(pages))
+        return pages
+
+    def _check(self, order: Order, *, num_pages: int) -> None:
+        """Between batches: the page limit, the lease, and whether the producer wants it still."""
+        limit = self._settings.limits.max_pages
+        if num_pages > limit:
+            raise DocumentTooLarge(
+                f"document needs more than {limit} pages; choose a denser style, split it, "
+                "or raise GLYPH_MAX_PAGES on the render workers",
+                max_pages=limit,
+            )
+        go_on = self._stores.jobs.update(order, progress=Progress(num_pages=num_pages))
+        if go_on is None:
+            raise Fenced("a later attempt holds the job")
+        if not go_on:
+            raise Cancelled("the producer took the job back")
+
+    def _draw(self, batch: list[LaidPage]) -> int:
+        """Draw and store the pages whose features nobody has. Returns how many."""
+        cache = self._stores.cache
+        try:
+            known = known_features(cache, [laid.page.digest for laid in batch])
+            wanted = [laid for laid, have in zip(batch, known, strict=True) if not have]
+            for laid in wanted:
+                packed = pack_page(draw(laid))
+                cache.put_page(laid.page.digest, packed, ttl_s=self._settings.render.page_ttl_s)
+        except TransientError as exc:
+            # The answer worker draws what it does not find.
+            log.warning("cache.skipped", what="page", error=exc.code)
+            return 0
+        return len(wanted)
+
+
+def _replace(task: Any, job_id: str) -> None:
+    """Put the same id onto the answer queue; repeats until the broker takes it."""
+    answer = task.app.signature(
+        ANSWER_TASK,
+        args=(job_id,),
+        immutable=True,
+        queue=ANSWER_QUEUE,
+        argsrepr=f"({job_id!r},)",
+        kwargsrepr="{}",
+        ignore_result=True,
+    )
+    pause_s = 0.1
+    while True:
+        try:
+            task.replace(answer)
+        except (Ignore, Reject, Retry):
+            raise
+        except Exception as exc:  # noqa: BLE001 - kombu and redis-py raise many kinds
+            log.warning("queue.waiting", job_id=job_id, error=type(exc).__name__)
+            time.sleep(pause_s)
+            pause_s = min(pause_s * 2, 2.0)
+
+
+def register(app: Celery, settings: Settings) -> RenderStage:
+    """Give the app the render task."""
+    stage = RenderStage(settings)
+
+    @app.task(name=RENDER_TASK, bind=True, max_retries=None)  # type: ignore[untyped-decorator]
+    def render(task: Any, job_id: str) -> None:
+        stage.run(task, job_id)
+
+    return stage

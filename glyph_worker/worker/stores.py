@@ -1,0 +1,49 @@
+"""The stores a worker process uses, built from the settings once per process."""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from dataclasses import dataclass
+
+from glyph_worker.settings import Settings
+from glyph_worker.store.blobs import BlobStore
+from glyph_worker.store.cache import CacheStore
+from glyph_worker.store.connection import connect
+from glyph_worker.store.jobs import JobStore
+from glyph_worker.store.keys import Keys
+from glyph_worker.store.layouts import LayoutStore
+from glyph_worker.store.workers import WorkerStore
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stores:
+    owner: str
+    """Names this process; a restart is another owner, so its predecessor's claims are not its."""
+    jobs: JobStore
+    blobs: BlobStore
+    layouts: LayoutStore
+    workers: WorkerStore
+    cache: CacheStore
+
+    @classmethod
+    def open(cls, settings: Settings) -> Stores:
+        """Connects to nothing yet."""
+        assert settings.broker_url is not None, "make_app refuses settings without a broker"
+        broker_url = settings.broker_url.get_secret_value()
+        cache_url = (settings.cache_url or settings.broker_url).get_secret_value()
+        keys = Keys(settings.key_prefix)
+        broker, queue = connect(broker_url), settings.queue
+        # Short patience and no retries: without the cache a job costs more time, no more.
+        cache = connect(cache_url, timeout_s=0.5, num_retries=0)
+        return cls(
+            owner=f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}",
+            jobs=JobStore(
+                broker, keys, url=broker_url, ttl_s=queue.job_ttl_s, lease_s=queue.lease_s
+            ),
+            blobs=BlobStore(broker, keys, url=broker_url, ttl_s=queue.job_ttl_s),
+            layouts=LayoutStore(cache, keys, url=cache_url, ttl_s=settings.render.page_ttl_s),
+            workers=WorkerStore(broker, keys, url=broker_url),
+            cache=CacheStore.connect(cache_url, prefix=settings.key_prefix),
+        )

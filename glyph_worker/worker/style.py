@@ -1,0 +1,44 @@
+"""Which style a job's pages are drawn in: its own, the worker's, or the checkpoint's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from glyph_worker.errors import InvalidStyle
+from glyph_worker.nano import checkpoint_path
+from glyph_worker.render.style import Style
+from glyph_worker.settings import Settings
+
+STYLE_FILE = "render_style.json"
+"""A checkpoint reads best what it was trained on, so its folder may name its style."""
+
+DEFAULT_PRESET = "balanced"
+
+
+def checkpoint_folder(model: str) -> Path:
+    """The folder that the `model` setting means; `nano` is the embedded reader's."""
+    return checkpoint_path() if model == "nano" else Path(model).expanduser()
+
+
+def resolve_style(settings: Settings, wanted: str) -> Style:
+    """`wanted` is a preset's name or `auto`. Raises InvalidStyle.
+
+    A job may only name presets: a path would let a producer read the worker's files. The
+    operator's own setting may be a path.
+    """
+    if wanted != "auto":
+        return Style.preset(wanted)
+    if settings.render.style != "auto":
+        return Style.load(settings.render.style)
+    file = checkpoint_folder(settings.model) / STYLE_FILE
+    if file.is_file():
+        return Style.from_json(file)
+    return Style.preset(DEFAULT_PRESET)
+
+
+def check_style(wanted: str) -> None:
+    """Raises InvalidStyle for what no render worker of this version would draw."""
+    if wanted != "auto" and ("/" in wanted or wanted.endswith(".json")):
+        raise InvalidStyle(
+            f"a job's style is a preset's name, not a path: {wanted!r}", style=wanted
+        )
