@@ -44,7 +44,7 @@ class LocalService:
         return self.settings.broker_url.get_secret_value()
 
     def start(self) -> None:
-        """Returns when the server answers; the workers are still loading. Raises StoreUnavailable."""
+        """Returns when the server answers, workers still loading. Raises StoreUnavailable."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.settings.broker_url is None:
             self._server = EmbeddedServer(self.folder / "redis")

@@ -1,0 +1,314 @@
+"""The `glyph-worker` command: a thin shell over all of it. Heavy imports stay inside commands."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from glyph_worker.client import Client
+from glyph_worker.errors import GlyphError, InvalidOption, JobError
+from glyph_worker.job import Answer, Job, JobStatus
+from glyph_worker.settings import Settings
+
+app = typer.Typer(
+    name="glyph-worker",
+    help="Asynchronous question answering over long documents, read from rendered pages.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+worker_app = typer.Typer(help="Serve one queue.", no_args_is_help=True)
+app.add_typer(worker_app, name="worker")
+
+out = Console()
+err = Console(stderr=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+File = Annotated[Path, typer.Argument(help="A UTF-8 text file; `-` reads standard input.")]
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+    except OSError as exc:
+        raise InvalidOption(f"{file} cannot be read: {exc.strerror or exc}") from exc
+
+
+def _print_json(value: Any) -> None:
+    # Never through rich: it would wrap lines.
+    print(json.dumps(value, ensure_ascii=False))
+
+
+def _row(job: Job, answer: Answer | None = None) -> dict[str, Any]:
+    row = {k: v for k, v in job.to_fields().items() if v is not None}
+    return row if answer is None else row | {"answer": answer.to_fields()}
+
+
+@app.command()
+def demo(
+    file: Annotated[Path | None, typer.Argument(help="Your own text; default: ours.")] = None,
+    ask: Annotated[list[str] | None, typer.Option("--ask", "-q", help="A question.")] = None,
+    as_json: AsJson = False,
+    out_dir: Annotated[Path, typer.Option("--out", help="Where page PNGs go.")] = Path(
+        "out/demo-pages"
+    ),
+) -> None:
+    """Start everything on this machine, ask questions, show answers and reuse, end everything."""
+    from glyph_worker.demo.run import run_demo
+
+    own = None if file is None else (_read(file), list(ask or []))
+    if file is not None and not ask:
+        raise InvalidOption("a file needs a question: --ask 'What is …?'")
+    if file is None and ask:
+        raise InvalidOption("a question needs a file: glyph-worker demo my.txt --ask …")
+    report = run_demo(Settings.load(), own=own, out_dir=out_dir, console=None if as_json else out)
+    if as_json:
+        _print_json(report)
+
+
+@app.command()
+def up(
+    render_workers: Annotated[int, typer.Option(min=0)] = 1,
+    answer_workers: Annotated[int, typer.Option(min=0)] = 1,
+) -> None:
+    """Serve on this machine until Ctrl-C: embedded server (if none is set) and workers."""
+    from glyph_worker.local import LocalService
+
+    stop = threading.Event()
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, lambda *_: stop.set())
+    service = LocalService(Settings.load(), num_render=render_workers, num_answer=answer_workers)
+    with service:
+        err.print(f"[bold]broker[/]  export GLYPH_BROKER_URL={service.broker_url}")
+        with err.status("workers are loading …"):
+            living = service.wait_ready()
+        for info in living:
+            err.print(f"[green]ready[/]   {info.kind} worker, pid {info.pid}, {info.capacity} jobs")
+        err.print(f"logs in {service.folder}; Ctrl-C ends all")
+        while not stop.wait(0.5):
+            if (code := service.poll()) is not None:
+                raise GlyphError(
+                    f"a worker ended with code {code}; see its log in {service.folder}"
+                )
+        err.print("draining …")
+
+
+@app.command()
+def submit(
+    file: File,
+    question: Annotated[list[str], typer.Option("--question", "-q", help="May be repeated.")],
+    max_new_tokens: Annotated[int, typer.Option()] = 64,
+    temperature: Annotated[float, typer.Option()] = 0.0,
+    style: Annotated[str, typer.Option(help="A preset's name.")] = "auto",
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the answers.")] = False,
+    timeout: Annotated[float | None, typer.Option(help="Seconds to wait.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Queue questions on a document; print the jobs' ids, or with --wait the answers."""
+    client = Client.from_env()
+    jobs = client.submit_many(
+        _read(file), question, max_new_tokens=max_new_tokens, temperature=temperature, style=style
+    )
+    if not wait:
+        if as_json:
+            _print_json({"jobs": [_row(job) for job in jobs]})
+        else:
+            for job in jobs:
+                print(job.id)
+        return
+    if not as_json:
+        _show_progress(client, jobs, timeout)
+    rows, failure = [], None
+    for job, asked in zip(jobs, question, strict=True):
+        try:
+            answer = client.wait(job.id, timeout=timeout)
+        except JobError as exc:
+            failure = failure or exc
+            rows.append(_row(client.status(job.id)) | {"question": asked})
+            if not as_json:
+                out.print(f"[bold]{asked}[/]\n  [red]{exc.code}[/] {exc}", highlight=False)
+            continue
+        rows.append(_row(client.status(job.id), answer) | {"question": asked})
+        if not as_json:
+            out.print(f"[bold]{asked}[/]\n  {answer.text}", highlight=False)
+    if as_json:
+        _print_json({"jobs": rows})
+    if failure is not None:
+        raise failure
+
+
+def _show_progress(client: Client, jobs: list[Job], timeout: float | None) -> None:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    waiting = {job.id for job in jobs}
+    done = threading.Event()
+    pause_s, waited_s = 0.1, 0.0
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=err, transient=True) as bar:
+        shown = bar.add_task("answers", total=len(jobs))
+        while waiting and (timeout is None or waited_s < timeout):
+            for job in client.status_many(sorted(waiting)):
+                if job is not None and job.status.final:
+                    waiting.discard(job.id)
+            bar.update(shown, completed=len(jobs) - len(waiting))
+            if waiting:
+                done.wait(pause_s)
+                waited_s += pause_s
+
+
+@app.command()
+def status(job_id: str, as_json: AsJson = False) -> None:
+    """What is true of a job now."""
+    job = Client.from_env().status(job_id)
+    if as_json:
+        _print_json(_row(job))
+        return
+    stage = f", {job.stage}" if job.stage else ""
+    progress = job.progress
+    print(f"{job.status}{stage}; attempt {job.attempt}; pages {progress.num_pages_ready}/"
+          f"{progress.num_pages}; answer tokens {progress.num_answer_tokens}")  # fmt: skip
+    if job.error:
+        print(f"{job.error['code']}: {job.error['message']}")
+
+
+@app.command()
+def result(
+    job_id: str,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for it.")] = False,
+    timeout: Annotated[float | None, typer.Option(help="Seconds to wait.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """The answer of a job; exit code 7 while there is none."""
+    client = Client.from_env()
+    answer = client.wait(job_id, timeout=timeout if wait else 0)
+    if as_json:
+        _print_json(_row(client.status(job_id), answer))
+    else:
+        print(answer.text)
+
+
+@app.command()
+def cancel(job_id: str, as_json: AsJson = False) -> None:
+    """Take a job back."""
+    job = Client.from_env().cancel(job_id)
+    if as_json:
+        _print_json(_row(job))
+    else:
+        done = job.status is JobStatus.CANCELLED
+        print("cancelled" if done else "cancel requested; it ends within a step")
+
+
+@app.command()
+def render(
+    file: File,
+    out_dir: Annotated[Path, typer.Option("--out", help="Folder for the PNG pages.")],
+    style: Annotated[str, typer.Option(help="A preset, or the path of a style JSON.")] = "auto",
+    show_map: Annotated[bool, typer.Option(help="Draw the character map over the page.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Draw a document's pages as PNGs to look at."""
+    from glyph_worker.document import Document
+    from glyph_worker.render.preview import render_file
+    from glyph_worker.render.style import Style
+    from glyph_worker.worker.style import resolve_style
+
+    settings = Settings.load()
+    document = Document.of(_read(file), max_bytes=settings.limits.max_document_bytes)
+    chosen = resolve_style(settings, "auto") if style == "auto" else Style.load(style)
+    summary = render_file(document.text, chosen, out_dir, show_map=show_map)
+    fields = dataclasses.asdict(summary)
+    if as_json:
+        _print_json(fields)
+        return
+    table = Table(show_header=False, box=None)
+    for name, value in fields.items():
+        if not isinstance(value, (list, tuple)):
+            table.add_row(
+                name.replace("_", " "), f"{value:g}" if isinstance(value, float) else str(value)
+            )
+    out.print(table)
+
+
+ExitWithParent = Annotated[
+    bool, typer.Option("--exit-with-parent", help="Drain when standard input ends.")
+]
+Concurrency = Annotated[int, typer.Option(min=0, help="0: chosen for this machine.")]
+
+
+def _serve(kind: Any, concurrency: int, exit_with_parent: bool) -> None:
+    from glyph_worker.telemetry import configure_logging
+    from glyph_worker.worker.lifecycle import run_worker
+
+    settings = Settings.load()
+    configure_logging(settings.log_level)
+    raise SystemExit(
+        run_worker(settings, kind, concurrency=concurrency, exit_with_parent=exit_with_parent)
+    )
+
+
+@worker_app.command("render")
+def worker_render(concurrency: Concurrency = 0, exit_with_parent: ExitWithParent = False) -> None:
+    """Lay out and draw pages: one process per core."""
+    _serve("render", concurrency, exit_with_parent)
+
+
+@worker_app.command("answer")
+def worker_answer(concurrency: Concurrency = 0, exit_with_parent: ExitWithParent = False) -> None:
+    """Answer questions: one process per GPU, or one on the CPU."""
+    _serve("answer", concurrency, exit_with_parent)
+
+
+@app.command()
+def doctor(
+    as_json: AsJson = False,
+    settings: Annotated[bool, typer.Option("--settings", help="List every setting.")] = False,
+) -> None:
+    """What is installed, reachable and fitting, with a fix for each fault. Exit 1 on a fault."""
+    from glyph_worker.doctor import describe_settings, examine
+
+    if settings:
+        rows = describe_settings(Settings.load())
+        if as_json:
+            _print_json({"settings": rows})
+            return
+        table = Table("variable", "value", "meaning")
+        for row in rows:
+            table.add_row(row["variable"], row["value"], row["meaning"])
+        out.print(table)
+        return
+    findings = examine()
+    if as_json:
+        _print_json({"findings": [dataclasses.asdict(finding) for finding in findings]})
+    else:
+        marks = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "fault": "[red]fault[/]"}
+        for finding in findings:
+            fix = f"\n        → {finding.fix}" if finding.fix else ""
+            out.print(
+                f"{marks[finding.level]:>14}  {finding.what}: {finding.found}{fix}", highlight=False
+            )
+    if any(finding.level == "fault" for finding in findings):
+        raise SystemExit(1)
+
+
+def main() -> None:
+    """Entry point: errors of the tree become one line on stderr and their exit code."""
+    try:
+        app()
+    except GlyphError as exc:
+        print(f"error[{exc.code}]: {exc}", file=sys.stderr)
+        raise SystemExit(exc.exit_code) from None
+    except BrokenPipeError:
+        raise SystemExit(0) from None
+
+
+if __name__ == "__main__":
+    main()

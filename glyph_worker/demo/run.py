@@ -1,0 +1,154 @@
+"""Runs the demo: starts the service, asks, tells what came back and what was reused, ends it."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from contextlib import nullcontext
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from glyph_worker.client import Client
+from glyph_worker.document import Document
+from glyph_worker.errors import JobError
+from glyph_worker.local import LocalService
+from glyph_worker.settings import Settings
+
+ANSWER_TIMEOUT_S = 300.0
+
+
+def run_demo(
+    settings: Settings,
+    *,
+    own: tuple[bytes, list[str]] | None,
+    out_dir: Path,
+    console: Console | None,
+) -> dict[str, Any]:
+    """Ask `own` (document, questions), or our documents' questions, the first document twice.
+
+    Returns answers (question, text, expected where known, correct), reuse (pages encoded, pages
+    reused) and timings. `console` None prints nothing. Raises what the client and LocalService
+    raise.
+    """
+    rounds = _rounds(own)
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="glyph-demo-") as folder:
+        service = LocalService(settings, folder=Path(folder))
+        with service:
+            with console.status("starting server and workers …") if console else nullcontext():
+                service.wait_ready()
+            ready_s = time.perf_counter() - began
+            client = Client(service.settings)
+            answers: list[dict[str, Any]] = []
+            for title, document, questions in rounds:
+                with console.status(f"asking about {title} …") if console else nullcontext():
+                    rows = _ask(client, title, document, questions)
+                answers += rows
+                if console:
+                    console.print(_table(title, rows))
+    report = {
+        "answers": answers,
+        "reuse": {
+            "pages_encoded": sum(row["receipt"].get("pages_encoded", 0) for row in answers),
+            "pages_reused": sum(row["receipt"].get("pages_reused", 0) for row in answers),
+        },
+        "timings": {
+            "ready_s": round(ready_s, 2),
+            "answers_s": round(time.perf_counter() - began - ready_s, 2),
+        },
+        "pages": _draw_pages(settings, rounds, out_dir),
+    }
+    if console:
+        _summarize(report, console)
+    return report
+
+
+def _rounds(
+    own: tuple[bytes, list[str]] | None,
+) -> list[tuple[str, bytes, list[tuple[str, str | None]]]]:
+    if own is not None:
+        document, questions = own
+        return [("your document", document, [(question, None) for question in questions])]
+    folder = resources.files("glyph_worker.demo").joinpath("documents")
+    known = json.loads(folder.joinpath("questions.json").read_text())
+    rounds = []
+    for title in ("invoice", "operations", "invoice"):
+        again = " again" if any(title == seen for seen, _, _ in rounds) else ""
+        document = folder.joinpath(f"{title}.txt").read_bytes()
+        questions = [(entry["question"], entry["expected"]) for entry in known[title]]
+        rounds.append((title + again, document, questions))
+    return rounds
+
+
+def _ask(
+    client: Client, title: str, document: bytes, questions: list[tuple[str, str | None]]
+) -> list[dict[str, Any]]:
+    jobs = client.submit_many(document, [question for question, _ in questions])
+    rows = []
+    for job, (question, expected) in zip(jobs, questions, strict=True):
+        row: dict[str, Any] = {"document": title, "question": question, "job_id": job.id}
+        try:
+            answer = client.wait(job.id, timeout=ANSWER_TIMEOUT_S)
+            row |= {"text": answer.text, "receipt": answer.to_fields()["receipt"]}
+        except JobError as exc:
+            row |= {"text": None, "error": exc.to_wire(), "receipt": {}}
+        row["expected"] = expected
+        row["correct"] = None if expected is None else row["text"] == expected
+        rows.append(row)
+    return rows
+
+
+def _table(title: str, rows: list[dict[str, Any]]) -> Table:
+    table = Table("question", "answer", "", "pages enc/reused", "ratio", "wait ms", "total ms",
+                  title=title, title_justify="left")  # fmt: skip
+    for row in rows:
+        receipt = row["receipt"]
+        mark = {True: "[green]✓[/]", False: f"[red]≠ {row['expected']}[/]", None: ""}
+        text = row["text"] if row["text"] is not None else f"[red]{row['error']['message']}[/]"
+        table.add_row(
+            row["question"],
+            text,
+            mark[row["correct"]],
+            f"{receipt.get('pages_encoded', '-')}/{receipt.get('pages_reused', '-')}",
+            f"{receipt.get('compression_ratio', 0):.1f}×",
+            f"{receipt.get('queue_ms', 0):.0f}",
+            f"{receipt.get('total_ms', 0):.0f}",
+        )
+    return table
+
+
+def _draw_pages(
+    settings: Settings, rounds: list[tuple[str, bytes, Any]], out_dir: Path
+) -> list[str]:
+    from glyph_worker.render.preview import render_file
+    from glyph_worker.worker.style import resolve_style
+
+    style = resolve_style(settings, "auto")
+    folders = []
+    for title, source, _ in rounds:
+        if title.endswith(" again"):
+            continue
+        document = Document.of(source, max_bytes=settings.limits.max_document_bytes)
+        folder = out_dir / title.replace(" ", "-")
+        render_file(document.text, style, folder, show_map=False)
+        folders.append(str(folder))
+    return folders
+
+
+def _summarize(report: dict[str, Any], console: Console) -> None:
+    asked = [row for row in report["answers"] if row["expected"] is not None]
+    if asked:
+        right = sum(row["correct"] for row in asked)
+        console.print(f"{right} of {len(asked)} answers are the expected ones")
+    reuse, timings = report["reuse"], report["timings"]
+    console.print(
+        f"pages encoded {reuse['pages_encoded']}, reused {reuse['pages_reused']}; "
+        f"ready after {timings['ready_s']} s, all answers after {timings['answers_s']} s more"
+    )
+    for folder in report["pages"]:
+        console.print(f"the pages the model read: {folder}/", highlight=False)

@@ -1,0 +1,194 @@
+"""Examines this installation: versions, Redis, model, device, fonts, workers; a fix per fault."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import platform
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+from pydantic import BaseModel
+
+from glyph_worker.errors import GlyphError
+from glyph_worker.settings import PREFIX, Settings
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    what: str
+    level: Literal["ok", "note", "fault"]
+    found: str
+    fix: str = ""
+
+
+def examine() -> list[Finding]:
+    """All findings, in the order in which one would mend them. Raises nothing of its own."""
+    findings = [_python(), *_packages()]
+    try:
+        settings = Settings.load()
+    except GlyphError as exc:
+        return [*findings, Finding(what="settings", level="fault", found=str(exc), fix="see above")]
+    findings.append(Finding(what="settings", level="ok", found="every GLYPH_* name is known"))
+    for check in (_redis, _workers, _device, _model, _fonts):
+        findings += _guarded(check, settings)
+    return findings
+
+
+def _guarded(check: Callable[[Settings], Iterator[Finding]], settings: Settings) -> list[Finding]:
+    name = check.__name__.strip("_")
+    try:
+        return list(check(settings))
+    except GlyphError as exc:
+        message, _, fix = str(exc).rpartition("; ")
+        return [Finding(what=name, level="fault", found=message or fix, fix=fix if message else "")]
+    except ImportError as exc:
+        fix = "pip install 'glyph_worker[all]'"
+        return [Finding(what=name, level="note", found=f"not examined: {exc}", fix=fix)]
+
+
+def _python() -> Finding:
+    found = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    return Finding(what="python", level="ok", found=found)
+
+
+_NEEDED = {
+    "celery": "", "kombu": "", "redis": "", "msgpack": "", "pillow": "render", "numpy": "render",
+    "torch": "answer", "transformers": "answer", "flower": "flower",
+}  # fmt: skip
+
+
+def _packages() -> Iterator[Finding]:
+    for name, extra in _NEEDED.items():
+        try:
+            version = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            fix = f"pip install 'glyph_worker[{extra or 'all'}]'"
+            level: Literal["note", "fault"] = "note" if extra else "fault"
+            yield Finding(what=name, level=level, found="not installed", fix=fix)
+            continue
+        number = tuple(int(part) for part in version.split(".")[:2])
+        if name in ("celery", "kombu") and not (5, 7) <= number < (5, 8):
+            yield Finding(
+                what=name, level="fault", found=version,
+                fix=f"pip install '{name}>=5.7,<5.8': the lease and the pool lean on it",
+            )  # fmt: skip
+        else:
+            yield Finding(what=name, level="ok", found=version)
+
+
+def _redis(settings: Settings) -> Iterator[Finding]:
+    from glyph_worker.store.connection import connect, hidden, translated
+    from glyph_worker.store.embedded import find_server
+
+    if settings.broker_url is None:
+        server = find_server()
+        yield Finding(
+            what="broker",
+            level="note" if server else "fault",
+            found=f"GLYPH_BROKER_URL is not set; `up` and `demo` start {server or 'nothing'}",
+            fix="" if server else "set GLYPH_BROKER_URL or pip install 'glyph_worker[embedded]'",
+        )
+        return
+    urls = {"broker": settings.broker_url, "cache": settings.cache_url or settings.broker_url}
+    for what, secret in urls.items():
+        url = secret.get_secret_value()
+        with translated(url), connect(url, timeout_s=2, num_retries=0) as client:
+            info = cast("dict[str, Any]", client.info())
+            policy = cast("dict[str, str]", client.config_get("maxmemory-policy")).get(
+                "maxmemory-policy", "unknown"
+            )
+        version = info.get("valkey_version") or info["redis_version"]
+        yield Finding(what=what, level="ok", found=f"{hidden(url)}, version {version}")
+        if what == "broker" and policy != "noeviction":
+            yield Finding(
+                what="broker", level="fault", found=f"maxmemory-policy is {policy}",
+                fix="CONFIG SET maxmemory-policy noeviction: eviction destroys queues and records",
+            )  # fmt: skip
+        if what == "broker" and not info.get("aof_enabled"):
+            yield Finding(
+                what="broker", level="note", found="no append-only file: a crash loses jobs",
+                fix="CONFIG SET appendonly yes",
+            )  # fmt: skip
+        if what == "cache" and settings.cache_url is not None and not policy.startswith("allkeys"):
+            yield Finding(
+                what="cache", level="note", found=f"maxmemory-policy is {policy}",
+                fix="CONFIG SET maxmemory-policy allkeys-lru: a full cache then forgets the oldest",
+            )  # fmt: skip
+    if settings.cache_url is None:
+        yield Finding(
+            what="cache", level="note", found="shares the broker's server",
+            fix="set GLYPH_CACHE_URL to a second server with allkeys-lru for real use",
+        )  # fmt: skip
+
+
+def _workers(settings: Settings) -> Iterator[Finding]:
+    from glyph_worker.store.connection import connect
+    from glyph_worker.store.keys import Keys
+    from glyph_worker.store.workers import WorkerStore
+
+    if settings.broker_url is None:
+        return
+    url = settings.broker_url.get_secret_value()
+    living = WorkerStore(connect(url), Keys(settings.key_prefix), url=url).living()
+    for kind in ("render", "answer"):
+        of_kind = [info for info in living if info.kind == kind]
+        capacity = sum(info.capacity for info in of_kind)
+        yield Finding(
+            what=f"{kind} workers",
+            level="ok" if of_kind else "note",
+            found=f"{len(of_kind)} alive, {capacity} jobs at once",
+            fix="" if of_kind else f"start one: glyph-worker worker {kind}",
+        )
+
+
+def _device(settings: Settings) -> Iterator[Finding]:
+    if importlib.util.find_spec("torch") is None:
+        raise ImportError("torch is not installed")
+    import torch
+
+    if torch.cuda.is_available():
+        free, total = torch.cuda.mem_get_info()
+        name = torch.cuda.get_device_name()
+        found = f"cuda, {name}, {free / 2**30:.0f} of {total / 2**30:.0f} GiB free"
+        yield Finding(what="device", level="ok", found=found)
+    elif settings.device.startswith("cuda"):
+        yield Finding(
+            what="device", level="fault", found=f"{settings.device} asked for, no CUDA device seen",
+            fix="check nvidia-smi and that torch is a CUDA build, or set GLYPH_DEVICE=cpu",
+        )  # fmt: skip
+    else:
+        yield Finding(what="device", level="ok", found=f"cpu, {torch.get_num_threads()} threads")
+
+
+def _model(settings: Settings) -> Iterator[Finding]:
+    from glyph_worker.model.load import load_reader
+    from glyph_worker.worker.style import checkpoint_folder
+
+    folder = checkpoint_folder(settings.model)
+    reader = load_reader(folder, device="cpu" if settings.model == "nano" else settings.device)
+    found = f"{settings.model} ({reader.identity[:12]}), hidden size {reader.hidden_size}"
+    yield Finding(what="model", level="ok", found=found)
+
+
+def _fonts(settings: Settings) -> Iterator[Finding]:
+    from glyph_worker.worker.style import resolve_style
+
+    style = resolve_style(settings, "auto")
+    yield Finding(what="render style", level="ok", found=f"{style.name} ({style.digest[:12]})")
+
+
+def describe_settings(settings: Settings) -> list[dict[str, str]]:
+    """Every setting: its variable, its value (secrets hidden), its meaning."""
+    return list(_described(settings, PREFIX))
+
+
+def _described(section: BaseModel, prefix: str) -> Iterator[dict[str, str]]:
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if isinstance(value, BaseModel):
+            yield from _described(value, f"{prefix}{name.upper()}_")
+        else:
+            meaning = " ".join((field.description or "").split())
+            yield {"variable": f"{prefix}{name.upper()}", "value": str(value), "meaning": meaning}
