@@ -193,7 +193,9 @@ class JobError(GlyphError):
 
 
 class JobFailed(JobError):
-    """Raised by `result` and `wait`. `code` is the stored one, not the class's."""
+    """Raised by `result` and `wait`. An instance's `code` is the stored one."""
+
+    code = "job_failed"
 
     def __init__(self, message: str, *, code: str, job_id: str, **details: Any) -> None:
         super().__init__(message, **details)

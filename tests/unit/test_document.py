@@ -1,0 +1,64 @@
+"""Documents and digests."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from glyph_worker.document import Document, digest
+from glyph_worker.errors import DocumentTooLarge, EmptyDocument, InvalidEncoding
+
+parts = st.lists(st.one_of(st.text(), st.binary(), st.integers()), max_size=4)
+
+
+@given(parts, parts)
+def test_digests_are_equal_only_for_equal_parts(first: list, second: list) -> None:
+    same = [(type(p), p) for p in first] == [(type(p), p) for p in second]
+    assert (digest("k", *first) == digest("k", *second)) == same
+
+
+def test_digest_keeps_kinds_and_boundaries_apart() -> None:
+    assert digest("a", "b") != digest("b", "b")
+    assert digest("k", "ab", "c") != digest("k", "a", "bc")
+    assert digest("k", 1) != digest("k", "1") != digest("k", b"1")
+
+
+def test_a_digest_is_sha256_over_typed_and_measured_parts() -> None:
+    recipe = b"s" + (8).to_bytes(8, "big") + b"document" + b"b" + (5).to_bytes(8, "big") + b"glyph"
+    assert digest("document", b"glyph") == hashlib.sha256(recipe).hexdigest()
+
+
+def test_str_and_its_utf8_bytes_are_one_document() -> None:
+    text = "Größe: 5 µm"
+    as_bytes = Document.of(text.encode(), max_bytes=100)
+    assert as_bytes == Document.of(text, max_bytes=100)
+    assert as_bytes == Document.of(b"\xef\xbb\xbf" + text.encode(), max_bytes=100)
+
+
+@given(st.text(alphabet=st.characters(exclude_categories=()), min_size=1))
+def test_every_str_is_a_document_or_a_named_error(text: str) -> None:
+    try:
+        document = Document.of(text, max_bytes=10_000)
+    except EmptyDocument:
+        return
+    document.text.encode()  # no lone surrogate is left
+
+
+def test_bytes_that_are_not_utf8_name_the_byte_and_its_place() -> None:
+    with pytest.raises(InvalidEncoding, match=r"byte 0xfc at offset 2 of 5"):
+        Document.of(b"ab\xfcde", max_bytes=100)
+
+
+@pytest.mark.parametrize("nothing", ["", "  \n\t", "\x00\x01", "\u200b", b""])
+def test_a_document_without_a_readable_character_is_refused(nothing: str | bytes) -> None:
+    with pytest.raises(EmptyDocument, match="no readable character"):
+        Document.of(nothing, max_bytes=100)
+
+
+def test_the_limit_counts_bytes_and_the_message_has_both_numbers() -> None:
+    Document.of("ä" * 5, max_bytes=10)
+    with pytest.raises(DocumentTooLarge, match=r"12 bytes .* limit is 10"):
+        Document.of("ä" * 6, max_bytes=10)

@@ -1,0 +1,80 @@
+"""Options, transitions, and what travels of an answer."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from glyph_worker import codec
+from glyph_worker.errors import InvalidOption
+from glyph_worker.job import (
+    FINAL,
+    TRANSITIONS,
+    Answer,
+    FinishReason,
+    JobOptions,
+    JobStatus,
+    Receipt,
+)
+
+options = st.builds(
+    JobOptions,
+    max_new_tokens=st.integers(1, 10_000),
+    temperature=st.floats(0, 5),
+    top_p=st.floats(0.01, 1),
+    top_k=st.integers(0, 1000),
+    seed=st.integers(0, 2**63 - 1),
+    stop=st.lists(st.text(min_size=1, max_size=20), max_size=8).map(tuple),
+)
+
+
+@given(options)
+def test_options_survive_the_wire(chosen: JobOptions) -> None:
+    packed = codec.pack("options", chosen.to_fields())
+    assert JobOptions.of(codec.unpack("options", packed)) == chosen
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("max_new_tokens", 0),
+        ("max_new_tokens", 1.5),
+        ("max_new_tokens", True),
+        ("max_new_tokens", None),
+        ("temperature", -0.1),
+        ("temperature", float("nan")),
+        ("top_p", 0),
+        ("top_k", -1),
+        ("seed", 2**63),
+        ("stop", ["x"] * 9),
+        ("stop", [""]),
+        ("style", ""),
+    ],
+)
+def test_a_bad_option_is_named_with_its_rule(name: str, value: object) -> None:
+    with pytest.raises(InvalidOption, match=r"must be|wrong type"):
+        JobOptions.of({name: value})
+
+
+def test_an_unknown_option_lists_the_known_ones() -> None:
+    with pytest.raises(InvalidOption, match=r"'max_tokens'.*max_new_tokens"):
+        JobOptions.of({"max_tokens": 3})
+
+
+def test_one_stop_string_is_a_list_of_one() -> None:
+    assert JobOptions.of({"stop": "\n"}).stop == ("\n",)
+
+
+def test_final_statuses_lead_nowhere_and_all_others_can_end() -> None:
+    assert set(TRANSITIONS) == set(JobStatus)
+    for status, following in TRANSITIONS.items():
+        assert status.final == (not following)
+        assert status in FINAL or following & FINAL
+
+
+def test_a_receipt_from_a_newer_worker_loses_only_what_we_do_not_know() -> None:
+    answer = Answer(text="x", finish_reason=FinishReason.STOP, receipt=Receipt(visual_tokens=4))
+    fields = answer.to_fields()
+    fields["receipt"]["entry_of_tomorrow"] = 1
+    assert Answer.from_fields(fields) == answer
