@@ -50,13 +50,83 @@ class FeatureSettings(_Section):
 
     ttl_s: int = Field(default=7 * 86_400, ge=1)
     """How long page features stay in the cache server."""
+    store: bool = True
+    """Off: nothing is asked of, fetched from or published to the cache server."""
+    device_bytes: int = Field(default=1 << 30, ge=0)
+    """Features kept in the device's memory, bytes. 0 keeps none."""
+    host_bytes: int = Field(default=4 << 30, ge=0)
+    """Features kept in host memory behind a GPU's, bytes. Unused on the CPU, which is its own."""
+    micro_batch: int = Field(default=8, ge=1, le=256)
+    """Most pages encoded together."""
+    single_flight: bool = True
+    """One encode per page across all workers. Off: each worker encodes what it lacks."""
+    claim_lease_s: float = Field(default=3.0, gt=0.05)
+    """A dead worker's pages are taken over after this time."""
+    claim_patience_s: float = Field(default=30.0, gt=0)
+    """Longest wait for another worker's encode before a page is encoded here as well."""
+    break_even: bool = True
+    """Measure, and leave the cache server alone where it costs more than it saves. Off: always
+    use it."""
+    timeout_s: float = Field(default=0.5, gt=0)
+    """Longest wait for the cache server's answer to a question."""
+    transfer_timeout_s: float = Field(default=5.0, gt=0)
+    """Longest stall of a transfer of features; jobs wait for none longer than an encode takes."""
+    chunk_bytes: int = Field(default=16 << 20, ge=1024)
+    """Values above this are stored in chunks."""
+    packing: Literal["raw", "packed", "int8"] = "raw"
+    """`packed`: smaller, lossless, slower. `int8`: half or a quarter, and lossy: see the drift
+    table in ops/bench/results before turning it on."""
+    audit_share: float = Field(default=0.002, ge=0, le=1)
+    """Share of the cache server's hits that are computed again and compared."""
+    quarantine_s: int = Field(default=3_600, ge=1)
+    """How long a digest that failed its audit may not be cached."""
+    shared_pool: bool = False
+    """One pool for all tenants. Off: tenants cannot tell by timing what others have asked."""
+    salt_secret: SecretStr = SecretStr("")
+    """Mixed into every tenant's salt; the same on all workers."""
 
 
 class EngineSettings(_Section):
-    """The batched engine. Every optimisation has its own off-switch."""
+    """The batched engine. Every optimisation has its own off-switch; 0 means chosen by device."""
 
-    max_slots: int = Field(default=8, ge=1)
+    max_slots: int = Field(default=8, ge=1, le=1_024)
     """Sequences decoded together."""
+    prefill_tokens: int = Field(default=0, ge=0)
+    """Most prompt tokens prefilled in one step, so that running answers keep flowing."""
+    window_tokens: int = Field(default=0, ge=0)
+    """Most tokens of one sequence, pages and answer together; 0 is the checkpoint's own window."""
+    kv_bytes: int = Field(default=0, ge=0)
+    """Memory for keys and values; 0 is what is free after the weights and a measured peak."""
+    kv_host_bytes: int = Field(default=0, ge=0)
+    """Host memory for evicted document prefixes; 0 drops them."""
+    block_tokens: int = Field(default=0, ge=0, le=1_024)
+    """Tokens in one block of the KV pool."""
+    prefix_sharing: bool = True
+    """Keep a document's keys and values once, for all questions on it."""
+    grouped_decode: bool = True
+    """Read a shared prefix once per step for all its questions, not once per question."""
+    fetch_tokens: int = Field(default=65_536, ge=1)
+    """Most visual tokens whose features wait in memory for their turn; one document always may."""
+    fetch_window_pages: int = Field(default=16, ge=1)
+    """Pages asked for at once, so that a long document is prefilled while its rest is encoded."""
+    affinity: bool = True
+    """Questions on a resident document go first, within the age limit."""
+    max_age_s: float = Field(default=10.0, gt=0)
+    """After each such wait a sequence counts as one priority higher; nothing starves."""
+    finite_guard: bool = True
+    """Check every step's logits; a sequence that overflows starts again in bfloat16."""
+    attention: Literal["auto", "torch", "triton"] = "auto"
+    """Attention kernels: triton on CUDA, torch elsewhere."""
+    cuda_graphs: bool = True
+    """Replay decode steps as CUDA graphs."""
+    compile: bool = True
+    """Compile vision and the language layers on CUDA; never on CPU."""
+    int8_weights: bool = False
+    """Keep the language model's matrices as 8-bit integers with a scale per row."""
+    self_test: bool = True
+    """At load, compare logits with the library's own forward and refuse to serve if they differ."""
+    step_timeout_s: float = Field(default=120.0, gt=0)
+    """A step longer than this hangs: the engine ends itself and its jobs run elsewhere."""
 
 
 class QueueSettings(_Section):

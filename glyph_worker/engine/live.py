@@ -1,0 +1,155 @@
+"""A sequence with its tensors and its caller. Owned by the engine's thread while it runs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from glyph_worker.engine.blocks import Run
+from glyph_worker.engine.prefix import PrefixNode
+from glyph_worker.engine.sequence import Sequence as Scheduled
+from glyph_worker.model.positions import Positions
+
+Places = npt.NDArray[np.int64]
+Fetch = Callable[[Sequence[int]], Sequence[Tensor]]
+FinishReason = Literal["stop", "length", "cancelled"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PageInput:
+    """One page of a document, as the engine needs to know it."""
+
+    digest: str
+    """Of its features: everything that changes their bytes."""
+    width: int
+    height: int
+    """Pixels."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AnswerRequest:
+    """One question about one document."""
+
+    sequence_id: str
+    pages: tuple[PageInput, ...]
+    question: str
+    max_new_tokens: int = 64
+    temperature: float = 0.0
+    """0 takes the likeliest token."""
+    top_p: float = 1.0
+    top_k: int = 0
+    """0 is no limit."""
+    seed: int = 0
+    stop: tuple[str, ...] = ()
+    """The answer ends before the first of these."""
+    priority: int = 0
+    deadline: float | None = None
+    """On the engine's clock; orders, does not expire."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Progress:
+    """Where a running sequence is."""
+
+    stage: Literal["prefilling", "decoding"]
+    num_prefilled: int
+    num_prompt: int
+    num_answer_tokens: int
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """How a sequence ended, with what it cost."""
+
+    text: str
+    token_ids: tuple[int, ...]
+    finish_reason: FinishReason
+    num_prompt_tokens: int
+    num_visual_tokens: int
+    num_question_tokens: int
+    num_answer_tokens: int
+    num_prefix_tokens_reused: int
+    queue_ms: float
+    prefill_ms: float
+    decode_ms: float
+    dtype: str
+    """The dtype the answer was computed in."""
+    fallback: str | None = None
+    """Why it is not the engine's own dtype."""
+
+
+@dataclass(eq=False, slots=True, kw_only=True)
+class LiveSequence:
+    """A scheduled sequence, its request, and what the runner needs of it."""
+
+    request: AnswerRequest
+    scheduled: Scheduled
+    tail: list[int]
+    positions: Positions
+    """int32 [3, num_prompt_tokens]."""
+    next_position: int
+    """Of the first answer token."""
+    num_visual_tokens: int
+    num_question_tokens: int
+    wake: threading.Condition
+    features: dict[int, Tensor] = field(default_factory=dict)
+    """Page index to [num_visual_tokens, hidden], until it is prefilled."""
+    private_places: Places | None = None
+    token_ids: list[int] = field(default_factory=list)
+    progress_count: int = 0
+    cancelled: bool = False
+    finish_reason: FinishReason | None = None
+    error: BaseException | None = None
+    done: bool = False
+    text: str = ""
+    fallback: str | None = None
+    entered_at: float = 0.0
+    first_admitted_at: float | None = None
+    first_token_at: float | None = None
+    finished_at: float = 0.0
+    num_first_reused: int = 0
+
+
+def run_places(runs: tuple[Run, ...], block_tokens: int, num_tokens: int) -> Places:
+    """Pool places of `num_tokens` tokens laid into runs in order: int64 [num_tokens]."""
+    parts = [
+        np.arange(start * block_tokens, (start + count) * block_tokens, dtype=np.int64)
+        for start, count in runs
+    ]
+    joined = np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
+    return joined[:num_tokens]
+
+
+def run_extents(runs: tuple[Run, ...], block_tokens: int, num_tokens: int) -> list[tuple[int, int]]:
+    """The same as half-open ranges of places."""
+    out: list[tuple[int, int]] = []
+    for start, count in runs:
+        size = min(num_tokens, count * block_tokens)
+        if size <= 0:
+            break
+        out.append((start * block_tokens, start * block_tokens + size))
+        num_tokens -= size
+    return out
+
+
+def node_extents(
+    nodes: Sequence[PrefixNode], block_tokens: int, *, last_tokens: int | None = None
+) -> list[tuple[int, int]]:
+    """Pool ranges of consecutive nodes, neighbours joined; `last_tokens` clips the last node."""
+    out: list[tuple[int, int]] = []
+    for index, node in enumerate(nodes):
+        clip = last_tokens is not None and index == len(nodes) - 1
+        size = last_tokens if clip and last_tokens is not None else node.num_tokens
+        for start, end in run_extents(node.runs, block_tokens, size):
+            if out and out[-1][1] == start:
+                out[-1] = (out[-1][0], end)
+            else:
+                out.append((start, end))
+    return out

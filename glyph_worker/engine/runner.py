@@ -1,0 +1,256 @@
+"""One step on the device: a plan becomes tensors, tensors become tokens. Decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from glyph_worker.engine.kv import KVPool
+from glyph_worker.engine.live import (
+    LiveSequence,
+    Places,
+    node_extents,
+    run_extents,
+    run_places,
+)
+from glyph_worker.engine.prefix import PrefixNode
+from glyph_worker.engine.sampler import Draw, choose
+from glyph_worker.engine.sequence import Chunk
+from glyph_worker.model.attention import AttentionPlan, Causal, Extent, Private, Shared
+from glyph_worker.model.language import LanguageModel, StepInput
+
+MAX_EXTENTS = 4
+"""More pieces of a shared prefix than this are gathered into one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What one forward computes: sequences that decode, and chunks with their sequences."""
+
+    decodes: tuple[LiveSequence, ...]
+    chunks: tuple[tuple[LiveSequence, Chunk], ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.decodes or self.chunks)
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """The next token of one sequence."""
+
+    live: LiveSequence
+    token: int
+    finite: bool
+
+
+class Runner:
+    """Turns work into one forward of the language model. Single-threaded."""
+
+    def __init__(self, language: LanguageModel, pool: KVPool, *, grouped: bool = True) -> None:
+        self.language = language
+        self.pool = pool
+        self.grouped = grouped
+        self._size = pool.block_tokens
+
+    def start(self, live: LiveSequence) -> None:
+        """A sequence was admitted: lay out its private places."""
+        live.private_places = run_places(
+            live.scheduled.runs, self._size, live.scheduled.num_private_tokens
+        )
+
+    @torch.inference_mode()
+    def run(self, work: Work) -> list[Sampled]:
+        """Compute the work; returns a token for every decode and every last chunk."""
+        step, askers = self._build(work)
+        logits = self.language.forward(step, self.pool.tensor)
+        if not askers:
+            return []
+        draws = [
+            Draw(
+                temperature=live.request.temperature,
+                top_p=live.request.top_p,
+                top_k=live.request.top_k,
+                seed=live.request.seed,
+                index=len(live.token_ids),
+            )
+            for live in askers
+        ]
+        tokens, finite = choose(logits, draws)
+        return [Sampled(*item) for item in zip(askers, tokens, finite, strict=True)]
+
+    # -- tensors of a step ---------------------------------------------------------------------
+
+    def _build(self, work: Work) -> tuple[StepInput, list[LiveSequence]]:
+        count = len(work.decodes)
+        positions: list[np.ndarray] = []
+        places: list[Places] = []
+        pieces: list[Tensor] = []
+        askers: list[LiveSequence] = list(work.decodes)
+        logit_rows = list(range(count))
+        shared: list[Shared] = []
+        causal: list[Causal] = []
+        private: Private | None = None
+        levels = 1
+        if count:
+            row = np.array(
+                [live.next_position + len(live.token_ids) - 1 for live in work.decodes],
+                dtype=np.int32,
+            )
+            positions.append(np.broadcast_to(row, (3, count)))
+            places.append(np.array([self._last_place(live) for live in work.decodes]))
+            pieces.append(self._embed([live.token_ids[-1] for live in work.decodes]))
+            private = self._private(work.decodes)
+            chains = [live.scheduled.chain for live in work.decodes]
+            levels = max(levels, self._share(chains, 0, 0, 1, shared))
+        start = count
+        for live, chunk in work.chunks:
+            size = chunk.end - chunk.start
+            rows = slice(start, start + size)
+            positions.append(live.positions[:, chunk.start : chunk.end])
+            places.append(self._prompt_places(live, chunk.start, chunk.end))
+            pieces += self._inputs(live, chunk.start, chunk.end)
+            causal.append(Causal(rows, 0))
+            earlier = self._extents_before(live, chunk.start)
+            if earlier:
+                item = self._shared(rows, earlier, 1)
+                shared.append(item)
+                levels = max(levels, 1 + len(item.extents))
+            start += size
+            if chunk.is_last:
+                askers.append(live)
+                logit_rows.append(start - 1)
+        device = self.language.device
+        step = StepInput(
+            embeds=torch.cat(pieces) if len(pieces) > 1 else pieces[0],
+            positions=_tensor(np.concatenate(positions, axis=1), device),
+            places=_tensor(np.concatenate(places), device),
+            logit_rows=torch.tensor(logit_rows, dtype=torch.int64, device=device),
+            plan=AttentionPlan(tuple(shared), tuple(causal), private, levels),
+        )
+        return step, askers
+
+    def _embed(self, token_ids: Sequence[int]) -> Tensor:
+        return self.language.embed(torch.tensor(token_ids, device=self.language.device))
+
+    def _last_place(self, live: LiveSequence) -> int:
+        assert live.private_places is not None
+        return int(live.private_places[len(live.tail) + len(live.token_ids) - 1])
+
+    def _private(self, decodes: tuple[LiveSequence, ...]) -> Private:
+        lengths = [len(live.tail) + len(live.token_ids) for live in decodes]
+        longest = max(lengths)
+        index = np.zeros((len(decodes), longest), dtype=np.int64)
+        bias = np.full((len(decodes), longest), -np.inf, dtype=np.float32)
+        for row, (live, length) in enumerate(zip(decodes, lengths, strict=True)):
+            assert live.private_places is not None
+            index[row, :length] = live.private_places[:length]
+            index[row, length:] = live.private_places[0]
+            bias[row, :length] = 0
+        device = self.language.device
+        return Private(
+            slice(0, len(decodes)),
+            _tensor(index, device),
+            _tensor(bias, device).to(self.language.dtype)[:, None, None],
+            0,
+        )
+
+    def _share(
+        self,
+        chains: list[list[PrefixNode]],
+        first_row: int,
+        depth: int,
+        level: int,
+        out: list[Shared],
+    ) -> int:
+        """Group neighbouring rows by the nodes they share; returns the number of levels used.
+
+        With grouping off every row reads its whole prefix alone.
+        """
+        row, deepest = 0, level
+        while row < len(chains):
+            if depth >= len(chains[row]):
+                row += 1
+                continue
+            end = row + 1
+            node = chains[row][depth]
+            while (
+                self.grouped
+                and end < len(chains)
+                and depth < len(chains[end])
+                and chains[end][depth] is node
+            ):
+                end += 1
+            members = chains[row:end]
+            common = depth + 1
+            shortest = min(len(chain) for chain in members)
+            while common < shortest and all(c[common] is members[0][common] for c in members):
+                common += 1
+            extents = node_extents(members[0][depth:common], self._size)
+            rows = slice(first_row + row, first_row + end)
+            item = self._shared(rows, extents, level)
+            out.append(item)
+            below = level + len(item.extents)
+            deepest = max(deepest, below)
+            if len(members) > 1 and any(len(chain) > common for chain in members):
+                deepest = max(deepest, self._share(members, first_row + row, common, below, out))
+            row = end
+        return deepest
+
+    @staticmethod
+    def _shared(rows: slice, extents: list[Extent], level: int) -> Shared:
+        return Shared(rows, tuple(extents), level)
+
+    def _extents_before(self, live: LiveSequence, offset: int) -> list[Extent]:
+        """Pool ranges of the prompt's tokens before `offset`."""
+        sequence, nodes, clip = live.scheduled, [], None
+        for index, node in enumerate(sequence.chain):
+            if sequence.starts[index] >= offset:
+                break
+            nodes.append(node)
+            clip = min(offset - sequence.starts[index], node.num_tokens)
+        out = node_extents(nodes, self._size, last_tokens=clip)
+        before_tail = offset - sequence.num_prefix_tokens
+        if before_tail > 0:
+            out += run_extents(sequence.runs, self._size, before_tail)
+        return out
+
+    def _prompt_places(self, live: LiveSequence, start: int, end: int) -> Places:
+        sequence, parts = live.scheduled, []
+        for index, node in enumerate(sequence.chain):
+            first = sequence.starts[index]
+            if first < end and start < sequence.page_end(index):
+                places = run_places(node.runs, self._size, node.num_tokens)
+                parts.append(places[max(0, start - first) : end - first])
+        tail = sequence.num_prefix_tokens
+        if end > tail:
+            assert live.private_places is not None
+            parts.append(live.private_places[max(0, start - tail) : end - tail])
+        return np.concatenate(parts)
+
+    def _inputs(self, live: LiveSequence, start: int, end: int) -> list[Tensor]:
+        """Embeddings of prompt tokens [start, end), in pieces [num_tokens, hidden]."""
+        sequence, pieces = live.scheduled, []
+        for index, page in enumerate(sequence.pages):
+            first = sequence.starts[index]
+            if first >= end or start >= sequence.page_end(index):
+                continue
+            low, high = max(start, first) - first, min(end, sequence.page_end(index)) - first
+            lead = len(page.lead)
+            if low < lead:
+                pieces.append(self._embed(page.lead[low : min(high, lead)]))
+            if high > lead:
+                seen = live.features[index][max(low - lead, 0) : high - lead]
+                pieces.append(seen.to(self.language.device, self.language.dtype))
+        tail = sequence.num_prefix_tokens
+        if end > tail:
+            pieces.append(self._embed(live.tail[max(0, start - tail) : end - tail]))
+        return pieces
+
+
+def _tensor(array: np.ndarray, device: torch.device) -> Tensor:
+    made = torch.from_numpy(np.ascontiguousarray(array))
+    return made if device.type == "cpu" else made.to(device, non_blocking=True)

@@ -1,0 +1,69 @@
+"""Logits to tokens. A sampled token depends on its own logits and seed, never on batch-mates."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draw:
+    """How one row is turned into a token."""
+
+    temperature: float
+    top_p: float
+    top_k: int
+    seed: int
+    index: int
+    """Which token of its answer this is."""
+
+
+def uniform(seed: int, index: int) -> float:
+    """A number in [0, 1) that depends on seed and index alone, equal on every machine."""
+    raw = hashlib.blake2b(f"{seed}/{index}".encode(), digest_size=8).digest()
+    return int.from_bytes(raw, "big") / 2.0**64
+
+
+def choose(logits: Tensor, draws: Sequence[Draw]) -> tuple[list[int], list[bool]]:
+    """Token ids of rows [num_rows, vocab] and whether each row is finite. One device sync.
+
+    Greedy rows take the largest logit. Sampled rows sort their probabilities, keep top-k and then
+    the smallest set whose mass reaches top-p, and invert the cumulative distribution at the row's
+    own uniform number.
+    """
+    logits = logits.float()
+    # An infinity or NaN anywhere makes the sum so; a finite float32 row cannot overflow a float64.
+    finite = torch.isfinite(logits.sum(dim=-1, dtype=torch.float64))
+    tokens = logits.argmax(dim=-1)
+    sampled = [row for row, draw in enumerate(draws) if draw.temperature > 0]
+    if sampled:
+        rows = torch.tensor(sampled, device=logits.device)
+        tokens[rows] = _sample(logits[rows], [draws[row] for row in sampled])
+    both = torch.stack([tokens, finite.to(tokens.dtype)]).tolist()
+    return both[0], [bool(flag) for flag in both[1]]
+
+
+def _sample(logits: Tensor, draws: list[Draw]) -> Tensor:
+    def column(values: list[float]) -> Tensor:
+        return torch.tensor(values, dtype=torch.float64, device=logits.device).unsqueeze(1)
+
+    vocabulary = logits.shape[-1]
+    temperature = column([draw.temperature for draw in draws])
+    top_k = column([float(draw.top_k or vocabulary) for draw in draws])
+    top_p = column([draw.top_p for draw in draws])
+    point = column([uniform(draw.seed, draw.index) for draw in draws])
+    ordered, order = torch.nan_to_num(logits).sort(dim=-1, descending=True, stable=True)
+    mass = torch.softmax(ordered.double() / temperature, dim=-1)
+    rank = torch.arange(vocabulary, device=logits.device)
+    mass = mass.masked_fill(rank >= top_k, 0.0)
+    mass = mass / mass.sum(dim=-1, keepdim=True)
+    before = mass.cumsum(dim=-1) - mass
+    mass = mass.masked_fill(before >= top_p, 0.0)  # the first one always stays: before is 0
+    mass = mass / mass.sum(dim=-1, keepdim=True)
+    index = torch.searchsorted(mass.cumsum(dim=-1), point, right=True)
+    last = (mass > 0).sum(dim=-1, keepdim=True) - 1  # rounding may leave the sum just under 1
+    return order.gather(1, torch.minimum(index, last)).squeeze(1)

@@ -1,0 +1,92 @@
+"""What the library's own forward computes for a prompt: the yardstick, never the product.
+
+Used by the self-test at load, by tests and by benchmarks. Full forward, no cache of ours, its own
+positions, its own vision tower, one image at a time as its processor would lay it out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from glyph_worker.model.load import Reader
+from glyph_worker.model.vision import Page, ProcessorConfig
+
+
+@dataclass(frozen=True, slots=True)
+class LibraryPrompt:
+    """Inputs of the library's model for one question on one document. Batch of one."""
+
+    input_ids: Tensor
+    """int64 [1, num_tokens]."""
+    mm_token_type_ids: Tensor
+    """int64 [1, num_tokens], 1 where a visual token stands."""
+    pixel_values: Tensor
+    """float32 [num_patches, channels * frames * patch * patch]."""
+    image_grid_thw: Tensor
+    """int64 [num_pages, 3]."""
+
+
+def patches(page: Page, processor: ProcessorConfig) -> Tensor:
+    """Normalised patches of a page that needs no resizing: float32 [num_patches, patch_bytes]."""
+    height, width = page.shape
+    if (width, height) != processor.fitted_size(width, height):
+        raise ValueError("the page does not fit the patch grid")
+    mean = np.array(processor.mean, dtype=np.float32)[:, None, None]
+    std = np.array(processor.std, dtype=np.float32)[:, None, None]
+    scaled = page.astype(np.float32)[None] * np.float32(processor.rescale_factor)
+    pixels = (scaled - mean) / std  # [channels, height, width]
+    patch, merge = processor.patch_size, processor.merge_size
+    rows, columns = height // patch // merge, width // patch // merge
+    cut = pixels.reshape(len(mean), rows, merge, patch, columns, merge, patch)
+    cut = cut.transpose(1, 4, 2, 5, 0, 3, 6)[:, :, :, :, :, None]
+    cut = np.repeat(cut, processor.temporal_patch_size, axis=5)
+    return torch.from_numpy(cut.reshape(rows * columns * merge * merge, -1))
+
+
+def library_prompt(
+    reader: Reader, pages: Sequence[Page], question: str, answer: Sequence[int] = ()
+) -> LibraryPrompt:
+    """The prompt, with answer tokens after it when given."""
+    ids: list[int] = []
+    kinds: list[int] = []
+    grids: list[tuple[int, int, int]] = []
+    for index, page in enumerate(pages):
+        lead = reader.prompt.page_lead(index)
+        height, width = page.shape
+        count = reader.num_visual_tokens(width, height)
+        ids += [*lead, *[reader.prompt.image_token_id] * count]
+        kinds += [*[0] * len(lead), *[1] * count]
+        grids.append((1, *reader.processor.grid(width, height)))
+    tail = [*reader.prompt.tail(question, num_pages=len(pages)), *answer]
+    ids += tail
+    kinds += [0] * len(tail)
+    device = reader.device
+    return LibraryPrompt(
+        input_ids=torch.tensor([ids], device=device),
+        mm_token_type_ids=torch.tensor([kinds], device=device),
+        pixel_values=torch.cat([patches(page, reader.processor) for page in pages]).to(device),
+        image_grid_thw=torch.tensor(grids, device=device),
+    )
+
+
+@torch.inference_mode()
+def library_logits(
+    reader: Reader, pages: Sequence[Page], question: str, answer: Sequence[int] = ()
+) -> Tensor:
+    """Logits that choose each answer token and the one after: [len(answer) + 1, vocab]."""
+    prompt = library_prompt(reader, pages, question, answer)
+    out = reader.model(
+        input_ids=prompt.input_ids,
+        mm_token_type_ids=prompt.mm_token_type_ids,
+        pixel_values=prompt.pixel_values,
+        image_grid_thw=prompt.image_grid_thw,
+        use_cache=False,
+        logits_to_keep=len(answer) + 1,
+    )
+    logits: Tensor = out.logits[0]
+    return logits

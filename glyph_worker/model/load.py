@@ -1,0 +1,250 @@
+"""A checkpoint folder as a Reader: the model, its prompt and its names. The one loading path.
+
+The real `zai-org/Glyph` and the embedded reader come through here alike.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from glyph_worker.document import digest
+from glyph_worker.errors import ModelUnusable
+from glyph_worker.model.identity import checkpoint_digest
+from glyph_worker.model.language import LanguageModel
+from glyph_worker.model.prompt import Prompt
+from glyph_worker.model.vision import ENCODER_REVISION, Page, ProcessorConfig, VisionTower
+
+FAMILY = "glm4v"
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+# Defaults of the library's Glm4v image processor, for fields a checkpoint leaves out.
+_PROCESSOR_DEFAULTS: dict[str, Any] = {
+    "patch_size": 14,
+    "merge_size": 2,
+    "temporal_patch_size": 2,
+    "size": {"shortest_edge": 112 * 112, "longest_edge": 28 * 28 * 15_000},
+    "do_rescale": True,
+    "rescale_factor": 1 / 255,
+    "do_normalize": True,
+    "image_mean": [0.48145466, 0.4578275, 0.40821073],
+    "image_std": [0.26862954, 0.26130258, 0.27577711],
+}
+
+
+class Reader:
+    """A loaded checkpoint: sees pages, holds the prompt, and lends its language half to the engine.
+
+    `encode_pages` may be called from any thread; `language` belongs to the engine's thread.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: Any,
+        folder: Path,
+        identity: str,
+        processor: ProcessorConfig,
+        prompt: Prompt,
+        compile_vision: bool = False,
+    ) -> None:
+        self.model = model
+        self.folder = folder
+        self.identity = identity
+        self.processor = processor
+        self.processor_digest = digest(
+            "processor",
+            repr(processor.fitted_size(10_000, 10_000)),
+            *(f"{name}={getattr(processor, name)!r}" for name in processor.__slots__),
+        )
+        self.encoder_revision = ENCODER_REVISION
+        self.prompt = prompt
+        self.tokenizer = prompt.tokenizer
+        self.language = LanguageModel(model)
+        self.vision = VisionTower(model.model.visual, processor, compile_forward=compile_vision)
+        self.device: torch.device = self.language.device
+        self.dtype: torch.dtype = self.language.dtype
+        self.hidden_size: int = self.language.hidden_size
+        self.max_positions: int = model.config.text_config.max_position_embeddings
+        self.weights_bytes: int = sum(w.numel() * w.element_size() for w in model.parameters())
+        self._library_lock = threading.Lock()
+
+    @property
+    def dtype_name(self) -> str:
+        """`float32`, `float16` or `bfloat16`."""
+        return str(self.dtype).removeprefix("torch.")
+
+    @property
+    def render_style_path(self) -> Path | None:
+        """The render style this checkpoint was trained on, if its folder holds one."""
+        path = self.folder / "render_style.json"
+        return path if path.is_file() else None
+
+    def num_visual_tokens(self, width: int, height: int) -> int:
+        """Visual tokens of a page given in pixels."""
+        rows, columns = self.processor.visual_grid(width, height)
+        return rows * columns
+
+    def encode_pages(self, pages: Sequence[Page]) -> list[Tensor]:
+        """Page features [num_visual_tokens, hidden] of gray pages uint8 [height, width].
+
+        Pages of equal grids run as one micro-batch; a page's numbers do not depend on its mates
+        beyond rounding.
+        """
+        return self.vision.encode(pages)
+
+
+def load_reader(
+    path: str | Path,
+    *,
+    device: str = "cpu",
+    dtype: str = "auto",
+    compile_vision: bool = False,
+) -> Reader:
+    """Load a Glm4v checkpoint folder.
+
+    `dtype` `auto` is float16 on CUDA and float32 elsewhere. Raises ModelUnusable when the folder is
+    missing, has no configuration, is of another family, or its weights are missing or broken.
+    """
+    folder = Path(path).expanduser()
+    config = read_config(folder)
+    place = pick_device(device)
+    kind = DTYPES.get(dtype, torch.float16 if place.type == "cuda" else torch.float32)
+    processor = read_processor(folder)
+    model = _load_weights(folder, config, kind).to(place).eval().requires_grad_(False)
+    ends = config.get("eos_token_id", config.get("text_config", {}).get("eos_token_id"))
+    prompt = Prompt(
+        folder,
+        image_token_id=model.config.image_token_id,
+        eos_token_ids=tuple(ends if isinstance(ends, list) else [] if ends is None else [ends]),
+    )
+    return Reader(
+        model=model,
+        folder=folder,
+        identity=checkpoint_digest(folder),
+        processor=processor,
+        prompt=prompt,
+        compile_vision=compile_vision,
+    )
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto`, `cpu`, `cuda` or `cuda:N`. Raises ModelUnusable when there is no such device."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(name)
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            raise ModelUnusable(
+                f"device {name} asked for, {count} CUDA devices seen; "
+                "set GLYPH_DEVICE=cpu or install a CUDA build of torch",
+                device=name,
+            )
+        return torch.device("cuda", device.index or 0)
+    return device
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The checkpoint's configuration, checked for family. Raises ModelUnusable."""
+    if not folder.is_dir():
+        raise ModelUnusable(
+            f"no checkpoint folder at {folder}; set GLYPH_MODEL to a local folder of a Glm4v "
+            "checkpoint (for the real one: `hf download zai-org/Glyph --local-dir DIR`)",
+            path=str(folder),
+        )
+    try:
+        config: dict[str, Any] = json.loads((folder / "config.json").read_text())
+    except FileNotFoundError as exc:
+        raise ModelUnusable(
+            f"{folder} holds no config.json, so it is no checkpoint folder; "
+            "point GLYPH_MODEL at the folder that holds it",
+            path=str(folder),
+        ) from exc
+    except (OSError, ValueError) as exc:
+        raise ModelUnusable(
+            f"config.json in {folder} cannot be read: {exc}; download it again", path=str(folder)
+        ) from exc
+    if not isinstance(config, dict) or config.get("model_type") != FAMILY:
+        kind = config.get("model_type") if isinstance(config, dict) else None
+        raise ModelUnusable(
+            f"{folder} is of the family {kind!r}, this worker reads {FAMILY!r} (zai-org/Glyph and "
+            "the embedded reader); choose such a checkpoint",
+            path=str(folder),
+            family=kind,
+        )
+    return config
+
+
+def read_processor(folder: Path) -> ProcessorConfig:
+    """The image processor's settings, from either file the library writes. Raises ModelUnusable."""
+    stated: dict[str, Any] = {}
+    try:
+        if (folder / "preprocessor_config.json").exists():
+            stated = json.loads((folder / "preprocessor_config.json").read_text())
+        elif (folder / "processor_config.json").exists():
+            stated = json.loads((folder / "processor_config.json").read_text())["image_processor"]
+        else:
+            raise FileNotFoundError("neither preprocessor_config.json nor processor_config.json")
+        values = _PROCESSOR_DEFAULTS | {k: v for k, v in stated.items() if v is not None}
+        return ProcessorConfig(
+            patch_size=int(values["patch_size"]),
+            merge_size=int(values["merge_size"]),
+            temporal_patch_size=int(values["temporal_patch_size"]),
+            min_pixels=int(values["size"]["shortest_edge"]),
+            max_pixels=int(values["size"]["longest_edge"]),
+            rescale_factor=float(values["rescale_factor"]) if values["do_rescale"] else 1.0,
+            mean=tuple(values["image_mean"]) if values["do_normalize"] else (0.0,),
+            std=tuple(values["image_std"]) if values["do_normalize"] else (1.0,),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as exc:
+        raise ModelUnusable(
+            f"the image processor settings of {folder} cannot be read ({exc}); "
+            "copy preprocessor_config.json of the checkpoint beside its weights",
+            path=str(folder),
+        ) from exc
+
+
+def _load_weights(folder: Path, config: dict[str, Any], dtype: torch.dtype) -> Any:
+    from safetensors import SafetensorError
+    from transformers import Glm4vForConditionalGeneration
+    from transformers.utils import logging as library_logging
+
+    bars = library_logging.is_progress_bar_enabled()
+    library_logging.disable_progress_bar()
+    try:
+        model, found = Glm4vForConditionalGeneration.from_pretrained(
+            folder,
+            dtype=dtype,
+            attn_implementation="sdpa",
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as exc:
+        raise ModelUnusable(
+            f"the weights in {folder} cannot be loaded: {_first_line(exc)}; "
+            "download the checkpoint again, all *.safetensors files and their index",
+            path=str(folder),
+        ) from exc
+    finally:
+        if bars:
+            library_logging.enable_progress_bar()
+    missing = sorted(found["missing_keys"])
+    if missing:  # the library would fill them with noise and answer nonsense
+        raise ModelUnusable(
+            f"{len(missing)} weights are missing in {folder}, the first is {missing[0]}; "
+            "download the checkpoint again, all *.safetensors files and their index",
+            path=str(folder),
+            num_missing=len(missing),
+        )
+    return model
+
+
+def _first_line(exc: BaseException) -> str:
+    return str(exc).strip().split("\n", 1)[0][:300]

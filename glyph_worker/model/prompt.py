@@ -1,0 +1,182 @@
+"""Pages and a question as tokens, and an answer's tokens as text. Knows no tensor.
+
+The template is the checkpoint's own: it is rendered once with pages before the question and cut at
+its placeholders. What stands before the question is the same for all questions on a document, so
+its keys and values can be shared; the question's text can never become a special token.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoTokenizer
+
+from glyph_worker.errors import ModelUnusable
+
+_SENTINEL = "\ue000question\ue001"
+_THINK = re.compile(r"<think>.*?(</think>|\Z)", re.DOTALL)
+_ANSWER = re.compile(r"<answer>(.*?)(?:</answer>|\Z)", re.DOTALL)
+_BOXED = re.compile(r"<\|begin_of_box\|>(.*?)(?:<\|end_of_box\|>|\Z)", re.DOTALL)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PromptTemplate:
+    """The checkpoint's chat template, cut where pages and question go. Token ids."""
+
+    first_page: tuple[int, ...]
+    """Before the visual tokens of the first page."""
+    next_page: tuple[int, ...]
+    """Between the visual tokens of two pages."""
+    before_question: tuple[int, ...]
+    """After the visual tokens of the last page."""
+    without_pages: tuple[int, ...]
+    """Before the question, when there is no page at all."""
+    after_question: tuple[int, ...]
+    """After the question; the answer follows."""
+    glue_before: str
+    """Plain text that touches the question, tokenised together with it."""
+    glue_after: str
+
+
+class Prompt:
+    """Builds prompts for one checkpoint and reads its answers. Thread-safe."""
+
+    def __init__(
+        self, folder: Path, *, image_token_id: int, eos_token_ids: tuple[int, ...]
+    ) -> None:
+        try:
+            self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        except (OSError, ValueError, KeyError, TypeError, ImportError) as exc:
+            raise ModelUnusable(
+                f"{folder} has no tokenizer that can be read ({exc}); copy tokenizer.json and "
+                "tokenizer_config.json of the checkpoint beside its weights",
+                path=str(folder),
+            ) from exc
+        self.image_token_id = image_token_id
+        self.image_token: str = self.tokenizer.convert_ids_to_tokens(image_token_id)
+        self._lock = threading.Lock()  # fast tokenizers change their truncation state per call
+        self._specials = {token for token in self.tokenizer.get_added_vocab() if token} | set(
+            self.tokenizer.all_special_tokens
+        )
+        self.template = self._read_template(folder)
+        self.eos_token_ids = frozenset((*eos_token_ids, *self._own_ends(folder)))
+
+    def _own_ends(self, folder: Path) -> tuple[int, ...]:
+        ends: list[int] = []
+        path = folder / "generation_config.json"
+        if path.exists():
+            stated = json.loads(path.read_text()).get("eos_token_id")
+            ends += stated if isinstance(stated, list) else [] if stated is None else [stated]
+        if self.tokenizer.eos_token_id is not None:
+            ends.append(self.tokenizer.eos_token_id)
+        # A turn of the user ends the answer in every template of this family.
+        user = self.tokenizer.convert_tokens_to_ids("<|user|>")
+        if isinstance(user, int) and user != self.tokenizer.unk_token_id:
+            ends.append(user)
+        return tuple(ends)
+
+    def _render(self, num_pages: int) -> str:
+        content = [{"type": "image"}] * num_pages + [{"type": "text", "text": _SENTINEL}]
+        text: str = self.tokenizer.apply_chat_template(
+            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+        )
+        return text
+
+    def _read_template(self, folder: Path) -> PromptTemplate:
+        try:
+            plain, two = self._render(0), self._render(2)
+        except Exception as exc:
+            raise ModelUnusable(
+                f"the chat template of {folder} cannot be rendered: {exc}", path=str(folder)
+            ) from exc
+        parts = two.split(self.image_token)
+        if len(parts) != 3 or parts[2].count(_SENTINEL) != 1 or plain.count(_SENTINEL) != 1:
+            raise ModelUnusable(
+                f"the chat template of {folder} does not place pages before the question: it must "
+                f"write one {self.image_token} per image and the text after them",
+                path=str(folder),
+            )
+        before, after = parts[2].split(_SENTINEL)
+        before, glue_before = self._split_last_special(before)
+        glue_after, after = self._split_first_special(after)
+        return PromptTemplate(
+            first_page=tuple(self._encode(parts[0])),
+            next_page=tuple(self._encode(parts[1])),
+            before_question=tuple(self._encode(before)),
+            without_pages=tuple(self._encode(plain.split(_SENTINEL)[0])),
+            after_question=tuple(self._encode(after)),
+            glue_before=glue_before,
+            glue_after=glue_after,
+        )
+
+    def _split_last_special(self, text: str) -> tuple[str, str]:
+        ends = [text.rfind(token) + len(token) for token in self._specials if token in text]
+        cut = max(ends, default=0)
+        return text[:cut], text[cut:]
+
+    def _split_first_special(self, text: str) -> tuple[str, str]:
+        starts = [text.find(token) for token in self._specials if token in text]
+        cut = min(starts, default=len(text))
+        return text[:cut], text[cut:]
+
+    def _encode(self, text: str, *, plain: bool = False) -> list[int]:
+        if not text:
+            return []
+        with self._lock:
+            ids: list[int] = self.tokenizer(
+                text, add_special_tokens=False, split_special_tokens=plain
+            ).input_ids
+        return ids
+
+    def page_lead(self, index: int) -> tuple[int, ...]:
+        """Text tokens before the visual tokens of page `index` (0 is the first)."""
+        return self.template.first_page if index == 0 else self.template.next_page
+
+    def tail(self, question: str, *, num_pages: int) -> list[int]:
+        """Token ids after the last page: the question and what opens the answer.
+
+        Special tokens written in the question are spelled out as plain text.
+        """
+        cut = self.template
+        body = self._encode(cut.glue_before + question + cut.glue_after, plain=True)
+        # A spelled-out special may still be looked up whole by odd tokenizers: never a placeholder.
+        unknown = self.tokenizer.unk_token_id
+        body = [unknown or 0 if token == self.image_token_id else token for token in body]
+        lead = cut.before_question if num_pages else cut.without_pages
+        return [*lead, *body, *cut.after_question]
+
+    def num_question_tokens(self, question: str) -> int:
+        """Tokens of the question's own text."""
+        return len(self._encode(question, plain=True))
+
+    def num_text_tokens(self, text: str) -> int:
+        """Tokens the document would cost as text: the numerator of the compression ratio."""
+        return len(self._encode(text, plain=True))
+
+    def decode(self, token_ids: list[int]) -> str:
+        """Raw text of answer tokens, family tags kept, other special tokens dropped."""
+        with self._lock:
+            text: str = self.tokenizer.decode(
+                [token for token in token_ids if token not in self.eos_token_ids],
+                skip_special_tokens=False,
+                clean_up_tokenization_spaces=False,
+            )
+        return text
+
+    def clean(self, text: str) -> str:
+        """The answer proper: reasoning, answer tags, boxes and leftover specials removed."""
+        text = _THINK.sub("", text)
+        if "</think>" in text:  # the template itself may have opened the thought
+            text = text.rsplit("</think>", 1)[1]
+        if match := _ANSWER.search(text):
+            text = match.group(1)
+        if match := _BOXED.search(text):
+            text = match.group(1)
+        for token in self.tokenizer.all_special_tokens:
+            text = text.replace(token, "")
+        return text.strip()

@@ -1,0 +1,253 @@
+"""Page pixels to visual tokens: an own forward over the library's weights. One grid at a time.
+
+Pages are gray, so the three colour channels, the two copies of the frame, scaling and normalising
+fold into one linear map on raw pixels: a page goes up as uint8 and nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from glyph_worker.errors import DocumentTooLarge
+
+ENCODER_REVISION = 1
+"""Raise when the numbers this file computes change: cached page features are named by it."""
+
+Page = npt.NDArray[np.uint8]
+Grid = tuple[int, int]
+"""Patches, rows x columns."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProcessorConfig:
+    """What the checkpoint's image processor does to a page, as far as it changes numbers."""
+
+    patch_size: int
+    merge_size: int
+    temporal_patch_size: int
+    min_pixels: int
+    max_pixels: int
+    rescale_factor: float
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def fitted_size(self, width: int, height: int) -> tuple[int, int]:
+        """Page size in pixels after the library's resizing, (width, height).
+
+        Multiples of patch x merge, area between the limits; from `smart_resize` of Glm4v, where a
+        still counts as `temporal_patch_size` frames. Raises DocumentTooLarge for aspect over 200.
+        """
+        factor, frames = self.patch_size * self.merge_size, self.temporal_patch_size
+        if height < factor or width < factor:
+            scale = max(factor / height, factor / width)
+            height, width = int(height * scale), int(width * scale)
+        if max(height, width) / min(height, width) > 200:
+            raise DocumentTooLarge(
+                f"page of {width} x {height} px has an aspect over 200; choose another page size",
+                width=width,
+                height=height,
+            )
+        tall, wide = round(height / factor) * factor, round(width / factor) * factor
+        if frames * tall * wide > self.max_pixels:
+            beta = math.sqrt(frames * height * width / self.max_pixels)
+            tall = max(factor, math.floor(height / beta / factor) * factor)
+            wide = max(factor, math.floor(width / beta / factor) * factor)
+        elif frames * tall * wide < self.min_pixels:
+            beta = math.sqrt(self.min_pixels / (frames * height * width))
+            tall = math.ceil(height * beta / factor) * factor
+            wide = math.ceil(width * beta / factor) * factor
+        return wide, tall
+
+    def grid(self, width: int, height: int) -> Grid:
+        """Patch grid (rows, columns) of a page given in pixels."""
+        wide, tall = self.fitted_size(width, height)
+        return tall // self.patch_size, wide // self.patch_size
+
+    def visual_grid(self, width: int, height: int) -> tuple[int, int]:
+        """Visual tokens (rows, columns) of a page given in pixels."""
+        rows, columns = self.grid(width, height)
+        return rows // self.merge_size, columns // self.merge_size
+
+
+@dataclass(frozen=True, slots=True)
+class _Tables:
+    position: Tensor  # [num_patches, hidden], the learned table sampled at this grid
+    cos: Tensor  # [num_patches, 1, head_dim // 2]
+    sin: Tensor
+
+
+class VisionTower:
+    """The vision half of a Glm4v model. Thread-safe: one forward at a time."""
+
+    def __init__(
+        self,
+        visual: Any,
+        processor: ProcessorConfig,
+        *,
+        max_patches: int = 16_384,
+        compile_forward: bool = False,
+    ) -> None:
+        """`visual` is the library's `Glm4vVisionModel`; its weights are shared, not copied.
+
+        `max_patches` bounds one micro-batch; on out-of-memory it is halved and the batch retried.
+        """
+        self.visual = visual
+        self.processor = processor
+        self.max_patches = max_patches
+        self.device: torch.device = visual.patch_embed.proj.weight.device
+        self.dtype: torch.dtype = visual.patch_embed.proj.weight.dtype
+        self.num_fallbacks = 0
+        self._lock = threading.Lock()
+        self._tables: dict[Grid, _Tables] = {}
+        self._fold()
+        run: Callable[[Tensor, Grid], Tensor] = self._forward
+        if compile_forward:
+            run = torch.compile(run, fullgraph=True, dynamic=False)
+        self._run = run
+
+    def _fold(self) -> None:
+        conv, config = self.visual.patch_embed.proj, self.processor
+        weight = conv.weight.detach().double().sum(dim=2)  # [hidden, channels, patch, patch]
+        mean = torch.tensor(config.mean, dtype=torch.float64, device=weight.device)
+        std = torch.tensor(config.std, dtype=torch.float64, device=weight.device)
+        # pixel = white + 255 * x with x in [-1, 0], so that a white patch is the bias alone.
+        scale = (config.rescale_factor * 255 / std)[None, :, None, None]
+        white = ((config.rescale_factor * 255 - mean) / std)[None, :, None, None]
+        self._patch_weight = (weight * scale).sum(dim=1).flatten(1).to(self.dtype)
+        bias = (weight * white).sum(dim=(1, 2, 3)) + conv.bias.detach().double()
+        self._patch_bias = bias.to(self.dtype)
+        down = self.visual.downsample.weight  # [out, hidden, merge, merge]
+        self._down_weight = down.detach().permute(0, 2, 3, 1).flatten(1).contiguous()
+
+    def encode(self, pages: Sequence[Page]) -> list[Tensor]:
+        """Visual tokens [num_tokens, hidden] of each page, on the device, in the model's dtype.
+
+        Pages (uint8 [height, width], gray) may have any mix of sizes; equal grids run together.
+        """
+        fitted = [self._fit(page) for page in pages]
+        buckets: dict[tuple[int, int], list[int]] = {}
+        for index, page in enumerate(fitted):
+            buckets.setdefault((page.shape[0], page.shape[1]), []).append(index)
+        out: list[Tensor | None] = [None] * len(fitted)
+        with self._lock, torch.inference_mode():
+            for (height, width), members in buckets.items():
+                patch = self.processor.patch_size
+                grid = (height // patch, width // patch)
+                start = 0
+                while start < len(members):
+                    size = max(1, self.max_patches // (grid[0] * grid[1]))
+                    chosen = members[start : start + size]
+                    try:
+                        features = self._encode_grid([fitted[i] for i in chosen], grid)
+                    except torch.OutOfMemoryError:
+                        if len(chosen) == 1:
+                            raise
+                        self.max_patches = max(1, len(chosen) // 2) * grid[0] * grid[1]
+                        continue
+                    for index, tokens in zip(chosen, features, strict=True):
+                        out[index] = tokens
+                    start += len(chosen)
+        return [tokens for tokens in out if tokens is not None]
+
+    def _fit(self, page: Page) -> Page:
+        height, width = page.shape
+        wide, tall = self.processor.fitted_size(width, height)
+        if (wide, tall) == (width, height):
+            return page
+        from PIL import Image  # only pages of foreign sizes are resized, as the library would
+
+        image = Image.fromarray(np.ascontiguousarray(page))
+        return np.asarray(image.resize((wide, tall), Image.Resampling.BICUBIC), dtype=np.uint8)
+
+    def _encode_grid(self, pages: Sequence[Page], grid: Grid) -> Sequence[Tensor]:
+        stacked = torch.from_numpy(np.stack(pages))  # uint8 [num_pages, height, width]
+        if self.device.type == "cuda":
+            stacked = stacked.pin_memory()
+        pixels = stacked.to(self.device, non_blocking=True)
+        self._table(grid)
+        features = self._run(pixels, grid)  # [num_pages, num_tokens, hidden]
+        return features.unbind(0)
+
+    def _forward(self, pixels: Tensor, grid: Grid) -> Tensor:
+        """uint8 [num_pages, height, width] to [num_pages, num_tokens, hidden]."""
+        visual, tables = self.visual, self._tables[grid]
+        patch, merge = self.processor.patch_size, self.processor.merge_size
+        num_pages = pixels.shape[0]
+        rows, columns = grid[0] // merge, grid[1] // merge
+        # Patches in the order of the merger: the four of one visual token lie together.
+        x = pixels.view(num_pages, rows, merge, patch, columns, merge, patch)
+        x = x.permute(0, 1, 4, 2, 5, 3, 6).reshape(num_pages, grid[0] * grid[1], patch * patch)
+        x = (x.to(torch.float32) / 255 - 1).to(self.dtype)
+        hidden = F.linear(x, self._patch_weight, self._patch_bias)  # [num_pages, num_patches, dim]
+        hidden = rms_norm(hidden, visual.post_conv_layernorm)
+        hidden = hidden + tables.position
+        for block in visual.blocks:
+            hidden = hidden + self._attention(block.attn, rms_norm(hidden, block.norm1), tables)
+            mlp, normed = block.mlp, rms_norm(hidden, block.norm2)
+            gated = mlp.act_fn(mlp.gate_proj(normed)) * mlp.up_proj(normed)
+            hidden = hidden + mlp.down_proj(gated)
+        hidden = rms_norm(hidden, visual.post_layernorm)
+        merged = hidden.view(num_pages, rows * columns, merge * merge * hidden.shape[-1])
+        merged = F.linear(merged, self._down_weight, visual.downsample.bias)
+        out: Tensor = visual.merger(merged)
+        return out
+
+    def _attention(self, attn: Any, hidden: Tensor, tables: _Tables) -> Tensor:
+        num_pages, num_patches, _ = hidden.shape
+        qkv = attn.qkv(hidden).view(num_pages, num_patches, 3, attn.num_heads, -1)
+        q, k, v = qkv.unbind(2)  # [num_pages, num_patches, heads, head_dim]
+        q = rotate_halves(q, tables.cos, tables.sin).transpose(1, 2)
+        k = rotate_halves(k, tables.cos, tables.sin).transpose(1, 2)
+        mixed = F.scaled_dot_product_attention(q, k, v.transpose(1, 2), scale=attn.scaling)
+        out: Tensor = attn.proj(mixed.transpose(1, 2).reshape(num_pages, num_patches, -1))
+        return out
+
+    def _table(self, grid: Grid) -> _Tables:
+        if grid not in self._tables:
+            self._tables[grid] = self._make_tables(grid)
+        return self._tables[grid]
+
+    def _make_tables(self, grid: Grid) -> _Tables:
+        visual, merge = self.visual, self.processor.merge_size
+        rows, columns = grid
+        y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+        blocks = (rows // merge, merge, columns // merge, merge)
+        y = y.reshape(blocks).transpose(1, 2).flatten().to(self.device)  # [num_patches]
+        x = x.reshape(blocks).transpose(1, 2).flatten().to(self.device)
+        table = visual.embeddings.position_embedding.weight.detach()
+        side = round(table.shape[0] ** 0.5)
+        square = table.view(side, side, -1).permute(2, 0, 1).unsqueeze(0).float()
+        where = torch.stack([(x + 0.5) / columns * 2 - 1, (y + 0.5) / rows * 2 - 1], dim=-1)
+        sampled = F.grid_sample(
+            square,
+            where.float()[None, :, None],
+            mode="bicubic",
+            align_corners=False,
+            padding_mode="border",
+        )
+        position = sampled[0, :, :, 0].T.to(self.dtype).contiguous()
+        inv_freq = visual.rotary_pos_emb.inv_freq.to(self.device, torch.float32)
+        angle = torch.cat([y[:, None] * inv_freq, x[:, None] * inv_freq], dim=-1)[:, None]
+        return _Tables(position, angle.cos(), angle.sin())
+
+
+def rms_norm(hidden: Tensor, norm: Any) -> Tensor:
+    """The library's RMSNorm, computed in float32 by one fused call."""
+    return F.rms_norm(hidden, (hidden.shape[-1],), norm.weight, norm.variance_epsilon)
+
+
+def rotate_halves(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary embedding with halves as pairs: x [..., heads, dim], cos and sin [..., 1, dim / 2]."""
+    first, second = x.float().chunk(2, dim=-1)
+    out = torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
+    return out.to(x.dtype)

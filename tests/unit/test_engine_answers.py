@@ -1,0 +1,152 @@
+"""The engine's answers are the library's, for any mix of questions, documents and batch-mates."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pytest
+import torch
+
+from glyph_worker.document import digest
+from glyph_worker.engine.engine import AnswerRequest, Engine, Outcome, PageInput
+from glyph_worker.model.library import library_logits
+from glyph_worker.model.load import Reader, load_reader
+from glyph_worker.model.synthetic import write_checkpoint
+from glyph_worker.model.vision import Page
+from glyph_worker.settings import EngineSettings
+
+SIZES = [(112, 112), (140, 84), (112, 112), (84, 168)]
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Reader:
+    torch.set_num_threads(1)
+    return load_reader(write_checkpoint(tmp_path_factory.mktemp("tiny"), "tiny"))
+
+
+def make_document(seed: int, num_pages: int) -> list[Page]:
+    rng = np.random.default_rng(seed)
+    return [
+        np.where(rng.random(SIZES[i % len(SIZES)]) > 0.1, 255, 0).astype(np.uint8)
+        for i in range(num_pages)
+    ]
+
+
+class Asker:
+    """Asks an engine from one thread per question and counts what it had to fetch."""
+
+    def __init__(self, reader: Reader, engine: Engine) -> None:
+        self.reader = reader
+        self.engine = engine
+        self.fetched: list[tuple[str, int]] = []
+        self.outcomes: dict[str, Outcome | BaseException] = {}
+        self.threads: list[threading.Thread] = []
+
+    def ask(
+        self, name: str, document: str, pages: list[Page], question: str, **options: object
+    ) -> None:
+        request = AnswerRequest(
+            sequence_id=name,
+            pages=tuple(
+                PageInput(
+                    digest=digest("page", page.tobytes()),
+                    width=page.shape[1],
+                    height=page.shape[0],
+                )
+                for page in pages
+            ),
+            question=question,
+            **{"max_new_tokens": 12, **options},  # type: ignore[arg-type]
+        )
+
+        def fetch(indexes: Sequence[int]) -> list[torch.Tensor]:
+            self.fetched += [(document, index) for index in indexes]
+            return self.reader.encode_pages([pages[index] for index in indexes])
+
+        def run() -> None:
+            try:
+                self.outcomes[name] = self.engine.answer(request, fetch=fetch)
+            except Exception as exc:  # noqa: BLE001
+                self.outcomes[name] = exc
+
+        self.threads.append(threading.Thread(target=run))
+        self.threads[-1].start()
+
+    def wait(self) -> dict[str, Outcome]:
+        for thread in self.threads:
+            thread.join(timeout=60)
+            assert not thread.is_alive()
+        self.threads.clear()
+        out: dict[str, Outcome] = {}
+        for name, outcome in self.outcomes.items():
+            if isinstance(outcome, BaseException):
+                raise outcome
+            out[name] = outcome
+        return out
+
+
+@pytest.fixture
+def asker(reader: Reader) -> Iterator[Asker]:
+    engine = Engine(reader, EngineSettings(kv_bytes=32 << 20, prefill_tokens=40))
+    engine.start()
+    yield Asker(reader, engine)
+    engine.stop()
+
+
+def assert_greedy(reader: Reader, pages: list[Page], question: str, outcome: Outcome) -> None:
+    """Every token is the library's best one, or as good within rounding."""
+    logits = library_logits(reader, pages, question, outcome.token_ids)
+    for row, token in zip(logits, outcome.token_ids, strict=False):
+        assert row[token] > row.max() - 1e-3
+
+
+def test_sixteen_questions_on_four_documents_are_answered_as_the_library_would(
+    asker: Asker,
+) -> None:
+    documents = {f"d{i}": make_document(i, 3) for i in range(4)}
+    for name, pages in documents.items():
+        for number in range(4):
+            asker.ask(f"{name}/{number}", name, pages, f"what {number}?", max_new_tokens=8 + number)
+
+    outcomes = asker.wait()
+
+    for key, outcome in outcomes.items():
+        name, number = key.split("/")
+        if outcome.finish_reason == "length":
+            assert len(outcome.token_ids) == 8 + int(number)
+        assert_greedy(asker.reader, documents[name], f"what {number}?", outcome)
+    assert sorted(asker.fetched) == [(f"d{i}", page) for i in range(4) for page in range(3)]
+    reused = [outcome.num_prefix_tokens_reused for outcome in outcomes.values()]
+    assert sum(count == 0 for count in reused) == 4
+
+
+def test_second_question_costs_its_own_tokens_only(asker: Asker) -> None:
+    pages = make_document(1, 3)
+    asker.ask("first", "d", pages, "one?")
+    asker.wait()
+    before = asker.engine.stats().prefill_tokens
+
+    asker.ask("second", "d", pages, "two?")
+    outcome = asker.wait()["second"]
+
+    own = outcome.num_prompt_tokens - outcome.num_prefix_tokens_reused
+    assert asker.engine.stats().prefill_tokens - before == own
+    assert own == len(asker.reader.prompt.tail("two?", num_pages=3))
+    assert len(asker.fetched) == 3
+
+
+def test_documents_that_begin_alike_share_their_first_pages(asker: Asker) -> None:
+    pages = make_document(1, 4)
+    other = [*pages[:2], *make_document(9, 2)]
+    asker.ask("a", "d", pages, "one?")
+    asker.wait()
+    asker.fetched.clear()
+
+    asker.ask("b", "d", other, "one?")
+    outcome = asker.wait()["b"]
+
+    assert asker.fetched == [("d", 2), ("d", 3)]
+    assert outcome.num_prefix_tokens_reused > 0
+    assert_greedy(asker.reader, other, "one?", outcome)

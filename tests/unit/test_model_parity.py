@@ -1,0 +1,147 @@
+"""The own forward gives the library's numbers: vision, positions, prompt, language."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import AutoImageProcessor
+
+from glyph_worker.model.attention import AttentionPlan, Causal
+from glyph_worker.model.language import StepInput
+from glyph_worker.model.library import library_logits, library_prompt, patches
+from glyph_worker.model.load import Reader, load_reader
+from glyph_worker.model.positions import prompt_positions
+from glyph_worker.model.synthetic import write_checkpoint
+from glyph_worker.model.vision import Page
+
+
+def make_page(height: int, width: int, seed: int) -> Page:
+    rng = np.random.default_rng(seed)
+    return np.where(rng.random((height, width)) > 0.1, 255, 20).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Reader:
+    torch.set_num_threads(1)
+    return load_reader(write_checkpoint(tmp_path_factory.mktemp("tiny"), "tiny"))
+
+
+PAGES = [make_page(392, 112, 0), make_page(140, 224, 1), make_page(392, 112, 2)]
+
+
+def test_page_features_equal_the_librarys(reader: Reader) -> None:
+    prompt = library_prompt(reader, PAGES, "?")
+    expected = reader.model.get_image_features(
+        prompt.pixel_values, prompt.image_grid_thw
+    ).pooler_output
+
+    got = reader.encode_pages(PAGES)
+
+    for mine, theirs in zip(got, expected, strict=True):
+        torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=0)
+        assert theirs.std() > 0.05, "features this flat would prove nothing"
+
+
+@pytest.mark.parametrize("size", [(131, 217), (842, 595), (20, 300), (392, 112)])
+def test_pages_of_foreign_sizes_are_resized_as_the_library_does(
+    reader: Reader, size: tuple[int, int]
+) -> None:
+    page = make_page(*size, seed=3)
+    processor = AutoImageProcessor.from_pretrained(reader.folder, backend="pil")
+    inputs = processor(images=[Image.fromarray(page).convert("RGB")], return_tensors="pt")
+    expected = reader.model.get_image_features(
+        inputs.pixel_values, inputs.image_grid_thw
+    ).pooler_output[0]
+
+    got = reader.encode_pages([page])[0]
+
+    assert got.shape[0] == reader.num_visual_tokens(page.shape[1], page.shape[0])
+    torch.testing.assert_close(got, expected, atol=1e-5, rtol=0)
+
+
+def test_own_patches_equal_the_librarys(reader: Reader) -> None:
+    processor = AutoImageProcessor.from_pretrained(reader.folder, backend="pil")
+    inputs = processor(images=[Image.fromarray(PAGES[1]).convert("RGB")], return_tensors="pt")
+
+    torch.testing.assert_close(
+        patches(PAGES[1], reader.processor), inputs.pixel_values, atol=1e-6, rtol=0
+    )
+
+
+def test_features_do_not_depend_on_batch_mates(reader: Reader) -> None:
+    together = reader.encode_pages(PAGES)
+    for page, features in zip(PAGES, together, strict=True):
+        torch.testing.assert_close(reader.encode_pages([page])[0], features, atol=1e-6, rtol=0)
+
+
+def test_positions_equal_the_librarys(reader: Reader) -> None:
+    question = "how far?"
+    prompt = library_prompt(reader, PAGES, question)
+    expected, delta = reader.model.model.get_rope_index(
+        prompt.input_ids, prompt.mm_token_type_ids, image_grid_thw=prompt.image_grid_thw
+    )
+    parts = [
+        (
+            len(reader.prompt.page_lead(index)),
+            reader.processor.visual_grid(page.shape[1], page.shape[0]),
+        )
+        for index, page in enumerate(PAGES)
+    ]
+
+    positions, following = prompt_positions(
+        parts, len(reader.prompt.tail(question, num_pages=len(PAGES)))
+    )
+
+    assert np.array_equal(positions, expected[:, 0].numpy())
+    assert following == prompt.input_ids.shape[1] + int(delta)
+
+
+@pytest.mark.parametrize("sections", [None, [1] * 8])
+def test_full_forward_equals_the_librarys(
+    reader: Reader, tmp_path: Path, sections: list[int] | None
+) -> None:
+    if sections is not None:  # the embedded reader deals single frequencies to the axes in turn
+        from glyph_worker.model.synthetic import SHAPES
+
+        shape = {name: dict(part) for name, part in SHAPES["tiny"].items()}
+        shape["text"]["rope_parameters"] = {
+            "rope_type": "default",
+            "rope_theta": 500.0,
+            "partial_rotary_factor": 0.5,
+            "mrope_section": sections,
+        }
+        reader = load_reader(write_checkpoint(tmp_path, shape))
+    prompt = library_prompt(reader, PAGES, "how far?")
+    expected = library_logits(reader, PAGES, "how far?")
+    language = reader.language
+    num_tokens = prompt.input_ids.shape[1]
+    with torch.inference_mode():
+        embeds = language.embed(prompt.input_ids[0])
+        embeds[prompt.mm_token_type_ids[0] == 1] = torch.cat(reader.encode_pages(PAGES))
+        positions, _ = reader.model.model.get_rope_index(
+            prompt.input_ids, prompt.mm_token_type_ids, image_grid_thw=prompt.image_grid_thw
+        )
+        pool = torch.empty(
+            language.num_layers, 2, language.num_kv_heads, num_tokens, language.head_dim
+        )
+        step = StepInput(
+            embeds=embeds,
+            positions=positions[:, 0],
+            places=torch.arange(num_tokens),
+            logit_rows=torch.tensor([num_tokens - 1]),
+            plan=AttentionPlan((), (Causal(slice(0, num_tokens), 0),), None, 1),
+        )
+        got = language.forward(step, pool)
+
+    torch.testing.assert_close(got, expected, atol=1e-5, rtol=0)
+
+
+def test_library_forward_still_works_after_fusing(reader: Reader) -> None:
+    attention = reader.model.model.language_model.layers[0].self_attn
+    whole = reader.language._qkv[0][0]
+    assert attention.q_proj.weight.data_ptr() == whole.data_ptr()
+    assert attention.v_proj.weight.untyped_storage().data_ptr() == whole.data_ptr()
