@@ -1,0 +1,155 @@
+"""Stand-ins for tests and benchmarks: an encoder without a model, and a link of any speed."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from glyph_worker.document import digest
+from glyph_worker.features.protocol import PageRequest
+
+Pixels = np.ndarray[Any, Any]
+PATCH = 28
+
+
+class FakeEncoder:
+    """Features that are a fixed function of the pixels and of the identity.
+
+    `ms_per_page` is what an encode takes (asleep, so other threads run); `on_page` sees every
+    page and may raise. `num_encoded` counts pages, `batches` the sizes of micro-batches.
+    """
+
+    processor_digest = digest("fake-processor")
+    encoder_revision = "fake-1"
+
+    def __init__(
+        self,
+        *,
+        seed: int = 0,
+        hidden_size: int = 32,
+        dtype: torch.dtype = torch.float32,
+        ms_per_page: float = 0.0,
+        on_page: Callable[[Pixels], None] | None = None,
+    ) -> None:
+        self.identity = digest("fake-encoder", seed)
+        self.device = torch.device("cpu")
+        self.dtype = dtype
+        self.hidden_size = hidden_size
+        self.ms_per_page = ms_per_page
+        self.num_encoded = 0
+        self.batches: list[int] = []
+        self._on_page = on_page
+        generator = torch.Generator().manual_seed(seed)
+        self._weight = torch.randn(PATCH * PATCH, hidden_size, generator=generator)
+
+    def num_visual_tokens(self, width: int, height: int) -> int:
+        return (width // PATCH) * (height // PATCH)
+
+    def encode_pages(self, pages: list[Pixels]) -> list[torch.Tensor]:
+        for page in pages:
+            if self._on_page is not None:
+                self._on_page(page)
+        if self.ms_per_page:
+            time.sleep(self.ms_per_page * len(pages) / 1e3)
+        self.num_encoded += len(pages)
+        self.batches.append(len(pages))
+        return [self.features(page) for page in pages]
+
+    def features(self, page: Pixels) -> torch.Tensor:
+        """What encoding this page must give, `[num_tokens, hidden]`."""
+        rows, columns = page.shape[0] // PATCH, page.shape[1] // PATCH
+        patches = page[: rows * PATCH, : columns * PATCH].reshape(rows, PATCH, columns, PATCH)
+        flat = patches.transpose(0, 2, 1, 3).reshape(rows * columns, PATCH * PATCH)
+        pixels = torch.from_numpy(flat.astype(np.float32) / 255)
+        # Each token by itself, so that no sum depends on how many tokens there are.
+        return torch.stack([(row[:, None] * self._weight).sum(0) for row in pixels]).to(self.dtype)
+
+
+def fake_page(number: int, *, width: int = 112, height: int = 56) -> Pixels:
+    """The pixels of one made-up page, uint8[height, width]."""
+    return np.random.default_rng(number).integers(0, 256, (height, width), dtype=np.uint8)
+
+
+def fake_request(
+    number: int, *, width: int = 112, height: int = 56, on_draw: Callable[[], None] | None = None
+) -> PageRequest:
+    """A request for that page."""
+
+    def draw() -> Pixels:
+        if on_draw is not None:
+            on_draw()
+        return fake_page(number, width=width, height=height)
+
+    return PageRequest(
+        page_digest=digest("fake-page", number, width, height),
+        width=width,
+        height=height,
+        pixels=draw,
+    )
+
+
+class SlowLink:
+    """A TCP relay to `port` with a delay each way and a bandwidth; both may change at any time.
+
+    `bytes_per_s` None is as fast as the loopback. Used in `with`; connect to its own `port`.
+    """
+
+    def __init__(self, port: int, *, delay_s: float = 0.0, bytes_per_s: float | None = None):
+        self.delay_s = delay_s
+        self.bytes_per_s = bytes_per_s
+        self._target = port
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._server.getsockname()[1]
+        self._open = True
+        self._sockets: list[socket.socket] = []
+
+    def __enter__(self) -> SlowLink:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open = False
+        for one in (self._server, *self._sockets):
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+
+    def _accept(self) -> None:
+        while self._open:
+            try:
+                near, _ = self._server.accept()
+                far = socket.create_connection(("127.0.0.1", self._target))
+            except OSError:
+                continue
+            for one in (near, far):
+                one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._sockets += [near, far]
+            for pair in ((near, far), (far, near)):
+                threading.Thread(target=self._relay, args=pair, daemon=True).start()
+
+    def _relay(self, source: socket.socket, target: socket.socket) -> None:
+        free_at = time.monotonic()
+        with contextlib.suppress(OSError, ValueError):
+            while self._open:
+                select.select([source], [], [])
+                raw = source.recv(1 << 16)
+                if not raw:
+                    break
+                now = time.monotonic()
+                if self.bytes_per_s:
+                    free_at = max(now, free_at) + len(raw) / self.bytes_per_s
+                    time.sleep(max(0.0, free_at - now))
+                if self.delay_s:  # bursts share one delay closely enough for a benchmark
+                    time.sleep(self.delay_s)
+                target.sendall(raw)
+        for one in (source, target):
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)

@@ -1,0 +1,315 @@
+"""Page features and page images on the cache server, as opaque bytes. No tensors, no policy.
+
+Keys, all strings unless said, all with a time to live, none of them needed for a right answer:
+  {prefix}:feature:{digest}              a page's features, or the head of a chunked one; ttl_s
+  {prefix}:feature-part:{digest}:{nonce}:{i}  further chunks, or a value being staged; ttl_s, 60 s
+  {prefix}:feature-claim:{digest}        the fencing token of whoever encodes the page; lease
+  {prefix}:feature-quarantine:{digest}   why these features may not be kept; quarantine_s
+  {prefix}:feature-recipes       zset    recipes of live answer workers by last sign of life; 90 s
+  {prefix}:feature-stats:{owner}         one worker's counters, packed; 90 s
+  {prefix}:page:{digest}                 a page image in the renderer's wire form, sealed; its ttl_s
+
+A miss is None. Raises StoreUnavailable, StoreFull, StoreDenied.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from glyph_worker.errors import StoreFull
+from glyph_worker.store.connection import connect, hidden, translated
+
+ClaimState = Literal["stored", "claimed", "held", "free", "quarantined"]
+CommitState = Literal["stored", "fenced", "quarantined", "lost"]
+
+LIVE_S = 90
+STAGING_S = 60
+PAGES_PER_SCRIPT = 500  # a script blocks the server: 500 pages take about 1 ms
+_CHUNKED = b"GWC1"
+_SEALED = b"GWP1"
+_LUA = Path(__file__).with_name("lua")
+
+
+class CacheStore:
+    """The cache server. Two clients, so that a 1 GB fetch never delays a claim."""
+
+    def __init__(
+        self,
+        control: redis.Redis,
+        bulk: redis.Redis,
+        *,
+        prefix: str,
+        url: str,
+        chunk_bytes: int = 16 << 20,
+    ) -> None:
+        """`control` carries questions of a few bytes, `bulk` the values. Both without retries:
+        the caller has something better to do than to wait (encode)."""
+        self._control = control
+        self._bulk = bulk
+        self._prefix = prefix
+        self._url = url
+        self._chunk_bytes = chunk_bytes
+        # EVAL with the body, not EVALSHA: a restarted server has forgotten every script.
+        self._claim = (_LUA / "feature_claim.lua").read_text()
+        self._commit = (_LUA / "feature_commit.lua").read_text()
+        self._renew = (_LUA / "feature_renew.lua").read_text()
+        self._announce = (_LUA / "feature_recipes.lua").read_text()
+
+    @classmethod
+    def connect(
+        cls,
+        url: str,
+        *,
+        prefix: str,
+        timeout_s: float = 0.5,
+        bulk_timeout_s: float = 5.0,
+        chunk_bytes: int = 16 << 20,
+    ) -> CacheStore:
+        """Lazy clients for `url`; nothing is sent yet. Raises InvalidSetting for a bad URL."""
+        clients = []
+        for timeout in (timeout_s, bulk_timeout_s):
+            client = connect(url, timeout_s=timeout, num_retries=0)
+            client.set_retry(Retry(NoBackoff(), 0))
+            clients.append(client)
+        return cls(*clients, prefix=prefix, url=url, chunk_bytes=chunk_bytes)
+
+    def close(self) -> None:
+        self._control.close()
+        self._bulk.close()
+
+    def _key(self, kind: str, *parts: str) -> str:
+        return ":".join((self._prefix, kind, *parts))
+
+    # claims
+
+    def claim(
+        self, digests: Sequence[str], *, owner: str, lease_s: float, limit: int
+    ) -> list[tuple[ClaimState, str]]:
+        """What is known of each page, and up to `limit` claims on those nobody encodes."""
+        found: list[tuple[ClaimState, str]] = []
+        for start in range(0, len(digests), PAGES_PER_SCRIPT):
+            some = digests[start : start + PAGES_PER_SCRIPT]
+            kinds = ("feature", "feature-claim", "feature-quarantine")
+            keys = [self._key(kind, digest) for digest in some for kind in kinds]
+            lease_ms = max(1, int(lease_s * 1e3))
+            with _errors(self._url):
+                replies = self._eval(self._control, self._claim, keys, owner, lease_ms, limit)
+            states = [reply.decode() for reply in replies]
+            found += zip(cast("list[ClaimState]", states[::2]), states[1::2], strict=True)
+            limit -= sum(state == "claimed" for state, _ in found[-len(some) :])
+        return found
+
+    def renew(self, claims: Sequence[tuple[str, str]], *, lease_s: float) -> list[bool]:
+        """Keep (digest, token) claims alive; lease 0 gives them up. True where it was ours."""
+        if not claims:
+            return []
+        keys = [self._key("feature-claim", digest) for digest, _ in claims]
+        tokens = [token for _, token in claims]
+        with _errors(self._url):
+            replies = self._eval(self._control, self._renew, keys, int(lease_s * 1e3), *tokens)
+        return [reply == 1 for reply in replies]
+
+    # features
+
+    def stored(self, digests: Sequence[str]) -> list[bool]:
+        """Which features are there now. They may be evicted before they are fetched."""
+        with _errors(self._url):
+            pipe = self._control.pipeline(transaction=False)
+            for digest in digests:
+                pipe.exists(self._key("feature", digest))
+            return [bool(reply) for reply in pipe.execute()]
+
+    def fetch(self, digests: Sequence[str]) -> list[bytes | None]:
+        """Values by digest, None where missing (or where one chunk of it is)."""
+        with _errors(self._url):
+            pipe = self._bulk.pipeline(transaction=False)
+            # MGETs of a few keys in one pipeline: one round trip, and no long block of the server.
+            for start in range(0, len(digests), 4):
+                pipe.mget([self._key("feature", digest) for digest in digests[start : start + 4]])
+            values = [value for reply in pipe.execute() for value in reply]
+            for at, (digest, value) in enumerate(zip(digests, values, strict=True)):
+                if value is not None and value[:4] == _CHUNKED:
+                    values[at] = self._join(digest, value)
+        return values
+
+    def _join(self, digest: str, head: bytes) -> bytes | None:
+        nonce, num_chunks = head[4:20].decode("ascii", "replace"), head[20]
+        names = [self._key("feature-part", digest, nonce, str(i)) for i in range(1, num_chunks)]
+        pipe = self._bulk.pipeline(transaction=False)
+        for name in names:
+            pipe.get(name)
+        chunks = pipe.execute()
+        return None if None in chunks else b"".join((memoryview(head)[21:], *chunks))
+
+    def publish(
+        self, digest: str, parts: Sequence[bytes | memoryview], *, token: str, ttl_s: int
+    ) -> CommitState:
+        """Store a value under the fence `token` ('' without a claim) and end that claim.
+
+        Staged under a private name and renamed in the same step as the fence is checked, so a
+        claimant that was thought dead never overwrites its successor, and nobody sees a half.
+        """
+        value = b"".join(parts)
+        nonce = os.urandom(8).hex()
+        chunks = [memoryview(value)]
+        if len(value) > self._chunk_bytes:
+            size = max(self._chunk_bytes, -(-len(value) // 255))
+            chunks = [memoryview(value)[at : at + size] for at in range(0, len(value), size)]
+            head = b"".join((_CHUNKED, nonce.encode(), bytes([len(chunks)]), chunks[0]))
+            chunks[0] = memoryview(head)
+        names = [self._key("feature-part", digest, nonce, str(i)) for i in range(len(chunks))]
+        kinds = ("feature", "feature-claim", "feature-quarantine")
+        keys = [names[0], *(self._key(kind, digest) for kind in kinds)]
+        with _errors(self._url):
+            pipe = self._bulk.pipeline(transaction=False)
+            for name, chunk in zip(names[1:], chunks[1:], strict=True):
+                pipe.set(name, cast(bytes, chunk), ex=ttl_s)
+            pipe.set(names[0], cast(bytes, chunks[0]), ex=ttl_s)
+            pipe.eval(self._commit, 4, *keys, token)
+            state = cast(CommitState, pipe.execute()[-1].decode())
+            if state != "stored" and len(names) > 1:
+                self._bulk.unlink(*names[1:])
+        return state
+
+    def drop(self, digests: Sequence[str]) -> int:
+        """Forget these features. Returns how many there were."""
+        if not digests:
+            return 0
+        with _errors(self._url):
+            return int(self._control.unlink(*(self._key("feature", one) for one in digests)))
+
+    def quarantine(self, digest: str, reason: str, *, ttl_s: int) -> None:
+        """Drop the value and let nobody read or publish this digest for `ttl_s`."""
+        with _errors(self._url):
+            pipe = self._control.pipeline(transaction=False)
+            pipe.unlink(self._key("feature", digest))  # first: allowed when memory is full
+            pipe.set(self._key("feature-quarantine", digest), reason, ex=ttl_s)
+            pipe.execute()
+
+    # what workers tell each other
+
+    def announce(self, recipe: bytes) -> None:
+        """Tell render workers how a live answer worker names features; repeat within 90 s."""
+        keys = [self._key("feature-recipes")]
+        with _errors(self._url):
+            self._eval(self._control, self._announce, keys, LIVE_S, recipe)
+
+    def recipes(self) -> list[bytes]:
+        """Recipes of all live answer workers."""
+        with _errors(self._url):
+            seconds = self._control.time()[0]
+            key = self._key("feature-recipes")
+            return cast("list[bytes]", self._control.zrangebyscore(key, seconds - LIVE_S, "+inf"))
+
+    def report(self, owner: str, stats: bytes) -> None:
+        """Leave one worker's counters for `glyph-worker cache stats`."""
+        with _errors(self._url):
+            self._control.set(self._key("feature-stats", owner), stats, ex=LIVE_S)
+
+    def reports(self) -> dict[str, bytes]:
+        """Counters by owner, of all live answer workers."""
+        prefix = self._key("feature-stats", "")
+        with _errors(self._url):
+            names = [name.decode() for name in self._control.scan_iter(match=prefix + "*")]
+            values = cast("list[bytes | None]", self._control.mget(names)) if names else []
+        pairs = zip(names, values, strict=True)
+        return {name.removeprefix(prefix): value for name, value in pairs if value is not None}
+
+    # page images
+
+    def put_page(self, digest: str, packed: bytes, *, ttl_s: int) -> None:
+        """Keep a page image (opaque bytes) for whoever encodes it."""
+        check = zlib.crc32(packed).to_bytes(4, "big")
+        with _errors(self._url):
+            sealed = b"".join((_SEALED, bytes.fromhex(digest), check, packed))
+            self._bulk.set(self._key("page", digest), sealed, ex=ttl_s)
+
+    def get_page(self, digest: str) -> bytes | None:
+        """The bytes of `put_page`; None when missing, damaged or another page's."""
+        return self.get_pages([digest])[0]
+
+    def get_pages(self, digests: Sequence[str]) -> list[bytes | None]:
+        """Many page images in one round trip."""
+        if not digests:
+            return []
+        with _errors(self._url):
+            sealed = self._bulk.mget([self._key("page", digest) for digest in digests])
+        return [
+            _unsealed(digest, raw)
+            for digest, raw in zip(digests, cast("list[bytes | None]", sealed), strict=True)
+        ]
+
+    # upkeep
+
+    def ping(self) -> None:
+        with _errors(self._url):
+            self._control.ping()
+
+    def digests(self) -> Iterator[str]:
+        """All features stored, in no order, with what comes and goes meanwhile."""
+        prefix = self._key("feature", "")
+        with _errors(self._url):
+            for name in self._control.scan_iter(match=prefix + "*", count=1_000):
+                yield name.decode().removeprefix(prefix)
+
+    def sizes(self, digests: Sequence[str]) -> list[int]:
+        """Bytes of each stored value (of a chunked one: of its head); 0 when missing."""
+        with _errors(self._url):
+            pipe = self._control.pipeline(transaction=False)
+            for digest in digests:
+                pipe.strlen(self._key("feature", digest))
+            return cast("list[int]", pipe.execute())
+
+    def memory(self) -> dict[str, Any]:
+        """The server's own account: used and most bytes, eviction policy, keys evicted."""
+        with _errors(self._url):
+            info = self._control.info()
+        names = ("used_memory", "maxmemory", "maxmemory_policy", "evicted_keys")
+        return {name: info.get(name) for name in names}
+
+    def clear(self) -> int:
+        """Delete all features, claims, quarantines and page images under our prefix."""
+        num_deleted = 0
+        with _errors(self._url):
+            for pattern in ("feature*", "page:*"):
+                batch: list[bytes] = []
+                for name in self._control.scan_iter(match=f"{self._prefix}:{pattern}", count=1_000):
+                    batch.append(name)
+                    if len(batch) == 1_000:
+                        num_deleted += int(self._control.unlink(*batch))
+                        batch.clear()
+                if batch:
+                    num_deleted += int(self._control.unlink(*batch))
+        return num_deleted
+
+    def _eval(self, client: redis.Redis, script: str, keys: Sequence[str], *args: Any) -> Any:
+        return client.eval(script, len(keys), *keys, *args)
+
+
+@contextmanager
+def _errors(url: str) -> Iterator[None]:
+    """As `translated`, and full memory as StoreFull: redis-py cuts the word OOM from the text."""
+    with translated(url):
+        try:
+            yield
+        except redis.exceptions.OutOfMemoryError as exc:
+            raise StoreFull(
+                f"cache server at {hidden(url)} takes no writes: {exc}; raise its maxmemory, "
+                "or set maxmemory-policy allkeys-lru"
+            ) from exc
+
+
+def _unsealed(digest: str, raw: bytes | None) -> bytes | None:
+    if raw is None or raw[:4] != _SEALED or raw[4:36] != bytes.fromhex(digest):
+        return None
+    packed = raw[40:]
+    return packed if zlib.crc32(packed) == int.from_bytes(raw[36:40], "big") else None
