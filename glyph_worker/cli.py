@@ -95,10 +95,8 @@ def up(
             err.print(f"[green]ready[/]   {info.kind} worker, pid {info.pid}, {info.capacity} jobs")
         err.print(f"logs in {service.folder}; Ctrl-C ends all")
         while not stop.wait(0.5):
-            if (code := service.poll()) is not None:
-                raise GlyphError(
-                    f"a worker ended with code {code}; see its log in {service.folder}"
-                )
+            for line in service.revive():
+                err.print(f"[yellow]restart[/] {line}")
         err.print("draining …")
 
 

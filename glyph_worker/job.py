@@ -150,6 +150,8 @@ class Receipt:
     total_ms: float = 0.0
     device: str = ""
     dtype: str = ""
+    fallback: str = ""
+    """Why the dtype is not the worker's own, e.g. values that overflow in float16."""
     style: str = ""
     model: str = ""
     """First 12 digits of the checkpoint's digest."""

@@ -19,6 +19,8 @@ from glyph_worker.store.embedded import EmbeddedServer
 from glyph_worker.store.keys import Keys
 from glyph_worker.store.workers import WorkerInfo, WorkerStore
 
+MAX_RESTARTS = 20
+
 
 class LocalService:
     """Starts what the settings lack: a server when no broker is set, and the workers."""
@@ -31,7 +33,9 @@ class LocalService:
         num_answer: int = 1,
         folder: Path | None = None,
     ) -> None:
-        self._wanted = {"render": num_render, "answer": num_answer}
+        numbers = {"render": num_render, "answer": num_answer}
+        self._kinds = [(kind, index) for kind, number in numbers.items() for index in range(number)]
+        self._num_restarts = [0] * len(self._kinds)
         self.folder = (folder or settings.data_dir).expanduser()
         self.settings = settings
         self._server: EmbeddedServer | None = None
@@ -52,13 +56,12 @@ class LocalService:
             self.settings = self.settings.model_copy(
                 update={"broker_url": SecretStr(self._server.url())}
             )
-        for kind, number in self._wanted.items():
-            for index in range(number):
-                self._workers.append(self._start_worker(kind, index))
+        for kind, index in self._kinds:
+            self._logs.append((self.folder / f"{kind}-{index}.log").open("ab"))
+            self._workers.append(self._start_worker(kind, index))
 
     def _start_worker(self, kind: str, index: int) -> subprocess.Popen[bytes]:
-        log = (self.folder / f"{kind}-{index}.log").open("ab")
-        self._logs.append(log)
+        log = self._logs[self._kinds.index((kind, index))]
         command = [sys.executable, "-m", "glyph_worker.cli", "worker", kind, "--exit-with-parent"]
         environ = os.environ | {
             "GLYPH_BROKER_URL": self.broker_url,
@@ -100,10 +103,27 @@ class LocalService:
                 )
             time.sleep(0.05)
 
-    def poll(self) -> int | None:
-        """The exit code of the first worker that ended by itself, else None."""
-        codes = (process.poll() for process in self._workers)
-        return next((code for code in codes if code is not None), None)
+    def revive(self) -> list[str]:
+        """Restart the workers that ended by themselves; one line for each.
+
+        Raises ConfigurationError for one that does not stay up.
+        """
+        lines = []
+        for at, process in enumerate(self._workers):
+            if (code := process.poll()) is None:
+                continue
+            kind, index = self._kinds[at]
+            self._num_restarts[at] += 1
+            if self._num_restarts[at] > MAX_RESTARTS:
+                raise ConfigurationError(
+                    f"the {kind} worker ended {MAX_RESTARTS + 1} times, last with code {code}; "
+                    f"its log is {self._logs[at].name}"
+                )
+            lines.append(f"{kind} worker ended with code {code}; started again")
+            if process.stdin is not None:
+                process.stdin.close()
+            self._workers[at] = self._start_worker(kind, index)
+        return lines
 
     def stop(self) -> None:
         """End the workers (they drain), then the server."""

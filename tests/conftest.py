@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import redis
@@ -93,13 +91,3 @@ def cache_url(redis_server: RedisServer) -> Iterator[str]:
         leaked = [key for key in client.scan_iter() if client.ttl(key) == -1]
         client.flushdb()
     assert not leaked, f"keys without a time to live: {leaked}"
-
-
-def wait_until(predicate: Callable[[], Any], *, description: str, timeout_s: float = 30.0) -> Any:
-    """The predicate's first true value; fails with the description."""
-    deadline = time.monotonic() + timeout_s
-    while not (found := predicate()):
-        if time.monotonic() > deadline:
-            pytest.fail(f"after {timeout_s:.0f} s still not: {description}")
-        time.sleep(0.02)
-    return found

@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from celery import Celery
-from kombu import Queue
+from kombu import Exchange, Queue
 
 from glyph_worker.errors import StoreUnavailable
 from glyph_worker.queue.names import ANSWER_QUEUE, ANSWER_TASK, RENDER_QUEUE, RENDER_TASK
 from glyph_worker.settings import Settings
 
-MESSAGE_TTL_S = None
-"""Messages never expire by themselves: the record decides, at the claim."""
+
+def _queue(name: str) -> Queue:
+    # An exchange and key of its own: without them both queues share the default ones, and a
+    # message for one is delivered to both.
+    return Queue(name, exchange=Exchange(name, type="direct"), routing_key=name)
 
 
 def make_app(settings: Settings) -> Celery:
@@ -43,7 +46,7 @@ def make_app(settings: Settings) -> Celery:
         worker_redirect_stdouts=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
-        task_queues=[Queue(RENDER_QUEUE), Queue(ANSWER_QUEUE)],
+        task_queues=[_queue(RENDER_QUEUE), _queue(ANSWER_QUEUE)],
         task_default_queue=RENDER_QUEUE,
         task_create_missing_queues=False,
         task_routes={RENDER_TASK: {"queue": RENDER_QUEUE}, ANSWER_TASK: {"queue": ANSWER_QUEUE}},

@@ -27,6 +27,9 @@ class Lease(bootsteps.StartStopStep):  # type: ignore[misc]
         self._period_s = consumer.app.conf.broker_transport_options["visibility_timeout"] / 3
 
     def start(self, consumer: Any) -> None:
+        # When the connection breaks, celery closes the channel, which would restore what we hold
+        # over that same connection and fail the worker. The lease brings it back just as well.
+        consumer.task_consumer.channel.do_restore = False
         self._timer = consumer.timer.call_repeatedly(self._period_s, self.renew, (consumer,))
 
     def stop(self, consumer: Any) -> None:

@@ -76,6 +76,7 @@ class EmbeddedServer:
             self._process = subprocess.Popen(
                 ["/bin/sh", "-c", _SUPERVISE, "sh", *command],
                 stdin=subprocess.PIPE, stdout=log, stderr=log,
+                start_new_session=True,  # Ctrl-C ends us, and we end the server last
             )  # fmt: skip
         deadline = time.monotonic() + timeout_s
         with redis.Redis.from_url(self.url(), socket_timeout=2) as client:

@@ -46,10 +46,15 @@ class Order:
     owner: str
     document_digest: str
     question: str
-    options: JobOptions
+    packed_options: bytes
     created_at: float
     notes: dict[str, float]
     """Numbers earlier stages left for the receipt: queue_ms, render_ms, pages_rendered, …"""
+
+    @property
+    def options(self) -> JobOptions:
+        """Raises InvalidOption or UnreadableEnvelope: while the job is held, so it can be failed."""
+        return JobOptions.of(codec.unpack("options", self.packed_options))
 
 
 class JobStore:
@@ -141,7 +146,7 @@ class JobStore:
             owner=owner,
             document_digest=record[b"document_digest"].decode(),
             question=record[b"question"].decode(),
-            options=JobOptions.of(codec.unpack("options", record[b"options"])),
+            packed_options=record[b"options"],
             created_at=float(record[b"created_at"]),
             notes={
                 name.decode().removeprefix("note:"): float(value)
@@ -156,8 +161,7 @@ class JobStore:
     ) -> bool | None:
         """Write progress, renew the lease. True: go on; False: a cancel is asked; None: fenced."""
         fields: dict[str, Any] = {} if stage is None else {"stage": stage.value}
-        if progress is not None:
-            fields |= {name: getattr(progress, name) for name in _PROGRESS}
+        fields |= _row(progress)
         args = [order.attempt, order.owner, self._lease_s, self._ttl_s, *_flat(fields)]
         found = int(self._run("update", [self._keys.job(order.job_id)], args))
         return {1: True, 2: False}.get(found)
@@ -177,12 +181,9 @@ class JobStore:
         args = [order.attempt, order.owner, self._ttl_s, int(handed_over), *_flat(fields)]
         return int(self._run("release", [self._keys.job(order.job_id)], args)) == 1
 
-    def succeed(self, order: Order, answer: Answer) -> bool:
+    def succeed(self, order: Order, answer: Answer, progress: Progress | None = None) -> bool:
         """False when fenced off or already final: the first answer stays."""
-        fields = {
-            "answer": codec.pack("answer", answer.to_fields()),
-            "num_answer_tokens": answer.receipt.answer_tokens,
-        }
+        fields = {"answer": codec.pack("answer", answer.to_fields())} | _row(progress)
         return self._commit(order.job_id, order, JobStatus.SUCCEEDED, fields)
 
     def fail(self, job_id: str, error: dict[str, Any], order: Order | None = None) -> bool:
@@ -198,6 +199,10 @@ class JobStore:
         attempt, owner = ("", "") if order is None else (order.attempt, order.owner)
         args = [job_id, attempt, owner, self._ttl_s, status.value, *_flat(fields)]
         return int(self._run("commit", [self._keys.job(job_id), self._keys.active], args)) == 1
+
+
+def _row(progress: Progress | None) -> dict[str, Any]:
+    return {} if progress is None else {name: getattr(progress, name) for name in _PROGRESS}
 
 
 def _flat(fields: dict[str, Any]) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from glyph_worker.model.load import Reader, load_reader
 from glyph_worker.queue.names import ANSWER_TASK
 from glyph_worker.settings import Settings
 from glyph_worker.store.jobs import Order
-from glyph_worker.worker.attempt import Cancelled, Fenced, attempt
+from glyph_worker.worker.attempt import Cancelled, Fenced, attempt, settled
 from glyph_worker.worker.pages import PageSource
 from glyph_worker.worker.stores import Stores
 from glyph_worker.worker.style import checkpoint_folder, resolve_style
@@ -31,6 +32,10 @@ log = structlog.get_logger(__name__)
 HEARTBEAT_S = 0.5
 """How often progress is written, leases are renewed and cancels are seen."""
 
+EXIT_GRACE_S = 2.0
+"""After the engine's end, time for its jobs to be handed back."""
+EX_SOFTWARE = 70
+
 
 class _Running:
     """One job in this process: what the heartbeat writes, and why its sequence was stopped."""
@@ -39,7 +44,7 @@ class _Running:
         self.done = threading.Event()
         self.order: Order | None = None
         self.stage = Stage.ENCODING
-        self.progress = Progress()
+        self.progress: Progress | None = None
         self.stopped_by: type[GlyphError] | None = None
 
 
@@ -52,6 +57,7 @@ class AnswerStage:
         self._running: dict[str, _Running] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
+        self._dead = threading.Event()
         self._draining = False
         self._reader: Reader | None = None
         self._engine: Engine | None = None
@@ -68,10 +74,8 @@ class AnswerStage:
         self._reader = load_reader(
             checkpoint_folder(settings.model), device=settings.device, dtype=settings.dtype
         )
-        self._features = FeatureCache(
-            self._reader, settings.features, self._stores.cache, owner=self._stores.owner
-        )
-        self._engine = Engine(self._reader, settings.engine)
+        self._features = FeatureCache(self._reader, settings.features, self._stores.cache)
+        self._engine = Engine(self._reader, settings.engine, on_fatal=self._engine_died)
         self._features.start()
         self._engine.start()
         self._heart.start()
@@ -94,8 +98,14 @@ class AnswerStage:
         return self._interrupt(job_id, Cancelled)
 
     def healthy(self) -> bool:
-        """False once the engine's thread is stuck or gone: the lease must end with it."""
-        return self._engine is None or self._engine.healthy()
+        """False once the engine has ended itself: the lease on its jobs must end with it."""
+        return not self._dead.is_set()
+
+    def _engine_died(self, exc: BaseException) -> None:
+        """The engine's threads cannot be trusted any more: end the process, lease and all."""
+        log.error("worker.dying", error=type(exc).__name__)
+        self._dead.set()
+        threading.Timer(EXIT_GRACE_S, os._exit, args=(EX_SOFTWARE,)).start()
 
     def hand_back(self) -> None:
         """Stop every sequence; their jobs go back to the queue for another worker."""
@@ -193,7 +203,14 @@ class AnswerStage:
             receipt=self._receipt(order, source, pages, batches, outcome),
         )
         # The commit comes before the ack: a crash between the two repeats work but loses nothing.
-        if not self._stores.jobs.succeed(order, answer):
+        done = Progress(
+            num_pages=len(pages),
+            num_pages_ready=len(pages),
+            num_prompt_tokens=outcome.num_prompt_tokens,
+            num_prefilled_tokens=outcome.num_prompt_tokens,
+            num_answer_tokens=outcome.num_answer_tokens,
+        )
+        if not settled(lambda: self._stores.jobs.succeed(order, answer, done)):
             raise Fenced("a later attempt holds the job, or it is final")
         log.info(
             "job.succeeded",
@@ -244,13 +261,14 @@ class AnswerStage:
             total_ms=round((time.time() - order.created_at) * 1e3, 2),
             device=str(self._reader.device),
             dtype=outcome.dtype,
+            fallback=outcome.fallback or "",
             style=resolve_style(self._settings, order.options.style).name,
             model=self._reader.identity[:12],
         )
 
     def _document_tokens(self, document_digest: str) -> int:
         assert self._reader is not None
-        return self._reader.count_text_tokens(self._stores.blobs.get(document_digest).text)
+        return self._reader.prompt.num_text_tokens(self._stores.blobs.get(document_digest).text)
 
     # Heartbeat ------------------------------------------------------------------------------------
 

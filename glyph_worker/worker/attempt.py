@@ -14,7 +14,6 @@ from celery.exceptions import Reject
 from glyph_worker.errors import (
     ConfigurationError,
     GlyphError,
-    JobExpired,
     RefusedError,
     RequestError,
     StoreFull,
@@ -78,8 +77,9 @@ def attempt(
         raise Reject(str(exc), requeue=True) from exc
     except TransientError as exc:
         _again_or_fail(task, jobs, order, exc, settings)
-    except (RequestError, RefusedError, ConfigurationError, JobExpired) as exc:
-        settled(lambda: jobs.fail(job_id, exc.to_wire(), order))
+    except (RequestError, RefusedError, ConfigurationError) as exc:
+        wire = exc.to_wire()
+        settled(lambda: jobs.fail(job_id, wire, order))
         bound.info("job.failed", error=exc.code)
     except Exception as exc:  # noqa: BLE001 - the loop's edge: whatever it was, the job must end
         bound.error("job.crashed", traceback=_frames(exc))

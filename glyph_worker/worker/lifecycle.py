@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import sys
+import socket
 import threading
 import time
 from typing import Any, Literal
@@ -49,12 +49,13 @@ def run_worker(
     else:
         from glyph_worker.worker.render import register as register_render
 
-        register_render(app, settings)
+        render_stage = register_render(app, settings)
+        signals.worker_process_init.connect(lambda **_: render_stage.warm_up(), weak=False)
         stage = None
         concurrency = concurrency or os.cpu_count() or 1
         pool, queue = "prefork", RENDER_QUEUE
     worker = app.Worker(
-        hostname=f"{kind}-{os.getpid()}@%h",
+        hostname=f"{kind}-{os.getpid()}@{socket.gethostname()}",
         pool=pool,
         concurrency=concurrency,
         queues=[queue],
@@ -151,6 +152,11 @@ class Drain:
         for queue in list(consumer.task_consumer.queues):
             consumer.cancel_task_queue(queue)
 
+    def _restore(self) -> None:
+        """Render: back to the queue with what no child finished; records follow by their lease."""
+        channel = self._worker.consumer.task_consumer.channel
+        channel.qos.restore_unacked()
+
     def _drain(self) -> None:
         assert self._deadline is not None
         handed_back = False
@@ -158,7 +164,9 @@ class Drain:
             if time.monotonic() >= self._deadline and not handed_back:
                 handed_back = True
                 if self._stage is None:
-                    break  # render: the broker restores what a dead child held
+                    self._worker.consumer.hub.call_soon(self._restore)
+                    time.sleep(0.5)
+                    break
                 self._stage.hand_back()
             time.sleep(0.05)
         log.info("worker.drained", num_left=len(state.reserved_requests))
@@ -177,5 +185,7 @@ def _keep_logging(**_: Any) -> None:
 
 
 def _follow_parent() -> None:
-    sys.stdin.buffer.read()
+    # Not through sys.stdin: its lock would be held for ever in the children that the pool forks.
+    while os.read(0, 1024):
+        pass
     os.kill(os.getpid(), signal.SIGTERM)

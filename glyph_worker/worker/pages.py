@@ -10,6 +10,7 @@ import structlog
 
 from glyph_worker.document import Page
 from glyph_worker.errors import TransientError
+from glyph_worker.features.digest import SHARED, page_image_digest
 from glyph_worker.features.protocol import PageRequest
 from glyph_worker.render.paginate import LaidPage, paginate
 from glyph_worker.render.raster import draw
@@ -55,7 +56,7 @@ class PageSource:
 
     def _pixels(self, page: Page) -> np.ndarray:
         try:
-            packed = self._stores.cache.get_page(page.digest)
+            packed = self._stores.cache.get_page(page_image_digest(page.digest, SHARED))
             if packed is not None:
                 return unpack_page(packed)
         except (TransientError, WireError) as exc:

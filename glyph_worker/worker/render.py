@@ -12,7 +12,8 @@ from celery.exceptions import Ignore, Reject, Retry
 
 from glyph_worker.document import Page
 from glyph_worker.errors import DocumentTooLarge, TransientError
-from glyph_worker.features.known import known_features
+from glyph_worker.features.digest import SHARED, page_image_digest
+from glyph_worker.features.known import KnownPages
 from glyph_worker.job import Progress, Stage
 from glyph_worker.queue.names import ANSWER_QUEUE, ANSWER_TASK, RENDER_TASK
 from glyph_worker.render.paginate import LaidPage, paginate
@@ -21,7 +22,7 @@ from glyph_worker.render.style import Style
 from glyph_worker.render.wire import pack_page
 from glyph_worker.settings import Settings
 from glyph_worker.store.jobs import Order
-from glyph_worker.worker.attempt import Cancelled, Fenced, attempt
+from glyph_worker.worker.attempt import Cancelled, Fenced, attempt, settled
 from glyph_worker.worker.stores import Stores
 from glyph_worker.worker.style import resolve_style
 
@@ -43,6 +44,12 @@ class RenderStage:
         if self._opened is None:
             self._opened = Stores.open(self._settings)
         return self._opened
+
+    def warm_up(self) -> None:
+        """Load fonts and compile what is compiled, so that no job pays for it."""
+        style = resolve_style(self._settings, "auto")
+        for laid in paginate("Warm-up: 0123456789, the quick brown fox.", style):
+            pack_page(draw(laid))
 
     def run(self, task: Any, job_id: str) -> None:
         """The body of the Celery task. Ends in a handover, or as `attempt` says."""
@@ -76,7 +83,10 @@ class RenderStage:
             except TransientError as exc:
                 log.warning("cache.skipped", what="layout", error=exc.code)
         notes = {"render_ms": (time.perf_counter() - started) * 1e3, "pages_rendered": num_drawn}
-        if not self._stores.jobs.hand_over(order, num_pages=len(pages), notes=notes):
+        num_pages = len(pages)
+        if not settled(
+            lambda: self._stores.jobs.hand_over(order, num_pages=num_pages, notes=notes)
+        ):
             raise Fenced("a later attempt holds the job")
         log.info(
             "job.rendered",
@@ -117,11 +127,11 @@ class RenderStage:
         """Draw and store the pages whose features nobody has. Returns how many."""
         cache = self._stores.cache
         try:
-            known = known_features(cache, [laid.page.digest for laid in batch])
+            known = KnownPages(cache).known([laid.page.digest for laid in batch])
             wanted = [laid for laid, have in zip(batch, known, strict=True) if not have]
             for laid in wanted:
-                packed = pack_page(draw(laid))
-                cache.put_page(laid.page.digest, packed, ttl_s=self._settings.render.page_ttl_s)
+                name = page_image_digest(laid.page.digest, SHARED)
+                cache.put_page(name, pack_page(draw(laid)), ttl_s=self._settings.render.page_ttl_s)
         except TransientError as exc:
             # The answer worker draws what it does not find.
             log.warning("cache.skipped", what="page", error=exc.code)
