@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -38,6 +39,24 @@ def start(caches: list[FeatureCache]) -> Any:
         return cache
 
     return start
+
+
+def until(predicate: Any) -> None:
+    deadline = time.monotonic() + 20
+    while not predicate():
+        assert time.monotonic() < deadline, "waited 20 s"
+        time.sleep(0.001)
+
+
+class Gate:
+    """Holds the encoder at its first page until opened, so that others gather behind it."""
+
+    def __init__(self) -> None:
+        self.entered, self.opened = threading.Event(), threading.Event()
+
+    def __call__(self, _: object) -> None:
+        self.entered.set()
+        self.opened.wait(20)
 
 
 def right(encoder: FakeEncoder, numbers: list[int], features: list[torch.Tensor]) -> bool:
@@ -118,19 +137,20 @@ def test_fifty_threads_on_one_document_encode_each_page_once(start: Any) -> None
 
 
 def test_pages_of_several_jobs_share_a_micro_batch(start: Any) -> None:
-    gate = threading.Event()
-    encoder = FakeEncoder(on_page=lambda _: gate.wait(10) and None)
+    gate = Gate()
+    encoder = FakeEncoder(on_page=gate)
     cache = start(encoder)
 
     with ThreadPoolExecutor(9) as pool:
-        jobs = [pool.submit(cache.get, [fake_request(number)]) for number in range(9)]
-        while len(cache._batcher._ready) < 8:
-            pass
-        gate.set()
+        jobs = [pool.submit(cache.get, [fake_request(0)])]
+        gate.entered.wait(20)
+        jobs += [pool.submit(cache.get, [fake_request(number)]) for number in range(1, 9)]
+        until(lambda: len(cache._batcher._ready) == 8)
+        gate.opened.set()
         for job in jobs:
-            job.result(10)
+            job.result(20)
 
-    assert sorted(encoder.batches) == [1, 8]
+    assert encoder.batches == [1, 8]
 
 
 def test_only_pages_of_one_size_share_a_micro_batch(start: Any) -> None:
@@ -144,11 +164,11 @@ def test_only_pages_of_one_size_share_a_micro_batch(start: Any) -> None:
 
 
 def test_a_page_that_breaks_the_encoder_fails_alone(start: Any) -> None:
-    gate = threading.Event()
+    gate = Gate()
     poison = fake_page(5)
 
     def check(pixels: np.ndarray[Any, Any]) -> None:
-        gate.wait(10)
+        gate(pixels)
         if np.array_equal(pixels, poison):
             raise RuntimeError("CUDA error: device-side assert")
 
@@ -156,10 +176,11 @@ def test_a_page_that_breaks_the_encoder_fails_alone(start: Any) -> None:
     cache = start(encoder)
 
     with ThreadPoolExecutor(9) as pool:
-        jobs = [pool.submit(cache.get, [fake_request(number)]) for number in range(9)]
-        while len(cache._batcher._ready) < 8:
-            pass
-        gate.set()
+        jobs = [pool.submit(cache.get, [fake_request(0)])]
+        gate.entered.wait(20)
+        jobs += [pool.submit(cache.get, [fake_request(number)]) for number in range(1, 9)]
+        until(lambda: len(cache._batcher._ready) == 8)
+        gate.opened.set()
         with pytest.raises(EngineFault, match="device-side assert"):
             jobs[5].result(10)
         for number in (0, 1, 2, 3, 4, 6, 7, 8):
@@ -197,8 +218,8 @@ def test_pixels_that_cannot_be_made_fail_only_their_own_job(start: Any) -> None:
         bad = pool.submit(cache.get, [fake_request(1, on_draw=fail)])
         drawing.wait(10)
         good = pool.submit(cache.get, [fake_request(1)])
-        while len(next(iter(cache._board.flights.values())).requests) < 2:
-            pass
+        [flight] = cache._board.flights.values()
+        until(lambda: len(flight.requests) == 2)
         joined.set()
         with pytest.raises(OSError, match="page is gone"):
             bad.result(10)
@@ -251,8 +272,7 @@ def test_stop_ends_waiting_jobs_and_refuses_new_ones() -> None:
     cache.start()
     with ThreadPoolExecutor(1) as pool:
         job = pool.submit(cache.get, [fake_request(1)])
-        while not cache._board.flights:
-            pass
+        until(lambda: cache._board.flights)
         threading.Timer(0.05, gate.set).start()
         cache.stop()
         with pytest.raises(WorkerDraining):
