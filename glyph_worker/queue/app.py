@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from celery import Celery
 from kombu import Exchange, Queue
 
@@ -65,17 +63,19 @@ def make_app(settings: Settings) -> Celery:
     return app
 
 
-def publish(app: Celery, job_id: str, **options: Any) -> None:
-    """Put a job's first message on the render queue. Raises what kombu and redis-py raise."""
+def publish(app: Celery, job_id: str, *, rendered: bool = False) -> None:
+    """Put a job's message on the render queue, or on the answer queue once it is rendered.
+
+    Raises what kombu and redis-py raise.
+    """
     app.send_task(
-        RENDER_TASK,
+        ANSWER_TASK if rendered else RENDER_TASK,
         args=(job_id,),
         task_id=job_id,
-        queue=RENDER_QUEUE,
+        queue=ANSWER_QUEUE if rendered else RENDER_QUEUE,
         argsrepr=f"({job_id!r},)",
         kwargsrepr="{}",
         ignore_result=True,
         retry=True,
         retry_policy={"max_retries": 2, "interval_start": 0.05, "interval_step": 0.2},
-        **options,
     )

@@ -17,9 +17,8 @@ from celery.concurrency.thread import TaskPool as ThreadPool
 
 
 class StageInProcess(Protocol):
-    """What the pool needs of the stage it feeds; set as `app.glyph_stage`."""
+    """What the pool needs of the stage it feeds; set as `app.glyph_stage`, started before it."""
 
-    def start(self) -> None: ...
     def stop(self) -> None: ...
     def cancel(self, job_id: str) -> bool: ...
     def healthy(self) -> bool: ...
@@ -43,10 +42,6 @@ class TaskPool(ThreadPool):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self._stage: StageInProcess = self.app.glyph_stage
         self._in_flight: set[InFlight] = set()
-
-    def on_start(self) -> None:
-        # Load and compile here: nothing is prefetched before the engine is ready.
-        self._stage.start()
 
     def on_stop(self) -> None:
         super().on_stop()

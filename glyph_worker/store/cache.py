@@ -15,6 +15,7 @@ A miss is None. Raises StoreUnavailable, StoreFull, StoreDenied.
 from __future__ import annotations
 
 import os
+import time
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,13 +26,15 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from glyph_worker.errors import StoreFull
+from glyph_worker.errors import StoreFull, StoreUnavailable
 from glyph_worker.store.connection import connect, hidden, translated
 
 ClaimState = Literal["stored", "claimed", "held", "free", "quarantined"]
 CommitState = Literal["stored", "fenced", "quarantined", "lost"]
 
 LIVE_S = 90
+FIRST_REST_S = 0.5
+LONGEST_REST_S = 15.0
 STAGING_S = 60
 PAGES_PER_SCRIPT = 500  # a script blocks the server: 500 pages take about 1 ms
 _CHUNKED = b"GWC1"
@@ -58,6 +61,8 @@ class CacheStore:
         self._prefix = prefix
         self._url = url
         self._chunk_bytes = chunk_bytes
+        self._rest_s = 0.0
+        self._rest_until = 0.0
         # EVAL with the body, not EVALSHA: a restarted server has forgotten every script.
         self._claim = (_LUA / "feature_claim.lua").read_text()
         self._commit = (_LUA / "feature_commit.lua").read_text()
@@ -85,6 +90,24 @@ class CacheStore:
     def close(self) -> None:
         self._control.close()
         self._bulk.close()
+
+    @contextmanager
+    def _sparing(self) -> Iterator[None]:
+        """For callers without a breaker of their own: after a failure refuse at once for a while,
+        so that a server that hangs costs one timeout and not one per page."""
+        if time.monotonic() < self._rest_until:
+            raise StoreUnavailable(
+                f"cache server at {hidden(self._url)} failed a moment ago; it is asked again "
+                f"within {self._rest_s:.1f} s"
+            )
+        try:
+            with _errors(self._url):
+                yield
+        except StoreUnavailable:
+            self._rest_s = min(LONGEST_REST_S, max(FIRST_REST_S, 2 * self._rest_s))
+            self._rest_until = time.monotonic() + self._rest_s
+            raise
+        self._rest_s = 0.0
 
     def _key(self, kind: str, *parts: str) -> str:
         return ":".join((self._prefix, kind, *parts))
@@ -122,7 +145,7 @@ class CacheStore:
 
     def stored(self, digests: Sequence[str]) -> list[bool]:
         """Which features are there now. They may be evicted before they are fetched."""
-        with _errors(self._url):
+        with self._sparing():
             pipe = self._control.pipeline(transaction=False)
             for digest in digests:
                 pipe.exists(self._key("feature", digest))
@@ -205,7 +228,7 @@ class CacheStore:
 
     def recipes(self) -> list[bytes]:
         """Recipes of all live answer workers."""
-        with _errors(self._url):
+        with self._sparing():
             seconds = self._control.time()[0]
             key = self._key("feature-recipes")
             return cast("list[bytes]", self._control.zrangebyscore(key, seconds - LIVE_S, "+inf"))
@@ -227,11 +250,14 @@ class CacheStore:
     # page images
 
     def put_page(self, digest: str, packed: bytes, *, ttl_s: int) -> None:
-        """Keep a page image (opaque bytes) for whoever encodes it."""
+        """Keep a page image (opaque bytes) for whoever encodes it.
+
+        Page images travel on the connection with the short patience: drawing one takes no longer.
+        """
         check = zlib.crc32(packed).to_bytes(4, "big")
-        with _errors(self._url):
-            sealed = b"".join((_SEALED, bytes.fromhex(digest), check, packed))
-            self._bulk.set(self._key("page", digest), sealed, ex=ttl_s)
+        sealed = b"".join((_SEALED, bytes.fromhex(digest), check, packed))
+        with self._sparing():
+            self._control.set(self._key("page", digest), sealed, ex=ttl_s)
 
     def get_page(self, digest: str) -> bytes | None:
         """The bytes of `put_page`; None when missing, damaged or another page's."""
@@ -241,8 +267,8 @@ class CacheStore:
         """Many page images in one round trip."""
         if not digests:
             return []
-        with _errors(self._url):
-            sealed = self._bulk.mget([self._key("page", digest) for digest in digests])
+        with self._sparing():
+            sealed = self._control.mget([self._key("page", digest) for digest in digests])
         return [
             _unsealed(digest, raw)
             for digest, raw in zip(digests, cast("list[bytes | None]", sealed), strict=True)

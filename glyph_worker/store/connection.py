@@ -55,7 +55,7 @@ def translated(url: str) -> Iterator[None]:
         ) from exc
     except redis.ResponseError as exc:
         text = str(exc)
-        if text.startswith(("OOM", "MISCONF")) or "OOM command not allowed" in text:
+        if isinstance(exc, redis.exceptions.OutOfMemoryError) or text.startswith("MISCONF"):
             raise StoreFull(
                 f"Redis at {hidden(url)} takes no writes: {text}; "
                 "raise its maxmemory, free its disk, or let finished jobs expire sooner"

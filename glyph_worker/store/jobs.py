@@ -16,7 +16,7 @@ from glyph_worker.job import Answer, Job, JobOptions, JobStatus, Progress, Stage
 from glyph_worker.store.connection import translated
 from glyph_worker.store.keys import Keys
 
-_SCRIPTS = ("submit", "claim", "update", "release", "commit", "cancel")
+_SCRIPTS = ("submit", "claim", "update", "release", "commit", "cancel", "active")
 _PROGRESS = ("num_pages", "num_pages_ready", "num_prompt_tokens", "num_prefilled_tokens",
              "num_answer_tokens")  # fmt: skip
 
@@ -53,8 +53,19 @@ class Order:
 
     @property
     def options(self) -> JobOptions:
-        """Raises InvalidOption or UnreadableEnvelope: while the job is held, so it can be failed."""
+        """Raises InvalidOption or UnreadableEnvelope; only read while the job is held."""
         return JobOptions.of(codec.unpack("options", self.packed_options))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unfinished:
+    """One job that is not final, as the reconciler sees it."""
+
+    job_id: str
+    rendered: bool
+    """Its message belongs on the answer queue, not on the render queue."""
+    waiting_s: float
+    """Since it was queued, or since its holder's lease ran out; negative while a lease runs."""
 
 
 class JobStore:
@@ -192,6 +203,22 @@ class JobStore:
 
     def end_cancelled(self, order: Order) -> bool:
         return self._commit(order.job_id, order, JobStatus.CANCELLED, {"cancel_requested": "1"})
+
+    def unfinished(self, *, start: int, limit: int) -> list[Unfinished]:
+        """A slice of the jobs that are not final, oldest first."""
+        now, *rows = self._run("active", [self._keys.active, self._keys.job("")], [start, limit])
+        jobs = []
+        for at in range(0, len(rows), 6):
+            job_id, status, stage, queued_at, lease_until, handed_over = rows[at : at + 6]
+            since = queued_at if status == b"queued" else lease_until
+            jobs.append(
+                Unfinished(
+                    job_id=job_id.decode(),
+                    rendered=handed_over == b"1" or stage not in (b"", b"rendering"),
+                    waiting_s=float(now) - float(since or 0),
+                )
+            )
+        return jobs
 
     def _commit(
         self, job_id: str, order: Order | None, status: JobStatus, fields: dict[str, Any]

@@ -5,6 +5,7 @@ Broker server (AOF, noeviction):
   {prefix}:blob:{digest}       string  a document, zlib-packed UTF-8; TTL job_ttl_s from last use
   {prefix}:active              zset    ids of jobs that are not final, by creation time; no TTL
   {prefix}:workers             hash    name → what a worker last said of itself; TTL 1 h
+  {prefix}:reconciler          string  which worker looks for lost messages; TTL 3 s
   {prefix}:cancels             channel ids of running jobs to cancel; the record's flag is the truth
   glyph.render, glyph.answer   list    Celery's queues (with a suffix per priority); no TTL
   unacked, unacked_index, unacked_mutex, _kombu.*, celery.*   Celery's own; no TTL
@@ -37,6 +38,10 @@ class Keys:
     @property
     def cancels(self) -> str:
         return f"{self.prefix}:cancels"
+
+    @property
+    def reconciler(self) -> str:
+        return f"{self.prefix}:reconciler"
 
     @property
     def workers(self) -> str:

@@ -12,7 +12,7 @@ from glyph_worker import codec
 from glyph_worker.store.connection import translated
 from glyph_worker.store.keys import Keys
 
-ANNOUNCE_S = 2.0
+ANNOUNCE_S = 1.0
 """How often a worker says that it lives."""
 
 SILENT_S = 10.0

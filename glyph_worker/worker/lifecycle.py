@@ -11,7 +11,7 @@ import time
 from typing import Any, Literal
 
 import structlog
-from celery import signals
+from celery import Celery, signals
 from celery.worker import state
 
 from glyph_worker.errors import GlyphError
@@ -19,7 +19,9 @@ from glyph_worker.queue.app import make_app
 from glyph_worker.queue.lease import Lease
 from glyph_worker.queue.names import ANSWER_QUEUE, RENDER_QUEUE
 from glyph_worker.settings import Settings
+from glyph_worker.store.keys import Keys
 from glyph_worker.store.workers import ANNOUNCE_S, WorkerInfo
+from glyph_worker.worker.reconcile import Reconciler
 from glyph_worker.worker.stores import Stores
 
 log = structlog.get_logger(__name__)
@@ -42,6 +44,9 @@ def run_worker(
         from glyph_worker.worker.answer import register as register_answer
 
         stage = register_answer(app, settings)
+        # Load and compile before Celery connects: nothing is prefetched before the engine is
+        # ready, and a checkpoint that cannot be used ends the process with its own error.
+        stage.start()
         concurrency = concurrency or settings.engine.max_slots + max(
             1, settings.engine.max_slots // 4
         )
@@ -71,7 +76,7 @@ def run_worker(
     if exit_with_parent:
         threading.Thread(target=_follow_parent, name="parent", daemon=True).start()
     log.info("worker.starting", kind=kind, concurrency=concurrency, pid=os.getpid())
-    presence = Presence(settings, kind, concurrency, drain)
+    presence = Presence(app, settings, kind, concurrency, drain)
     signals.worker_ready.connect(presence.start, weak=False)
     worker.start()
     presence.stop()
@@ -79,10 +84,15 @@ def run_worker(
 
 
 class Presence:
-    """Tells Redis every two seconds that this worker lives, and what it is busy with."""
+    """Once a second: says that this worker lives and what it is busy with, and reconciles."""
 
-    def __init__(self, settings: Settings, kind: Kind, capacity: int, drain: Drain) -> None:
+    def __init__(
+        self, app: Celery, settings: Settings, kind: Kind, capacity: int, drain: Drain
+    ) -> None:
         stores = Stores.open(settings)
+        self._reconciler = Reconciler(
+            app, stores.jobs, stores.broker, lock_key=Keys(settings.key_prefix).reconciler
+        )
         self._workers, self._name = stores.workers, stores.owner
         self._kind, self._capacity, self._drain = kind, capacity, drain
         self._started_at = time.time()
@@ -111,8 +121,9 @@ class Presence:
             )
             try:
                 self._workers.announce(info)
-            except GlyphError as exc:
-                log.warning("presence.missed", error=exc.code)
+                self._reconciler.look(self._name)
+            except Exception as exc:  # noqa: BLE001 - kombu and redis-py raise many kinds
+                log.warning("presence.missed", error=type(exc).__name__)
             self._leaving.wait(ANNOUNCE_S)
 
 

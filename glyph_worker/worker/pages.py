@@ -12,7 +12,8 @@ from glyph_worker.document import Page
 from glyph_worker.errors import TransientError
 from glyph_worker.features.digest import SHARED, page_image_digest
 from glyph_worker.features.protocol import PageRequest
-from glyph_worker.render.paginate import LaidPage, paginate
+from glyph_worker.render.page import LaidPage
+from glyph_worker.render.paginate import paginate
 from glyph_worker.render.raster import draw
 from glyph_worker.render.wire import WireError, unpack_page
 from glyph_worker.settings import Settings

@@ -16,7 +16,8 @@ from glyph_worker.features.digest import SHARED, page_image_digest
 from glyph_worker.features.known import KnownPages
 from glyph_worker.job import Progress, Stage
 from glyph_worker.queue.names import ANSWER_QUEUE, ANSWER_TASK, RENDER_TASK
-from glyph_worker.render.paginate import LaidPage, paginate
+from glyph_worker.render.page import LaidPage
+from glyph_worker.render.paginate import paginate
 from glyph_worker.render.raster import draw
 from glyph_worker.render.style import Style
 from glyph_worker.render.wire import pack_page

@@ -7,6 +7,8 @@ import socket
 import uuid
 from dataclasses import dataclass
 
+import redis
+
 from glyph_worker.settings import Settings
 from glyph_worker.store.blobs import BlobStore
 from glyph_worker.store.cache import CacheStore
@@ -21,6 +23,7 @@ from glyph_worker.store.workers import WorkerStore
 class Stores:
     owner: str
     """Names this process; a restart is another owner, so its predecessor's claims are not its."""
+    broker: redis.Redis
     jobs: JobStore
     blobs: BlobStore
     layouts: LayoutStore
@@ -39,6 +42,7 @@ class Stores:
         cache = connect(cache_url, timeout_s=0.5, num_retries=0)
         return cls(
             owner=f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}",
+            broker=broker,
             jobs=JobStore(
                 broker, keys, url=broker_url, ttl_s=queue.job_ttl_s, lease_s=queue.lease_s
             ),

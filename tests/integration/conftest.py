@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from waiting import wait_until
@@ -41,16 +43,30 @@ class Fleet:
         self.folder = folder
         self.environ = environ
         self.processes: list[subprocess.Popen[bytes]] = []
+        self.started: list[tuple[str, dict[str, str]]] = []
         settings = Settings.load(environ=environ)
         assert settings.broker_url is not None
         self.settings = settings
+        self._numbers = itertools.count()
         self.client = Client(settings)
         url = settings.broker_url.get_secret_value()
         self._workers = WorkerStore(connect(url), Keys(settings.key_prefix), url=url)
 
+    @classmethod
+    def on(cls, folder: Path, broker_url: str, cache_url: str, checkpoint: Path) -> Fleet:
+        return cls(folder, environment(broker_url, cache_url, checkpoint))
+
+    def revive(self) -> None:
+        """What a supervisor does: start again what ended by itself."""
+        for process, (kind, environ) in list(zip(self.processes, self.started, strict=True)):
+            if process.poll() is not None:
+                at = self.processes.index(process)
+                self.processes.pop(at), self.started.pop(at)
+                self.start(kind, wait=False, **environ)
+
     def start(self, kind: str, *, wait: bool = True, **environ: str) -> subprocess.Popen[bytes]:
         """Start a worker; by default return when it serves."""
-        log = (self.folder / f"{kind}-{len(self.processes)}.log").open("wb")
+        log = (self.folder / f"{kind}-{next(self._numbers)}.log").open("wb")
         process = subprocess.Popen(
             [sys.executable, "-m", "glyph_worker.cli", "worker", kind, "--exit-with-parent"],
             stdin=subprocess.PIPE,
@@ -60,6 +76,7 @@ class Fleet:
         )
         log.close()
         self.processes.append(process)
+        self.started.append((kind, environ))
         if wait:
             self.wait_ready(process)
         return process
@@ -71,6 +88,10 @@ class Fleet:
             timeout_s=90,
         )
         assert process.poll() is None, self.logs()
+
+    @property
+    def full_environ(self) -> dict[str, str]:
+        return {**os.environ, **self.environ}
 
     def living(self) -> list[int]:
         return [info.pid for info in self._workers.living()]
@@ -107,11 +128,30 @@ class Fleet:
 
 
 @pytest.fixture
+def fleet_class() -> type[Fleet]:
+    return Fleet
+
+
+@pytest.fixture
 def fleet(
     tmp_path: Path, broker_url: str, cache_url: str, tiny_checkpoint: Path
 ) -> Iterator[Fleet]:
     """No worker runs yet; each test starts those it needs."""
-    fleet = Fleet(tmp_path, environment(broker_url, cache_url, tiny_checkpoint))
+    fleet = Fleet.on(tmp_path, broker_url, cache_url, tiny_checkpoint)
+    yield fleet
+    fleet.stop()
+
+
+@pytest.fixture(scope="module")
+def module_fleet(
+    tmp_path_factory: pytest.TempPathFactory, redis_server: Any, tiny_checkpoint: Path
+) -> Iterator[Fleet]:
+    """One fleet for all tests of a module, on databases of its own."""
+    urls = redis_server.url(3), redis_server.url(4)
+    for url in urls:
+        with connect(url) as client:
+            client.flushdb()
+    fleet = Fleet(tmp_path_factory.mktemp("fleet"), environment(*urls, tiny_checkpoint))
     yield fleet
     fleet.stop()
 
@@ -123,5 +163,6 @@ def environment(broker_url: str, cache_url: str, checkpoint: Path) -> dict[str, 
         "GLYPH_MODEL": str(checkpoint),
         "GLYPH_DEVICE": "cpu",
         "GLYPH_QUEUE_LEASE_S": "4",
+        "GLYPH_MAX_PAGES": "100",
         "GLYPH_QUEUE_JOB_TTL_S": "600",
     }

@@ -1,16 +1,213 @@
-"""The way of a job, through real queues, real workers and a real model."""
+"""The way of a job, through real queues, real workers and a real (random) model."""
 
 from __future__ import annotations
 
-from glyph_worker.job import JobStatus
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from waiting import wait_until
+
+from glyph_worker.errors import JobCancelled, JobFailed, JobFinished, UnknownJob, WaitTimeout
+from glyph_worker.job import FinishReason, JobStatus
 
 DOCUMENT = "invoice number: 4711\ntotal due: 12.50 EUR\n" * 40
+LONG_ANSWER = 1_000
 
 
-def test_a_job_goes_all_the_way_and_its_receipt_adds_up(fleet) -> None:
-    fleet.start("render", wait=False)
-    fleet.start("answer")
-    job = fleet.client.submit(DOCUMENT, "What is the invoice number?", max_new_tokens=8)
-    assert job.status is JobStatus.QUEUED
-    answer = fleet.client.wait(job.id, timeout=60)
-    print(answer)
+@pytest.fixture(scope="module")
+def service(module_fleet: Any) -> Any:
+    module_fleet.start("render", wait=False)
+    module_fleet.start("answer")
+    for process in module_fleet.processes:
+        module_fleet.wait_ready(process)
+    return module_fleet
+
+
+def test_a_job_goes_all_the_way_and_its_receipt_adds_up(service: Any) -> None:
+    job = service.client.submit(DOCUMENT, "What is the invoice number?", max_new_tokens=8)
+    assert (job.status, job.attempt) == (JobStatus.QUEUED, 0)
+    answer = service.client.wait(job.id, timeout=60)
+    receipt = answer.receipt
+    assert receipt.pages_encoded + receipt.pages_reused == receipt.pages_rendered == 3
+    assert receipt.answer_tokens <= 8
+    assert receipt.prompt_tokens > receipt.visual_tokens > 0
+    assert receipt.compression_ratio == pytest.approx(
+        receipt.document_tokens / receipt.visual_tokens, abs=1e-3
+    )
+    assert receipt.document_tokens == len(DOCUMENT)  # one token per character in this checkpoint
+    spent = ("queue_ms", "render_ms", "encode_ms", "prefill_ms", "decode_ms")
+    assert all(getattr(receipt, name) > 0 for name in spent)
+    assert sum(getattr(receipt, name) for name in spent) <= receipt.total_ms * 1.05
+    assert (receipt.device, receipt.dtype, receipt.style) == ("cpu", "float32", "nano")
+    done = service.client.status(job.id)
+    assert done.status is JobStatus.SUCCEEDED
+    assert done.created_at < done.started_at < done.finished_at
+    assert done.progress.num_pages == done.progress.num_pages_ready == 3
+
+
+def test_questions_on_one_document_share_its_pages_and_its_prefix(service: Any) -> None:
+    document = "".join(f"shelf {n}: B{n * 7}\n" for n in range(60))
+    client = service.client
+    first = client.wait(client.submit(document, "Which shelf?").id, timeout=60).receipt
+    jobs = client.submit_many(document, ["Where?", "Which one?", "Why?"])
+    rest = [client.wait(job.id, timeout=60).receipt for job in jobs]
+    assert first.pages_encoded == first.pages_rendered > 0
+    for receipt in rest:
+        assert (receipt.pages_encoded, receipt.pages_reused) == (0, first.pages_encoded)
+        assert receipt.pages_rendered == 0
+        assert receipt.prefix_tokens_reused > receipt.visual_tokens
+
+
+def test_the_same_question_gets_the_same_answer_alone_and_among_others(service: Any) -> None:
+    client = service.client
+    alone = client.wait(client.submit(DOCUMENT, "What?", max_new_tokens=24).id, timeout=60)
+    others = client.submit_many("other text " * 50, [f"question {n}?" for n in range(5)])
+    among = client.wait(client.submit(DOCUMENT, "What?", max_new_tokens=24).id, timeout=60)
+    assert among.text == alone.text
+    for job in others:
+        client.wait(job.id, timeout=60)
+
+
+def test_asyncio_has_the_same_verbs(service: Any) -> None:
+    async def ask() -> tuple[Any, Any]:
+        aio = service.client.aio
+        jobs = await aio.submit_many(DOCUMENT, ["One?", "Two?"], max_new_tokens=4)
+        answers = await asyncio.gather(*(aio.wait(job.id, timeout=60) for job in jobs))
+        return answers, await aio.status(jobs[0].id)
+
+    answers, job = asyncio.run(ask())
+    assert [answer.receipt.answer_tokens for answer in answers] == [4, 4]
+    assert job.status is JobStatus.SUCCEEDED
+
+
+def test_a_stop_string_and_a_seed_are_obeyed(service: Any) -> None:
+    client = service.client
+    plain = client.wait(client.submit(DOCUMENT, "Go?", max_new_tokens=32).id, timeout=60).text
+    stop = plain[5:7]
+    cut = client.wait(client.submit(DOCUMENT, "Go?", max_new_tokens=32, stop=stop).id, timeout=60)
+    assert cut.finish_reason is FinishReason.STOP
+    assert cut.text == plain[: plain.index(stop)]
+    chosen = {"max_new_tokens": 16, "temperature": 1.5, "seed": 7}
+    twice = [client.submit(DOCUMENT, "Go?", **chosen) for _ in range(2)]
+    texts = {client.wait(job.id, timeout=60).text for job in twice}
+    assert len(texts) == 1
+
+
+def test_a_running_job_is_cancelled_within_steps(service: Any) -> None:
+    client = service.client
+    job = client.submit(DOCUMENT, "Tell me all?", max_new_tokens=LONG_ANSWER)
+    wait_until(
+        lambda: client.status(job.id).status is JobStatus.RUNNING, description="the job runs"
+    )
+    client.cancel(job.id)
+    with pytest.raises(JobCancelled):
+        client.wait(job.id, timeout=10)
+    with pytest.raises(JobFinished, match="cancelled already"):
+        client.cancel(job.id)
+
+
+def test_progress_is_seen_while_a_job_runs(service: Any) -> None:
+    client = service.client
+    job = client.submit(DOCUMENT, "All of it?", max_new_tokens=LONG_ANSWER)
+    seen = wait_until(
+        lambda: (now := client.status(job.id)).progress.num_answer_tokens > 5 and now,
+        description="answer tokens are counted while the job runs",
+    )
+    assert not seen.status.final
+    assert seen.stage == "decoding"
+    assert seen.progress.num_pages == 3
+    client.cancel(job.id)
+
+
+def test_an_impossible_style_fails_the_job_with_its_name(service: Any) -> None:
+    job = service.client.submit(DOCUMENT, "What?", style="impressionist")
+    with pytest.raises(JobFailed, match="impressionist") as caught:
+        service.client.wait(job.id, timeout=30)
+    assert caught.value.code == "invalid_style"
+    failed = service.client.status(job.id)
+    assert failed.status is JobStatus.FAILED
+    assert failed.error is not None
+
+
+def test_a_style_may_not_name_a_file_of_the_worker(service: Any) -> None:
+    job = service.client.submit(DOCUMENT, "What?", style="/etc/passwd")
+    with pytest.raises(JobFailed) as caught:
+        service.client.wait(job.id, timeout=30)
+    assert caught.value.code == "invalid_style"
+
+
+def test_a_document_over_the_page_limit_fails_with_numbers(service: Any) -> None:
+    job = service.client.submit("line\n" * 4_000, "What?")
+    with pytest.raises(JobFailed, match="more than 100 pages") as caught:
+        service.client.wait(job.id, timeout=30)
+    assert caught.value.code == "document_too_large"
+
+
+def test_text_with_control_characters_and_strange_scripts_is_answered(service: Any) -> None:
+    text = "a\x00b\x1b[31m \ufeff\u202e 漢字 العربية 😀 \ud800 e\u0301\tend\r\n"
+    answer = service.client.wait(service.client.submit(text, "What?").id, timeout=60)
+    assert answer.receipt.pages_encoded == 1
+
+
+def test_waiting_has_an_end_and_the_job_goes_on(service: Any) -> None:
+    job = service.client.submit(DOCUMENT, "How?", max_new_tokens=LONG_ANSWER)
+    with pytest.raises(WaitTimeout, match="it goes on"):
+        service.client.wait(job.id, timeout=0)
+    service.client.cancel(job.id)
+
+
+def test_the_command_line_asks_waits_and_speaks_json(service: Any, tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    file.write_text(DOCUMENT)
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "glyph_worker.cli", *words]
+        return subprocess.run(
+            command, env=service.full_environ, capture_output=True, text=True, check=False
+        )
+
+    asked = run("submit", str(file), "-q", "One?", "-q", "Two?", "--wait", "--json")
+    assert asked.returncode == 0, asked.stderr
+    rows = json.loads(asked.stdout)["jobs"]
+    assert [row["status"] for row in rows] == ["succeeded", "succeeded"]
+    job_id = rows[0]["id"]
+    assert json.loads(run("status", job_id, "--json").stdout)["status"] == "succeeded"
+    assert run("result", job_id).stdout.rstrip("\n") == rows[0]["answer"]["text"]
+    again = run("cancel", job_id)
+    assert (again.returncode, again.stderr.count("\n")) == (2, 1)
+    assert "error[job_finished]" in again.stderr
+    unknown = run("status", "no-such-job")
+    assert unknown.returncode == 4
+    assert "error[unknown_job]" in unknown.stderr
+    doctor = json.loads(run("doctor", "--json").stdout)["findings"]
+    workers = {f["what"]: f["level"] for f in doctor if f["what"].endswith("workers")}
+    assert workers == {"render workers": "ok", "answer workers": "ok"}
+
+
+def test_an_unknown_id_is_unknown_and_not_pending(service: Any) -> None:
+    for call in (service.client.status, service.client.result, service.client.cancel):
+        with pytest.raises(UnknownJob, match="'nope'"):
+            call("nope")
+
+
+def test_no_log_and_no_message_holds_the_document_or_the_question(service: Any) -> None:
+    secret, question = "zebra-piano-77", "Who owns the harpsichord?"
+    job = service.client.submit(f"{secret}\n" * 5, question, max_new_tokens=4)
+    service.client.wait(job.id, timeout=60)
+    logs = service.logs()
+    assert "job.succeeded" in logs
+    assert secret not in logs
+    assert "harpsichord" not in logs
+
+
+def test_sigterm_ends_an_idle_worker_with_code_zero(service: Any) -> None:
+    extra = service.start("answer")
+    extra.send_signal(signal.SIGTERM)
+    assert extra.wait(timeout=20) == 0
+    assert extra.pid not in service.living()

@@ -15,6 +15,8 @@ elseif record[1] ~= 'running' or record[2] ~= ARGV[2] or record[3] ~= ARGV[3] th
 end
 redis.call('HSET', KEYS[1], 'status', ARGV[5], 'finished_at', now, 'stage', '', 'owner', '',
            'lease_until', '0', unpack(ARGV, 6))
+-- Never above 1: the chaos checker reads it back.
+redis.call('HINCRBY', KEYS[1], 'num_commits', 1)
 redis.call('EXPIRE', KEYS[1], ARGV[4])
 redis.call('ZREM', KEYS[2], ARGV[1])
 return 1

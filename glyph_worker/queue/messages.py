@@ -1,0 +1,55 @@
+"""Which messages the broker holds: read-only, from kombu's lists and its `unacked` hash.
+
+Leans on the transport's layout (a list per queue and priority, consumed from its right end; a hash
+of taken messages as JSON); a contract test guards it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import cast
+
+import redis
+
+PRIORITY_STEPS = (0, 3, 6, 9)
+_SEPARATOR = "\x06\x16"
+
+
+def queue_keys(queue: str) -> list[str]:
+    """The lists that hold a queue's messages, most urgent first."""
+    return [queue if step == 0 else f"{queue}{_SEPARATOR}{step}" for step in PRIORITY_STEPS]
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Ids of messages seen."""
+
+    ids: frozenset[str]
+    complete: bool
+    """False when a queue is longer than what was looked at: an id may lie further back."""
+
+
+def held_messages(client: redis.Redis, queues: list[str], *, window: int) -> Held:
+    """Ids in the first `window` messages of each queue, and of all that workers have taken."""
+    pipe = client.pipeline(transaction=False)
+    keys = [key for queue in queues for key in queue_keys(queue)]
+    for key in keys:
+        pipe.lrange(key, -window, -1)
+    pipe.hvals("unacked")
+    *lists, taken = cast("list[list[bytes]]", pipe.execute())
+    ids = {_id(json.loads(raw)) for messages in lists for raw in messages}
+    ids |= {_id(json.loads(raw)[0]) for raw in taken}
+    return Held(ids=frozenset(ids), complete=all(len(found) < window for found in lists))
+
+
+def num_waiting(client: redis.Redis, queue: str) -> int:
+    """Messages that no worker has taken."""
+    pipe = client.pipeline(transaction=False)
+    for key in queue_keys(queue):
+        pipe.llen(key)
+    return sum(cast("list[int]", pipe.execute()))
+
+
+def _id(message: dict[str, dict[str, str]]) -> str:
+    return message.get("headers", {}).get("id", "")
