@@ -118,7 +118,7 @@ class Runner:
             if earlier:
                 item = self._shared(rows, earlier, 1)
                 shared.append(item)
-                levels = max(levels, 1 + len(item.extents))
+                levels = max(levels, 1 + item.num_levels)
             start += size
             if chunk.is_last:
                 askers.append(live)
@@ -193,16 +193,18 @@ class Runner:
             rows = slice(first_row + row, first_row + end)
             item = self._shared(rows, extents, level)
             out.append(item)
-            below = level + len(item.extents)
+            below = level + item.num_levels
             deepest = max(deepest, below)
             if len(members) > 1 and any(len(chain) > common for chain in members):
                 deepest = max(deepest, self._share(members, first_row + row, common, below, out))
             row = end
         return deepest
 
-    @staticmethod
-    def _shared(rows: slice, extents: list[Extent], level: int) -> Shared:
-        return Shared(rows, tuple(extents), level)
+    def _shared(self, rows: slice, extents: list[Extent], level: int) -> Shared:
+        if len(extents) <= MAX_EXTENTS:
+            return Shared(rows, tuple(extents), level)
+        places = np.concatenate([np.arange(*extent, dtype=np.int64) for extent in extents])
+        return Shared(rows, (), level, _tensor(places, self.language.device))
 
     def _extents_before(self, live: LiveSequence, offset: int) -> list[Extent]:
         """Pool ranges of the prompt's tokens before `offset`."""

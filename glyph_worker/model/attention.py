@@ -26,6 +26,12 @@ class Shared:
     extents: tuple[Extent, ...]
     level: int
     """Which of its rows' parts the first extent is; extents take consecutive levels."""
+    places: Tensor | None = None
+    """int64 [num_tokens]: instead of extents, when they lie in too many pieces."""
+
+    @property
+    def num_levels(self) -> int:
+        return len(self.extents) if self.places is None else 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +142,14 @@ def attend(
 
     for shared in plan.shared:
         asked = folded[:, shared.rows].flatten(1, 2).unsqueeze(0)  # [1, num_kv, rows * group, dim]
+        if shared.places is not None:
+            found_k = keys.index_select(1, shared.places).unsqueeze(0)
+            found_v = values.index_select(1, shared.places).unsqueeze(0)
+            put(
+                shared.level,
+                shared.rows,
+                *partial_attention(asked, found_k, found_v, scale=scale),
+            )
         for offset, (start, end) in enumerate(shared.extents):
             out, lse = partial_attention(
                 asked,
@@ -156,8 +170,10 @@ def attend(
         lses[item.level, :, item.rows] = lse
     if (private := plan.private) is not None:
         asked = folded[:, private.rows].transpose(0, 1)  # [rows, num_kv, group, dim]
-        own_k = keys[:, private.places].transpose(0, 1)  # [rows, num_kv, longest, dim]
-        own_v = values[:, private.places].transpose(0, 1)
+        shape = (num_kv, *private.places.shape, dim)
+        places = private.places.flatten()
+        own_k = keys.index_select(1, places).view(shape).transpose(0, 1)
+        own_v = values.index_select(1, places).view(shape).transpose(0, 1)
         out, lse = partial_attention(asked, own_k, own_v, scale=scale, bias=private.bias)
         parts[private.level, :, private.rows] = out.transpose(0, 1)
         lses[private.level, :, private.rows] = lse.transpose(0, 1)

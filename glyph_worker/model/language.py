@@ -6,14 +6,16 @@ All linear layers see one [num_rows, hidden] matrix; only attention knows who be
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from glyph_worker.model.attention import AttentionPlan, attend
+from glyph_worker.model.linear import Int8Linear, Linear, PackedLinear, PlainLinear
 from glyph_worker.model.vision import rms_norm
 
 
@@ -32,11 +34,29 @@ class StepInput:
     plan: AttentionPlan
 
 
+WeightForm = Literal["plain", "packed", "int8"]
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One decoder layer's matrices, and the library's module for its norms."""
+
+    module: Any
+    qkv: Linear
+    """All query heads, then key heads, then value heads."""
+    out: Linear
+    gate_up: Linear
+    down: Linear
+
+
 class LanguageModel:
     """Own forward over the library's text weights. Not thread-safe: the engine's thread owns it."""
 
-    def __init__(self, model: Any) -> None:
-        """`model` is the library's `Glm4vForConditionalGeneration`, in evaluation mode."""
+    def __init__(self, model: Any, *, form: WeightForm = "plain") -> None:
+        """`model` is the library's `Glm4vForConditionalGeneration`, in evaluation mode.
+
+        In the form `int8` the library's matrices are freed, and its own forward with them.
+        """
         text = model.model.language_model
         config = text.config
         self.num_layers: int = config.num_hidden_layers
@@ -48,9 +68,7 @@ class LanguageModel:
         self.head_dim: int = first.head_dim
         self.scale: float = first.scaling
         self._embed: Tensor = text.embed_tokens.weight
-        self._layers = list(text.layers)
         self._norm = text.norm
-        self._head: Tensor = model.lm_head.weight
         self.device = self._embed.device
         self.dtype = self._embed.dtype
         rotary = text.rotary_emb
@@ -59,7 +77,30 @@ class LanguageModel:
         # Section i of the frequencies turns with axis i % 3 (time, height, width).
         axes = [i % 3 for i, size in enumerate(rotary.mrope_section) for _ in range(size)]
         self._axes = torch.tensor(axes, device=self.device)
-        self._qkv = [self._fuse(layer.self_attn) for layer in self._layers]
+        forms: dict[WeightForm, Callable[[Tensor, Tensor | None], Linear]] = {
+            "plain": PlainLinear,
+            "packed": PackedLinear,
+            "int8": Int8Linear,
+        }
+        make = forms[form]
+        self.form = form
+        self._layers = [self._prepare(module, make) for module in text.layers]
+        self._head = make(model.lm_head.weight, None)
+
+    def _prepare(self, module: Any, make: Callable[[Tensor, Tensor | None], Linear]) -> Layer:
+        layer = Layer(
+            module=module,
+            qkv=make(*self._fuse(module.self_attn)),
+            out=make(module.self_attn.o_proj.weight, None),
+            gate_up=make(module.mlp.gate_up_proj.weight, None),
+            down=make(module.mlp.down_proj.weight, None),
+        )
+        if self.form == "int8":
+            for owner in (module.self_attn, module.mlp):
+                for matrix in owner.children():
+                    if hasattr(matrix, "weight"):
+                        matrix.weight.data = matrix.weight.data.new_empty(0)
+        return layer
 
     def _fuse(self, attn: Any) -> tuple[Tensor, Tensor]:
         """Stack q, k, v into one matrix; the library's layers become views of it, not copies."""
@@ -91,33 +132,32 @@ class LanguageModel:
         turns = self.rotation(step.positions)
         hidden = step.embeds
         for index, layer in enumerate(self._layers):
-            normed = rms_norm(hidden, layer.input_layernorm)
-            q, k, v = self._project(index, normed, turns)
+            normed = rms_norm(hidden, layer.module.input_layernorm)
+            q, k, v = self._project(layer, normed, turns)
             keys, values = pool[index, 0], pool[index, 1]
             keys.index_copy_(1, step.places, k.transpose(0, 1))
             values.index_copy_(1, step.places, v.transpose(0, 1))
             mixed = attend(q, k, v, keys, values, step.plan, scale=self.scale)
             hidden = self._finish_layer(layer, hidden, mixed)
         hidden = rms_norm(hidden[step.logit_rows], self._norm)
-        return F.linear(hidden, self._head)
+        return self._head(hidden)
 
-    def _project(self, index: int, normed: Tensor, turns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        weight, bias = self._qkv[index]
-        heads = F.linear(normed, weight, bias).view(len(normed), -1, self.head_dim)
+    def _project(
+        self, layer: Layer, normed: Tensor, turns: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        heads = layer.qkv(normed).view(len(normed), -1, self.head_dim)
         rotated = heads[:, : self.num_heads + self.num_kv_heads]
         rotate_pairs_(rotated, turns)
         q, k = rotated[:, : self.num_heads], rotated[:, self.num_heads :]
         return q, k, heads[:, self.num_heads + self.num_kv_heads :]
 
-    def _finish_layer(self, layer: Any, hidden: Tensor, mixed: Tensor) -> Tensor:
-        attended = F.linear(mixed, layer.self_attn.o_proj.weight)
-        hidden = hidden + rms_norm(attended, layer.post_self_attn_layernorm)
-        normed = rms_norm(hidden, layer.post_attention_layernorm)
-        gate, up = F.linear(normed, layer.mlp.gate_up_proj.weight).chunk(2, dim=-1)
-        wide = up * layer.mlp.activation_fn(gate)
-        return hidden + rms_norm(
-            F.linear(wide, layer.mlp.down_proj.weight), layer.post_mlp_layernorm
-        )
+    def _finish_layer(self, layer: Layer, hidden: Tensor, mixed: Tensor) -> Tensor:
+        module = layer.module
+        hidden = hidden + rms_norm(layer.out(mixed), module.post_self_attn_layernorm)
+        normed = rms_norm(hidden, module.post_attention_layernorm)
+        gate, up = layer.gate_up(normed).chunk(2, dim=-1)
+        wide = up * module.mlp.activation_fn(gate)
+        return hidden + rms_norm(layer.down(wide), module.post_mlp_layernorm)
 
 
 def rotate_pairs_(heads: Tensor, turns: Tensor) -> None:

@@ -6,7 +6,6 @@ The real `zai-org/Glyph` and the embedded reader come through here alike.
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,8 @@ from torch import Tensor
 from glyph_worker.document import digest
 from glyph_worker.errors import ModelUnusable
 from glyph_worker.model.identity import checkpoint_digest
-from glyph_worker.model.language import LanguageModel
+from glyph_worker.model.language import LanguageModel, WeightForm
+from glyph_worker.model.linear import PACK_LIMIT_BYTES, can_pack
 from glyph_worker.model.prompt import Prompt
 from glyph_worker.model.vision import ENCODER_REVISION, Page, ProcessorConfig, VisionTower
 
@@ -52,6 +52,7 @@ class Reader:
         identity: str,
         processor: ProcessorConfig,
         prompt: Prompt,
+        form: WeightForm = "plain",
         compile_vision: bool = False,
     ) -> None:
         self.model = model
@@ -66,14 +67,18 @@ class Reader:
         self.encoder_revision = ENCODER_REVISION
         self.prompt = prompt
         self.tokenizer = prompt.tokenizer
-        self.language = LanguageModel(model)
-        self.vision = VisionTower(model.model.visual, processor, compile_forward=compile_vision)
+        self.weights_bytes: int = sum(w.numel() * w.element_size() for w in model.parameters())
+        self.language = LanguageModel(model, form=form)
+        self.vision = VisionTower(
+            model.model.visual,
+            processor,
+            compile_forward=compile_vision,
+            packed=form == "packed",
+        )
         self.device: torch.device = self.language.device
         self.dtype: torch.dtype = self.language.dtype
         self.hidden_size: int = self.language.hidden_size
         self.max_positions: int = model.config.text_config.max_position_embeddings
-        self.weights_bytes: int = sum(w.numel() * w.element_size() for w in model.parameters())
-        self._library_lock = threading.Lock()
 
     @property
     def dtype_name(self) -> str:
@@ -105,10 +110,14 @@ def load_reader(
     *,
     device: str = "cpu",
     dtype: str = "auto",
+    packed: bool = True,
+    int8: bool = False,
     compile_vision: bool = False,
 ) -> Reader:
     """Load a Glm4v checkpoint folder.
 
+    `packed` lays float32 matrices out for the CPU (faster, twice the memory), `int8` keeps the
+    language model's in 8 bits. Neither changes which page features or answers are named alike.
     `dtype` `auto` is float16 on CUDA and float32 elsewhere. Raises ModelUnusable when the folder is
     missing, has no configuration, is of another family, or its weights are missing or broken.
     """
@@ -119,6 +128,12 @@ def load_reader(
     processor = read_processor(folder)
     model = _load_weights(folder, config, kind).to(place).eval().requires_grad_(False)
     ends = config.get("eos_token_id", config.get("text_config", {}).get("eos_token_id"))
+    size = sum(w.numel() * w.element_size() for w in model.parameters())
+    form: WeightForm = "plain"
+    if int8:
+        form = "int8"
+    elif packed and size <= PACK_LIMIT_BYTES and can_pack(place, kind):
+        form = "packed"
     prompt = Prompt(
         folder,
         image_token_id=model.config.image_token_id,
@@ -130,6 +145,7 @@ def load_reader(
         identity=checkpoint_digest(folder),
         processor=processor,
         prompt=prompt,
+        form=form,
         compile_vision=compile_vision,
     )
 

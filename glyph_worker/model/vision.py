@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from glyph_worker.errors import DocumentTooLarge
+from glyph_worker.model.linear import Linear, PackedLinear, PlainLinear
 
 ENCODER_REVISION = 1
 """Raise when the numbers this file computes change: cached page features are named by it."""
@@ -80,6 +81,16 @@ class ProcessorConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class _Block:
+    module: Any
+    qkv: Linear
+    out: Linear
+    gate: Linear
+    up: Linear
+    down: Linear
+
+
+@dataclass(frozen=True, slots=True)
 class _Tables:
     position: Tensor  # [num_patches, hidden], the learned table sampled at this grid
     cos: Tensor  # [num_patches, 1, head_dim // 2]
@@ -96,6 +107,7 @@ class VisionTower:
         *,
         max_patches: int = 16_384,
         compile_forward: bool = False,
+        packed: bool = False,
     ) -> None:
         """`visual` is the library's `Glm4vVisionModel`; its weights are shared, not copied.
 
@@ -109,13 +121,32 @@ class VisionTower:
         self.num_fallbacks = 0
         self._lock = threading.Lock()
         self._tables: dict[Grid, _Tables] = {}
-        self._fold()
+        make: Callable[[Tensor, Tensor | None], Linear] = PackedLinear if packed else PlainLinear
+        self._fold(make)
+        self._blocks = [self._prepare(module, make) for module in visual.blocks]
+        merger = visual.merger
+        self._merge_in = make(merger.proj.weight, merger.proj.bias)
+        self._merge_gate = make(merger.gate_proj.weight, merger.gate_proj.bias)
+        self._merge_up = make(merger.up_proj.weight, merger.up_proj.bias)
+        self._merge_out = make(merger.down_proj.weight, merger.down_proj.bias)
         run: Callable[[Tensor, Grid], Tensor] = self._forward
         if compile_forward:
             run = torch.compile(run, fullgraph=True, dynamic=False)
         self._run = run
 
-    def _fold(self) -> None:
+    @staticmethod
+    def _prepare(module: Any, make: Callable[[Tensor, Tensor | None], Linear]) -> _Block:
+        attn, mlp = module.attn, module.mlp
+        return _Block(
+            module=module,
+            qkv=make(attn.qkv.weight, attn.qkv.bias),
+            out=make(attn.proj.weight, attn.proj.bias),
+            gate=make(mlp.gate_proj.weight, mlp.gate_proj.bias),
+            up=make(mlp.up_proj.weight, mlp.up_proj.bias),
+            down=make(mlp.down_proj.weight, mlp.down_proj.bias),
+        )
+
+    def _fold(self, make: Callable[[Tensor, Tensor | None], Linear]) -> None:
         conv, config = self.visual.patch_embed.proj, self.processor
         weight = conv.weight.detach().double().sum(dim=2)  # [hidden, channels, patch, patch]
         mean = torch.tensor(config.mean, dtype=torch.float64, device=weight.device)
@@ -123,11 +154,13 @@ class VisionTower:
         # pixel = white + 255 * x with x in [-1, 0], so that a white patch is the bias alone.
         scale = (config.rescale_factor * 255 / std)[None, :, None, None]
         white = ((config.rescale_factor * 255 - mean) / std)[None, :, None, None]
-        self._patch_weight = (weight * scale).sum(dim=1).flatten(1).to(self.dtype)
         bias = (weight * white).sum(dim=(1, 2, 3)) + conv.bias.detach().double()
-        self._patch_bias = bias.to(self.dtype)
+        folded = (weight * scale).sum(dim=1).flatten(1)
+        self._patch = make(folded.to(self.dtype), bias.to(self.dtype))
         down = self.visual.downsample.weight  # [out, hidden, merge, merge]
-        self._down_weight = down.detach().permute(0, 2, 3, 1).flatten(1).contiguous()
+        self._downsample = make(
+            down.detach().permute(0, 2, 3, 1).flatten(1).contiguous(), self.visual.downsample.bias
+        )
 
     def encode(self, pages: Sequence[Page]) -> list[Tensor]:
         """Visual tokens [num_tokens, hidden] of each page, on the device, in the model's dtype.
@@ -188,29 +221,31 @@ class VisionTower:
         x = pixels.view(num_pages, rows, merge, patch, columns, merge, patch)
         x = x.permute(0, 1, 4, 2, 5, 3, 6).reshape(num_pages, grid[0] * grid[1], patch * patch)
         x = (x.to(torch.float32) / 255 - 1).to(self.dtype)
-        hidden = F.linear(x, self._patch_weight, self._patch_bias)  # [num_pages, num_patches, dim]
+        hidden = self._patch(x)  # [num_pages, num_patches, dim]
         hidden = rms_norm(hidden, visual.post_conv_layernorm)
         hidden = hidden + tables.position
-        for block in visual.blocks:
-            hidden = hidden + self._attention(block.attn, rms_norm(hidden, block.norm1), tables)
-            mlp, normed = block.mlp, rms_norm(hidden, block.norm2)
-            gated = mlp.act_fn(mlp.gate_proj(normed)) * mlp.up_proj(normed)
-            hidden = hidden + mlp.down_proj(gated)
+        for block in self._blocks:
+            module = block.module
+            hidden = hidden + self._attention(block, rms_norm(hidden, module.norm1), tables)
+            normed = rms_norm(hidden, module.norm2)
+            gated = module.mlp.act_fn(block.gate(normed)) * block.up(normed)
+            hidden = hidden + block.down(gated)
         hidden = rms_norm(hidden, visual.post_layernorm)
         merged = hidden.view(num_pages, rows * columns, merge * merge * hidden.shape[-1])
-        merged = F.linear(merged, self._down_weight, visual.downsample.bias)
-        out: Tensor = visual.merger(merged)
-        return out
+        merger = visual.merger
+        merged = merger.post_projection_norm(self._merge_in(self._downsample(merged)))
+        merged = F.gelu(merged)
+        return self._merge_out(merger.act_fn(self._merge_gate(merged)) * self._merge_up(merged))
 
-    def _attention(self, attn: Any, hidden: Tensor, tables: _Tables) -> Tensor:
+    def _attention(self, block: _Block, hidden: Tensor, tables: _Tables) -> Tensor:
+        attn = block.module.attn
         num_pages, num_patches, _ = hidden.shape
-        qkv = attn.qkv(hidden).view(num_pages, num_patches, 3, attn.num_heads, -1)
+        qkv = block.qkv(hidden).view(num_pages, num_patches, 3, attn.num_heads, -1)
         q, k, v = qkv.unbind(2)  # [num_pages, num_patches, heads, head_dim]
         q = rotate_halves(q, tables.cos, tables.sin).transpose(1, 2)
         k = rotate_halves(k, tables.cos, tables.sin).transpose(1, 2)
         mixed = F.scaled_dot_product_attention(q, k, v.transpose(1, 2), scale=attn.scaling)
-        out: Tensor = attn.proj(mixed.transpose(1, 2).reshape(num_pages, num_patches, -1))
-        return out
+        return block.out(mixed.transpose(1, 2).reshape(num_pages, num_patches, -1))
 
     def _table(self, grid: Grid) -> _Tables:
         if grid not in self._tables:

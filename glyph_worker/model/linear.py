@@ -1,0 +1,82 @@
+"""A matrix as its device multiplies it best: plain, packed for the CPU, or in 8 bits."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+PACK_LIMIT_BYTES = 8 << 30
+"""Packing keeps a second copy of each matrix; larger models stay plain."""
+
+
+class Linear(Protocol):
+    """x [..., inputs] to [..., outputs]."""
+
+    def __call__(self, x: Tensor) -> Tensor: ...
+
+
+class PlainLinear:
+    """The library's own call; casts its weight when asked in another dtype (the fallback lane)."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
+        self.weight = weight  # [outputs, inputs]
+        self.bias = bias
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if x.dtype == self.weight.dtype:
+            return F.linear(x, self.weight, self.bias)
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        return F.linear(x, self.weight.to(x.dtype), bias)
+
+
+class PackedLinear:
+    """float32 on the CPU through oneDNN with the weight laid out beforehand.
+
+    Measured on a Zen 5 core: 2.3 to 4 times the speed of the plain call, whose library does not
+    use all of that CPU's vector units. A row's result does not depend on the number of rows.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
+        self._packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), 64)
+        self._bias = bias
+
+    def __call__(self, x: Tensor) -> Tensor:
+        out: Tensor = torch.ops.mkldnn._linear_pointwise(
+            x, self._packed, self._bias, "none", [], ""
+        )
+        return out
+
+
+class Int8Linear:
+    """8-bit weights with one scale per output; the product runs in x's dtype.
+
+    Halves the memory of 16-bit weights. One matrix at a time is widened while it is used.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
+        largest = weight.detach().abs().amax(dim=1).float().clamp(min=1e-12)
+        self._scale = largest / 127  # [outputs]
+        self._weight = (
+            (weight.detach().float() / self._scale[:, None]).round().clamp(-127, 127).to(torch.int8)
+        )
+        self._bias = bias
+
+    def __call__(self, x: Tensor) -> Tensor:
+        out = F.linear(x, self._weight.to(x.dtype)) * self._scale.to(x.dtype)
+        return out if self._bias is None else out + self._bias.to(x.dtype)
+
+
+def can_pack(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether this build of torch packs float32 matrices on this device and gets them right."""
+    if device.type != "cpu" or dtype != torch.float32:
+        return False
+    try:
+        generator = torch.Generator().manual_seed(0)
+        weight = torch.randn(48, 32, generator=generator)
+        x = torch.randn(3, 32, generator=generator)
+        return torch.allclose(PackedLinear(weight)(x), F.linear(x, weight), atol=1e-4)
+    except (RuntimeError, AttributeError, NotImplementedError):
+        return False  # the operators are internal to torch and may go
