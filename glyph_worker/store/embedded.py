@@ -47,7 +47,7 @@ class EmbeddedServer:
         options: tuple[str, ...] = (),
     ) -> None:
         self.folder = folder
-        self.port = port or _free_port()
+        self.port = port or free_port()
         self.password = password
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
@@ -109,7 +109,7 @@ class EmbeddedServer:
         self.stop()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

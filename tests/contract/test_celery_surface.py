@@ -1,0 +1,112 @@
+"""What we lean on inside celery and kombu, so that an upgrade fails here and not in production."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import pickle
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import redis
+from celery.concurrency.base import BasePool, apply_target
+from kombu.exceptions import ContentDisallowed
+from kombu.serialization import loads
+from kombu.transport import redis as transport
+from waiting import wait_until
+
+from glyph_worker.queue.app import make_app, publish
+from glyph_worker.queue.lease import Lease
+from glyph_worker.queue.messages import held_messages, num_waiting
+from glyph_worker.queue.names import ANSWER_QUEUE, RENDER_QUEUE
+from glyph_worker.queue.pool import TaskPool
+from glyph_worker.settings import Settings
+
+
+@pytest.fixture
+def app(broker_url: str) -> Any:
+    return make_app(Settings.load(environ={"GLYPH_BROKER_URL": broker_url}))
+
+
+def test_the_pool_takes_what_celery_passes() -> None:
+    parameters = inspect.signature(TaskPool.on_apply).parameters
+    assert {"target", "args", "kwargs", "callback", "accept_callback"} <= set(parameters)
+    assert parameters["_"].kind is inspect.Parameter.VAR_KEYWORD
+    assert {"callback", "accept_callback"} <= set(inspect.signature(apply_target).parameters)
+    assert issubclass(TaskPool, BasePool)
+
+
+def test_the_lease_finds_the_tags_that_kombu_keeps() -> None:
+    source = inspect.getsource(transport.QoS)
+    assert "self._delivered" in source
+    assert "_dirty" in inspect.getsource(transport.virtual.QoS)
+    assert hasattr(transport.Channel, "unacked_index_key")
+    assert transport.Channel.do_restore is True
+
+
+def test_a_taken_message_is_leased_until_the_worker_falls_silent(app: Any, broker_url: str) -> None:
+    publish(app, "one")
+    with app.connection_for_read() as connection, redis.Redis.from_url(broker_url) as client:
+        taken: list[Any] = []
+        queue = app.amqp.queues[RENDER_QUEUE]
+        consumer = connection.Consumer(
+            [queue], callbacks=[lambda _, message: taken.append(message)], accept=["msgpack"]
+        )
+        with consumer:
+            consumer.qos(prefetch_count=1)
+            while not taken:
+                connection.drain_events(timeout=5)
+            (tag, scored), *_ = client.zrange("unacked_index", 0, -1, withscores=True)
+
+            held = SimpleNamespace(task_consumer=consumer, app=app)
+            lease = Lease(held)
+            time.sleep(0.01)
+            assert lease.renew(held) == 1
+            assert client.zscore("unacked_index", tag) > scored
+            taken[0].ack()
+            assert lease.renew(held) == 0
+            assert client.zcard("unacked_index") == 0, "an acknowledged message came back"
+
+
+def test_a_message_holds_the_id_and_nothing_else(app: Any, broker_url: str) -> None:
+    publish(app, "job-7")
+    with redis.Redis.from_url(broker_url) as client:
+        (raw,) = client.lrange(RENDER_QUEUE, 0, -1)
+        assert client.llen(ANSWER_QUEUE) == 0
+    message = json.loads(raw)
+    assert message["content-type"] == "application/x-msgpack"
+    assert message["headers"]["id"] == "job-7"
+    assert message["headers"]["argsrepr"] == "('job-7',)"
+    assert len(raw) < 1_500
+
+
+def test_messages_are_seen_where_the_transport_keeps_them(app: Any, broker_url: str) -> None:
+    for name in ("a", "b", "c"):
+        publish(app, name)
+    publish(app, "d", rendered=True)
+    with redis.Redis.from_url(broker_url) as client:
+        held = held_messages(client, [RENDER_QUEUE, ANSWER_QUEUE], window=10)
+        assert (held.ids, held.complete) == (frozenset("abcd"), True)
+        assert not held_messages(client, [RENDER_QUEUE], window=2).complete
+        assert num_waiting(client, RENDER_QUEUE) == 3
+
+
+def test_pickle_and_json_are_refused_before_they_are_decoded(app: Any) -> None:
+    assert app.conf.accept_content == ["msgpack"]
+    for content_type in ("application/x-python-serialize", "application/json"):
+        with pytest.raises(ContentDisallowed):
+            loads(pickle.dumps({}), content_type, "binary", accept={"application/x-msgpack"})
+
+
+def test_every_worker_shares_one_visibility_timeout(app: Any) -> None:
+    options = app.conf.broker_transport_options
+    assert options["visibility_timeout"] == 30
+    assert options["unacked_restore_interval"] == 1
+    assert options["unacked_mutex_expire"] < 30
+
+
+def test_wait_until_is_not_a_check_that_cannot_fail() -> None:
+    with pytest.raises(pytest.fail.Exception, match="pigs fly"):
+        wait_until(lambda: False, description="pigs fly", timeout_s=0.05)
