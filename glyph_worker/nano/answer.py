@@ -1,0 +1,115 @@
+"""Greedy answers to many questions on one document, by transformers' own language model.
+
+For evaluation: the document's keys and values are computed once and shared by its questions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import DynamicCache, Glm4vForConditionalGeneration
+
+from glyph_worker.nano import vocabulary as v
+from glyph_worker.nano.geometry import TOKEN_COLUMNS
+from glyph_worker.nano.pack import question_tokens
+
+
+def prompt_head(rows: Sequence[int]) -> tuple[list[int], Tensor]:
+    """Tokens of the prompt up to the question, and positions int64 [3, tokens].
+
+    `rows` holds the visual-token rows of each page, all of them 16 columns wide.
+    """
+    tokens = list(v.PROMPT_HEAD)
+    positions = [(i, i, i) for i in range(len(tokens))]
+    here = len(tokens)
+    for height in rows:
+        tokens += [v.PAGE_OPEN, *[v.IMAGE] * (height * TOKEN_COLUMNS), v.PAGE_CLOSE]
+        positions.append((here, here, here))
+        here += 1
+        positions += [
+            (here, here + row, here + column)
+            for row in range(height)
+            for column in range(TOKEN_COLUMNS)
+        ]
+        here += max(height, TOKEN_COLUMNS)
+        positions.append((here, here, here))
+        here += 1
+    return tokens, torch.tensor(positions).T
+
+
+@torch.inference_mode()
+def answer(
+    model: Glm4vForConditionalGeneration,
+    features: Sequence[Tensor],
+    questions: Sequence[str],
+    *,
+    max_tokens: int = 100,
+) -> list[str]:
+    """One answer per question; `features` are the pages' visual tokens [tokens, hidden] each."""
+    text = model.model.language_model
+    device, dtype = text.embed_tokens.weight.device, text.embed_tokens.weight.dtype
+    head, places = prompt_head([len(page) // TOKEN_COLUMNS for page in features])
+    tokens = torch.tensor(head, device=device)
+    embeds = text.embed_tokens(tokens)
+    if features:
+        embeds[tokens == v.IMAGE] = torch.cat(list(features)).to(device, dtype)
+    cache = DynamicCache(config=model.config.text_config)
+    text(
+        inputs_embeds=embeds[None],
+        position_ids=places[:, None].to(device),
+        past_key_values=cache,
+        use_cache=True,
+    )
+    cache.batch_repeat_interleave(len(questions))
+    asked = [question_tokens(question) for question in questions]
+    width = max(map(len, asked))
+    rows = np.full((len(asked), width), v.PAD)
+    for row, ids in zip(rows, asked, strict=True):
+        row[width - len(ids) :] = ids  # padded on the left, behind the shared document
+    ids = torch.from_numpy(rows).to(device)
+    pads = torch.tensor([width - len(ids) for ids in asked], device=device)
+    columns = torch.arange(width, device=device)
+    seen = torch.cat(
+        (
+            torch.ones(len(asked), len(head), dtype=torch.long, device=device),
+            (columns[None] >= pads[:, None]).long(),
+        ),
+        dim=1,
+    )
+    start = int(places.max()) + 1
+    position = start + (columns[None] - pads[:, None]).clamp(min=0)  # [questions, width]
+    written: list[list[int]] = [[] for _ in asked]
+    open_rows = set(range(len(asked)))
+    for _ in range(max_tokens):
+        out = text(
+            inputs_embeds=text.embed_tokens(ids),
+            position_ids=position[None].expand(3, -1, -1),
+            attention_mask=seen,
+            past_key_values=cache,
+            use_cache=True,
+        )
+        ids = model.lm_head(out.last_hidden_state[:, -1:]).argmax(-1)
+        for row, token in enumerate(ids[:, 0].tolist()):
+            if row in open_rows:
+                written[row].append(token)
+                if token in v.END:
+                    open_rows.discard(row)
+        if not open_rows:
+            break
+        position = position[:, -1:] + 1
+        seen = torch.cat((seen, seen.new_ones(len(asked), 1)), dim=1)
+    return [v.decode(row) for row in written]
+
+
+def edit_distance(left: str, right: str) -> int:
+    """Fewest insertions, deletions and substitutions that make one text the other."""
+    before = list(range(len(right) + 1))
+    for i, a in enumerate(left, 1):
+        now = [i]
+        for j, b in enumerate(right, 1):
+            now.append(min(before[j] + 1, now[-1] + 1, before[j - 1] + (a != b)))
+        before = now
+    return before[-1]

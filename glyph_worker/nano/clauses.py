@@ -1,0 +1,164 @@
+"""Sentences that state facts, and the questions people put to them."""
+
+from __future__ import annotations
+
+import re
+from random import Random
+
+from glyph_worker.nano.draft import Draft
+from glyph_worker.nano.words import Words
+
+# Text with {kind} slots (a digit tells two of a kind apart) and, per slot, questions.
+# `{word}` is an invented noun that the question may repeat.
+CLAUSES: tuple[tuple[str, dict[str, str]], ...] = (
+    ("This agreement is governed by the laws of {place}.", {"place": "Which laws govern this agreement?|What is the governing law?|Whose laws apply?"}),
+    ("This Agreement is made on {date} between {company} and {company2}.", {"date": "When was the agreement made?|What is the date of the agreement?", "company": "Who is the first party?|Which company is the first party?", "company2": "Who is the second party?|Which company is the second party?"}),
+    ("Payment is due within {span} of the invoice date.", {"span": "When is payment due?|Within how long is payment due?|What is the payment term?"}),
+    ("Payment is due within {span}.", {"span": "When is payment due?|Within how long is payment due?|What is the payment term?"}),
+    ("Payment is due by {date}.", {"date": "When is payment due?|By when is payment due?|What is the due date?"}),
+    ("Either party may terminate with {span} notice.", {"span": "What is the notice period?|How much notice is needed to terminate?"}),
+    ("The contract was signed by {person} on {date}.", {"person": "Who signed the contract?|By whom was the contract signed?", "date": "When was the contract signed?|On what date was the contract signed?"}),
+    ("It was signed by {person} in {place}.", {"person": "Who signed it?", "place": "Where was it signed?"}),
+    ("Invoice {code} was issued on {date} to {company}.", {"code": "What is the invoice number?|Which invoice was issued?", "date": "When was the invoice issued?|What is the invoice date?", "company": "To whom was the invoice issued?|Who received the invoice?"}),
+    ("The total amount due is {money}.", {"money": "What is the total amount due?|How much is due?|What is the total?"}),
+    ("The total comes to {money}, payable to {company}.", {"money": "What does the total come to?|How much is the total?", "company": "To whom is the total payable?"}),
+    ("The meeting starts at {clock} in {place}.", {"clock": "When does the meeting start?|At what time does the meeting start?", "place": "Where is the meeting?"}),
+    ("The server listens on port {port}.", {"port": "Which port does the server listen on?|What port does the server use?|What is the server port?"}),
+    ("{host} listens on port {port}.", {"port": "Which port does {host} listen on?|What is the port of {host}?"}),
+    ("The backup of {word} runs every {span}.", {"span": "How often does the backup of {word} run?"}),
+    ("{person} works for {company} in {place}.", {"company": "Who does {person} work for?|Which company does {person} work for?", "place": "Where does {person} work?"}),
+    ("{person} was born on {date} in {place}.", {"date": "When was {person} born?", "place": "Where was {person} born?"}),
+    ("{person} lives at {street}.", {"street": "Where does {person} live?|What is the address of {person}?"}),
+    ("Please contact {person} at {email} for details.", {"person": "Who should be contacted?|Whom should I contact?", "email": "What is the contact email?|At which email can I get details?"}),
+    ("Call {person} on {digits_} before {clock}.", {"digits_": "On which number should {person} be called?|What is the phone number of {person}?", "clock": "Before what time should {person} be called?"}),
+    ("Copyright (c) {year} {person}", {"year": "What is the copyright year?", "person": "Who holds the copyright?|Who is the copyright holder?"}),
+    ("Copyright {year} {company}. All rights reserved.", {"year": "What is the copyright year?", "company": "Who holds the copyright?|Who is the copyright holder?"}),
+    ("The licence expires on {date}.", {"date": "When does the licence expire?|What is the expiry date?"}),
+    ("The licensee is {company} of {place}.", {"company": "Who is the licensee?", "place": "Where is the licensee from?"}),
+    ("The liability of {company} is limited to {money}.", {"money": "What is the liability limited to?|What is the liability limit?", "company": "Whose liability is limited?"}),
+    ("The rent is {money} per month.", {"money": "How much is the rent?|What is the rent?|What is the monthly rent?"}),
+    ("A deposit of {money} is held by {company}.", {"money": "How much is the deposit?|What is the deposit?", "company": "Who holds the deposit?"}),
+    ("A late fee of {money} applies after {span}.", {"money": "How much is the late fee?|What is the late fee?", "span": "After how long does a late fee apply?"}),
+    ("The {word} weighs {number}.", {"number": "How much does the {word} weigh?|What is the weight of the {word}?"}),
+    ("The {word} costs {money}.", {"money": "How much does the {word} cost?|What does the {word} cost?|What is the price of the {word}?"}),
+    ("The {word} opens at {clock} and closes at {clock2}.", {"clock": "When does the {word} open?", "clock2": "When does the {word} close?"}),
+    ("The {word} was delivered on {date}.", {"date": "When was the {word} delivered?|What is the delivery date of the {word}?"}),
+    ("The {word} is stored in {path}.", {"path": "Where is the {word} stored?"}),
+    ("The {word} is owned by {person}.", {"person": "Who owns the {word}?|Who is the owner of the {word}?"}),
+    ("The {word} failed with code {code}.", {"code": "With which code did the {word} fail?|What code did the {word} fail with?"}),
+    ("The password of the {word} is {code}.", {"code": "What is the password of the {word}?|What is the {word} password?"}),
+    ("The capital of {word} is {place}.", {"place": "What is the capital of {word}?"}),
+    ("The order was shipped from {place} on {date} with {company}.", {"place": "Where was the order shipped from?", "date": "When was the order shipped?", "company": "Who shipped the order?|Which carrier shipped the order?"}),
+    ("Order {code} contains {count} items.", {"count": "How many items does order {code} contain?|How many items are in the order?", "code": "What is the order number?"}),
+    ("The flight to {place} leaves at {clock} from gate {code}.", {"place": "Where does the flight go?", "clock": "When does the flight leave?", "code": "From which gate does the flight leave?"}),
+    ("The password must be changed every {span}.", {"span": "How often must the password be changed?"}),
+    ("The warranty lasts {span}.", {"span": "How long does the warranty last?|How long is the warranty?"}),
+    ("This policy takes effect on {date}.", {"date": "When does the policy take effect?|What is the effective date?"}),
+    ("The term of this lease is {span}, beginning {date}.", {"span": "What is the term of the lease?|How long is the lease?", "date": "When does the lease begin?"}),
+    ("{company} shall deliver the goods to {street}.", {"company": "Who shall deliver the goods?", "street": "Where shall the goods be delivered?"}),
+    ("Disputes are settled by the courts of {place}.", {"place": "Which courts settle disputes?|Where are disputes settled?"}),
+    ("Connection to {address} timed out after {span}.", {"address": "Which address timed out?|Which connection timed out?", "span": "After how long did the connection time out?"}),
+    ("Version {code} was released on {date}.", {"code": "Which version was released?", "date": "When was version {code} released?"}),
+    ("The interest rate is {number} per year.", {"number": "What is the interest rate?"}),
+    ("The seller is {company}, represented by {person}.", {"company": "Who is the seller?", "person": "Who represents the seller?|By whom is the seller represented?"}),
+    ("The buyer is {company}, {street}.", {"company": "Who is the buyer?", "street": "What is the address of the buyer?|What is the buyer's address?"}),
+    ("{person} reported that the {word} is broken.", {"person": "Who reported that the {word} is broken?|Who reported the {word}?"}),
+    ("{person} paid {money} for the {word}.", {"person": "Who paid for the {word}?", "money": "How much did {person} pay?|How much was paid for the {word}?"}),
+    ("We met {person} at the {word} on {date}.", {"person": "Who did we meet?|Whom did we meet at the {word}?", "date": "When did we meet {person}?"}),
+)  # fmt: skip
+GENERAL = (
+    "The {n} is {v}.", "The {n} is {v}.", "Our {n} is {v}.", "The {n} was {v}.", "Its {n} is {v}.",
+    "The {n} has been set to {v}.", "Set the {n} to {v}.", "Note that the {n} is now {v}.",
+    "The {n} will be {v}.", "Use {v} as the {n}.", "The current {n} is {v}.", "Your {n}: {v}.",
+)  # fmt: skip
+OF = (
+    "The {n} of {r} is {v}.", "The {n} of {r} was {v}.", "{r} has {n} {v}.", "For {r}, the {n} is {v}.",
+    "The {n} of the {r} is {v}.", "In {r} the {n} is {v}.",
+)  # fmt: skip
+SLOT = re.compile(r"\{(\w+)\}")
+
+
+def _fill(words: Words, kind: str) -> str:
+    kind = kind.rstrip("0123456789")
+    if kind == "word":
+        return words.pseudo()
+    if kind == "year":
+        return str(words.rng.randint(1980, 2030))
+    if kind == "digits_":
+        return f"+{words.digits(2, 2)} {words.digits(2, 4)} {words.digits(4, 6)}"
+    return words.of(kind)
+
+
+def _known(words: Words, draft: Draft) -> str | None:
+    """One of the clauses above, each at most once a document."""
+    free = [clause for clause in CLAUSES if clause[0] not in draft.used]
+    if not free:
+        return None
+    template, asks = words.rng.choice(free)
+    shared = {question for options in asks.values() for question in options.split("|")}
+    if shared & draft.used:
+        return None
+    draft.used |= {template, *shared}
+    filled = {slot: _fill(words, slot) for slot in SLOT.findall(template)}
+    text, number = "", len(draft.lines)
+    for part in re.split(r"(\{\w+\})", template):
+        slot = part[1:-1]
+        if part.startswith("{") and slot in filled:
+            if slot in asks:
+                ready = tuple(question.format(**filled) for question in asks[slot].split("|"))
+                draft.note(number, len(text), filled[slot], asks=ready)
+            text += filled[slot]
+        else:
+            text += part
+    return text
+
+
+def _general(words: Words, draft: Draft) -> str:
+    rng = words.rng
+    name = words.name_words()
+    kind, value = words.value(name)
+    plain = " ".join(name)
+    if rng.random() < 0.35:
+        row = rng.choice([words.pseudo, words.host, words.person, words.noun])()
+        template = rng.choice(OF)
+        names = (f"{plain} of {row}", f"{row} {plain}", f"{plain} of the {row}", f"{plain} for {row}")
+    else:
+        row, template, names = "", rng.choice(GENERAL), (plain,)
+    text = template.replace("{n}", plain).replace("{r}", row)
+    column = text.index("{v}")
+    draft.note(len(draft.lines), column, value, kind=kind, names=names)
+    return text.replace("{v}", value)
+
+
+def sentences(draft: Draft, words: Words, count: int) -> None:
+    """Fact sentences, alone on their lines or run together into a paragraph with filler."""
+    rng = words.rng
+    for _ in range(max(1, count // 2)):
+        if rng.random() < 0.5:
+            text = _known(words, draft) if rng.random() < 0.6 else None
+            draft.add(text or _general(words, draft))
+        else:
+            paragraph(draft, words, rng)
+
+
+def paragraph(draft: Draft, words: Words, rng: Random) -> None:
+    """Two to four sentences on one source line; some of them facts."""
+    number, text = len(draft.lines), ""
+    for _ in range(rng.randint(2, 4)):
+        already = len(draft.facts)
+        pick = rng.random()
+        piece = _known(words, draft) if pick < 0.35 else None
+        if piece is None:
+            piece = _general(words, draft) if pick < 0.65 else words.sentence()[:100]
+        shift = len(text)
+        for index in range(already, len(draft.facts)):
+            fact = draft.facts[index]
+            draft.facts[index] = type(fact)(
+                answer=fact.answer,
+                spot=(number, fact.spot[1] + shift),
+                kind=fact.kind,
+                names=fact.names,
+                asks=fact.asks,
+            )
+        text += piece + " "
+    draft.add(text)

@@ -1,0 +1,50 @@
+"""Whole documents with questions, drawn from a seed. Text only: nothing is rendered here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from random import Random
+
+from glyph_worker.nano import layouts, questions
+from glyph_worker.nano.draft import Draft, place
+from glyph_worker.nano.sample import Sample
+from glyph_worker.nano.words import Words
+
+
+def write(words: Words, lines: int) -> Draft:
+    """A draft of roughly the given number of source lines."""
+    rng = words.rng
+    draft = Draft()
+    makers, weights = zip(*layouts.SECTIONS, strict=True)
+    while len(draft.lines) < lines:
+        room = lines - len(draft.lines)
+        if room > 2 and rng.random() < 0.4:
+            layouts.furniture(draft, words)
+            continue
+        maker = rng.choices(makers, weights)[0]
+        maker(draft, words, min(room, rng.randint(1, 10)))
+    return draft
+
+
+def compose(rng: Random, *, lines: int, asked: int, test: bool = False, max_pages: int = 1) -> Sample:
+    """A document that fits its pages, with about `asked` questions."""
+    words = Words(rng, test=test)
+    while True:
+        draft = write(words, lines)
+        placed = place(draft.lines)
+        if not 0 < len(placed.pages) <= max_pages:
+            lines = max(1, lines - 1)
+            continue
+        found = questions.ask(words, draft, placed, asked)
+        if found:
+            return Sample(pages=placed.pages, questions=found)
+
+
+def samples(
+    seed: str, *, low: int, high: int, asked: int, test: bool = False, max_pages: int = 1
+) -> Iterator[Sample]:
+    """An endless stream of documents of `low` to `high` lines a page."""
+    rng = Random(seed)
+    while True:
+        lines = rng.randint(low, high) * (max_pages if max_pages > 1 else 1)
+        yield compose(rng, lines=lines, asked=asked, test=test, max_pages=max_pages)

@@ -1,0 +1,122 @@
+"""The reader's forward pass over packed rows: the same weights and results as transformers' own."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import Glm4vForConditionalGeneration
+from transformers.models.glm4v.modeling_glm4v import apply_rotary_pos_emb
+
+from glyph_worker.nano.configure import ANCHOR_LAYER, POINTER_LAYERS
+
+MATERIALISE = 512  # tokens; shorter rows: written-out attention is 1.7x faster than SDPA on a CPU
+
+
+def packed_mask(document: Tensor, segment: Tensor) -> Tensor:
+    """What each token may see: bool [rows, 1, length, length], True where it may.
+
+    Earlier tokens of its own document that belong to the document itself or to its own question.
+    Padding sees itself, so that no row of the softmax is empty.
+    """
+    length = document.shape[1]
+    same = document[:, :, None] == document[:, None, :]
+    shared = (segment[:, None, :] == 0) | (segment[:, :, None] == segment[:, None, :])
+    causal = torch.ones(length, length, dtype=torch.bool, device=document.device).tril()
+    return (same & shared & causal)[:, None]
+
+
+def read(
+    model: Glm4vForConditionalGeneration, embeds: Tensor, cos: Tensor, sin: Tensor, mask: Tensor
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """Hidden states [rows, length, hidden]; the anchor head's attention logits [rows, 1, length,
+    length]; and per pointer layer those of its first four heads [rows, 4, length, length]."""
+    text = model.model.language_model
+    hidden = embeds
+    anchor, pointers = embeds, []
+    for index, layer in enumerate(text.layers):
+        normed = layer.input_layernorm(hidden)
+        attention = layer.self_attn
+        shape = (*normed.shape[:2], -1, attention.head_dim)
+        query = attention.q_proj(normed).view(shape).transpose(1, 2)
+        key = attention.k_proj(normed).view(shape).transpose(1, 2)
+        value = attention.v_proj(normed).view(shape).transpose(1, 2)
+        query, key = apply_rotary_pos_emb(query, key, cos, sin)
+        query, key = query.to(value.dtype), key.to(value.dtype)
+        taught = {ANCHOR_LAYER: 1}.get(index, 4 if index in POINTER_LAYERS else 0)
+        mixed, scores = _attend(query, key, value, mask, taught)
+        if index == ANCHOR_LAYER:
+            anchor = scores
+        elif taught:
+            pointers.append(scores)
+        mixed = mixed.transpose(1, 2).reshape(*normed.shape[:2], -1)
+        hidden = hidden + layer.post_self_attn_layernorm(attention.o_proj(mixed))
+        inner = layer.mlp(layer.post_attention_layernorm(hidden))
+        hidden = hidden + layer.post_mlp_layernorm(inner)
+    return text.norm(hidden), anchor, pointers
+
+
+def _attend(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor, taught: int
+) -> tuple[Tensor, Tensor]:
+    """Attention's output [rows, heads, length, width] and the logits of the first heads."""
+    scale = query.shape[-1] ** -0.5
+    if query.is_cuda or query.shape[2] > MATERIALISE:
+        scores = torch.matmul(query[:, :taught], key[:, :taught].transpose(2, 3)) * scale
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask), scores
+    scores = torch.matmul(query, key.transpose(2, 3)) * scale
+    weights = scores.masked_fill(~mask, -1e4).softmax(-1).to(value.dtype)
+    return torch.matmul(weights, value), scores[:, :taught]
+
+
+def see(model: Glm4vForConditionalGeneration, pages: Tensor) -> Tensor:
+    """Visual tokens [pages * tokens_per_page, hidden] of gray pages [pages, height, 448], already
+    normalised. Same weights as `get_image_features`, with channels and frames folded into one."""
+    tower = model.model.visual
+    count, height, width = pages.shape
+    rows, columns = height // 14, width // 14
+    patches = pages.view(count, rows // 2, 2, 14, columns // 2, 2, 14)
+    patches = patches.permute(0, 1, 4, 2, 5, 3, 6).reshape(count * rows * columns, 196)
+    weight = tower.patch_embed.proj.weight.sum((1, 2)).flatten(1)
+    hidden = tower.post_conv_layernorm(F.linear(patches, weight, tower.patch_embed.proj.bias))
+
+    h, w = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+    order = torch.stack((h, w), -1).view(rows // 2, 2, columns // 2, 2, 2).permute(0, 2, 1, 3, 4)
+    place = order.reshape(rows * columns, 2).to(pages.device)  # [patches of a page, (h, w)]
+    hidden = hidden.view(count, rows * columns, -1) + _page_positions(tower, place, rows, columns)
+
+    angles = place[..., None].float() * tower.rotary_pos_emb.inv_freq
+    angles = torch.cat((angles[:, 0], angles[:, 1]), -1)
+    cos, sin = torch.cat((angles, angles), -1).cos(), torch.cat((angles, angles), -1).sin()
+    for block in tower.blocks:
+        attention = block.attn
+        qkv = attention.qkv(block.norm1(hidden))
+        query, key, value = qkv.view(count, rows * columns, 3, attention.num_heads, -1).unbind(2)
+        query, key = (_turn(part.transpose(1, 2), cos, sin) for part in (query, key))
+        mixed = F.scaled_dot_product_attention(
+            query.to(value.dtype), key.to(value.dtype), value.transpose(1, 2)
+        )
+        hidden = hidden + attention.proj(mixed.transpose(1, 2).reshape(hidden.shape))
+        hidden = hidden + block.mlp(block.norm2(hidden))
+    hidden = tower.post_layernorm(hidden)
+    groups = hidden.reshape(count * rows * columns // 4, 4, -1)  # the 2 x 2 patches of a token
+    kernel = tower.downsample.weight.permute(0, 2, 3, 1).flatten(1)
+    merged = F.linear(groups.flatten(1), kernel, tower.downsample.bias)
+    return tower.merger(merged)
+
+
+def _turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    half = x.shape[-1] // 2
+    return x * cos + torch.cat((-x[..., half:], x[..., :half]), -1) * sin
+
+
+def _page_positions(tower: torch.nn.Module, place: Tensor, rows: int, columns: int) -> Tensor:
+    """The learned position table, sampled for a page of this size: [patches of a page, width]."""
+    table = tower.embeddings.position_embedding.weight
+    side = int(table.shape[0] ** 0.5)
+    grid = table.view(1, side, side, -1).permute(0, 3, 1, 2).float()
+    at_h = (place[:, 0] + 0.5) / rows * 2 - 1
+    at_w = (place[:, 1] + 0.5) / columns * 2 - 1
+    where = torch.stack((at_w, at_h), -1)[None, None]
+    sampled = F.grid_sample(grid, where, mode="bicubic", align_corners=False, padding_mode="border")
+    return sampled[0, :, 0].T

@@ -1,0 +1,343 @@
+"""How facts stand in documents: fields, tables, sentences, logs, prose. One function a look."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from glyph_worker.nano import clauses
+from glyph_worker.nano.draft import Draft
+from glyph_worker.nano.words import Words
+
+SHORT = {
+    "number": ["No.", "no", "Nr", "num", "#", "No"], "amount": ["amt", "Amt."], "address": ["addr"],
+    "maximum": ["max", "max."], "minimum": ["min"], "directory": ["dir"], "password": ["pwd", "pass"],
+    "temperature": ["temp", "temp."], "quantity": ["qty", "Qty."], "reference": ["ref", "Ref."],
+    "department": ["dept", "Dept."], "account": ["acct", "Acct."], "database": ["db", "DB"],
+    "message": ["msg"], "average": ["avg"], "phone": ["tel", "Tel.", "telephone"], "id": ["ID", "Id"],
+    "temporary": ["tmp"], "address ": ["addr."], "language": ["lang"], "environment": ["env"],
+    "reason": ["rsn"], "description": ["desc"], "identifier": ["id"], "source": ["src"],
+    "destination": ["dest", "dst"], "percent": ["%"], "configuration": ["config"], "year": ["yr"],
+}  # fmt: skip
+
+RULERS = ("=", "-", "*", "#", "_", "~", ". ", "-=")
+
+
+def spell(words: list[str], style: str) -> str:
+    """A field's name as documents write it."""
+    if style == "snake":
+        return "_".join(words)
+    if style == "kebab":
+        return "-".join(words)
+    if style == "dot":
+        return ".".join(words)
+    if style == "upper":
+        return "_".join(words).upper()
+    if style == "camel":
+        return words[0] + "".join(word.capitalize() for word in words[1:])
+    if style == "title":
+        return " ".join(word.capitalize() for word in words)
+    if style == "sentence":
+        return " ".join(words).capitalize()
+    if style == "shout":
+        return " ".join(words).upper()
+    return " ".join(words)
+
+
+def unique_names(words: Words, count: int) -> list[list[str]]:
+    """Distinct field names; neighbours sometimes share a word, so that half a match is wrong."""
+    rng = words.rng
+    names: list[list[str]] = []
+    seen: set[str] = set()
+    while len(names) < count:
+        name = words.name_words()
+        if names and rng.random() < 0.25:
+            other = rng.choice(names)
+            if len(other) > 1:
+                name = [*other[:-1], words.noun()]
+            else:
+                name = [words.noun(), *other] if rng.random() < 0.5 else [*other, words.noun()]
+        key = "".join(name)
+        if key not in seen:
+            seen.add(key)
+            names.append(name)
+    return names
+
+
+NOTATIONS = """colon colon colon colon tight equals equals bare is dash spaced tab arrow aligned aligned
+dots json json quoted xml env option below pair pair bullet right""".split()
+BETWEEN = {
+    "colon": ": ", "tight": ":", "equals": " = ", "bare": "=", "is": " is ", "dash": " - ",
+    "spaced": " : ", "arrow": " -> ",
+}  # fmt: skip
+MACHINE = {"bare", "json", "quoted", "xml", "env", "option"}
+
+
+def known_as(name: list[str], spelled: str) -> tuple[str, ...]:
+    """The names a person may use for a field: its words, and the way it is spelled."""
+    plain = " ".join(name)
+    return (plain,) if spelled == plain else (plain, spelled)
+
+
+def shorten(words: Words, name: list[str]) -> list[str]:
+    """Sometimes the document says `No.` where people say `number`."""
+    if words.rng.random() < 0.3:
+        return [words.rng.choice(SHORT[word]) if word in SHORT else word for word in name]
+    return name
+
+
+def fields(draft: Draft, words: Words, count: int) -> None:
+    """A block of fields, `key: value` in one of many notations."""
+    rng = words.rng
+    notation = rng.choice(NOTATIONS)
+    machine = notation in MACHINE or rng.random() < 0.3
+    styles = ["snake", "snake", "kebab", "dot", "camel", "plain"]
+    if not machine:
+        styles = ["title", "title", "sentence", "plain", "shout"]
+    style = "upper" if notation == "env" else rng.choice(styles)
+    indent = " " * rng.choice([0, 0, 0, 0, 2, 4])
+    mark = rng.choice([":", ":", ""])
+    names = unique_names(words, count)
+    spelled = [spell(shorten(words, name), style) for name in names]
+    width = max(len(name) for name in spelled) + rng.randint(1, 4)
+    left = ""
+    for index, (name, key) in enumerate(zip(names, spelled, strict=True)):
+        kind, value = words.value(name)
+        before, after = indent + key + BETWEEN.get(notation, ": "), ""
+        if notation == "aligned":
+            before = indent + (key + mark).ljust(width + 1)
+        elif notation == "dots":
+            before = indent + key + " " + "." * (width + 2 - len(key)) + " "
+        elif notation in ("json", "quoted"):
+            number = value.replace(".", "", 1).isdigit() or value in ("true", "false", "null")
+            quote = "" if number and notation == "json" else '"'
+            before = f'{indent}"{key}": {quote}' if notation == "json" else f"{indent}{key} = {quote}"
+            after = quote + ("," if notation == "json" and index < count - 1 else "")
+        elif notation == "xml":
+            tag = key.replace(" ", "")
+            before, after = f"{indent}<{tag}>", f"</{tag}>"
+        elif notation == "env":
+            before = rng.choice([f"{key}=", f"export {key}="])
+        elif notation == "option":
+            before = f"{indent}--{spell(name, 'kebab')} "
+        elif notation == "tab":
+            before = indent + key + " " * (4 - len(indent + key) % 4)
+        elif notation == "bullet":
+            before = f"{indent}{rng.choice('-*')} {key}: "
+        elif notation == "right":
+            before = (indent + key + rng.choice(["", ":"])).ljust(max(width + 2, 62 - len(value)))
+        elif notation == "below":
+            draft.add(indent + key + mark)
+            before = indent + " " * rng.choice([0, 2])
+        elif notation == "pair" and len(indent + key + value) < 28:
+            if index % 2 == 0 and index < count - 1:
+                left = (f"{indent}{key}: {value}").ljust(rng.choice([32, 34, 30]))
+                draft.note(
+                    len(draft.lines), len(indent + key) + 2, value, kind=kind, names=known_as(name, key)
+                )
+                continue
+            before, left = left + key + ": ", ""
+        elif left:
+            draft.add(left)
+            left = ""
+        if notation in ("bare", "equals") and rng.random() < 0.1:
+            after = "  # " + words.phrase()
+        elif notation in ("colon", "is") and rng.random() < 0.07:
+            after = rng.choice([".", ";", ","])
+        draft.add_fact(before, value, after, kind=kind, names=known_as(name, key))
+
+
+def sections(draft: Draft, words: Words, count: int) -> None:
+    """Named blocks that repeat the same keys: only section and key together find a value."""
+    rng = words.rng
+    notation = rng.choice(["ini", "ini", "yaml", "yaml", "json", "heading", "toml"])
+    keys = unique_names(words, rng.randint(1, max(1, min(4, count // 2))))
+    style = rng.choice(["snake", "snake", "kebab", "camel", "plain"])
+    if notation == "heading":
+        style = rng.choice(["title", "sentence", "plain"])
+    for _ in range(max(1, min(4, count // (len(keys) + 1)))):
+        title = [words.noun()] if rng.random() < 0.7 else [words.pseudo(), str(rng.randint(1, 9))]
+        section = "-".join(title)
+        if section in draft.used:
+            continue
+        draft.used.add(section)
+        opening = {"ini": f"[{section}]", "toml": f"[{section}]", "yaml": f"{section}:"}
+        opening |= {"json": f'"{section}": {{', "heading": section.title()}
+        draft.add(opening[notation])
+        for key in rng.sample(keys, rng.randint(1, len(keys))):
+            kind, value = words.value(key)
+            spelled, plain = spell(key, style), " ".join(key)
+            before, after = f"  {spelled}: ", ""
+            if notation == "ini":
+                before = spelled + rng.choice([" = ", "="])
+            elif notation == "toml":
+                before, after = f'{spelled} = "', '"'
+            elif notation == "json":
+                before, after = f'  "{spelled}": "', '",'
+            elif notation == "heading":
+                before = f"{spelled.capitalize()}: "
+            names = [f"{plain} of {section}", f"{section} {plain}", f"{plain} of the {section}"]
+            names += [f"{plain} in the {section} section", f"{plain} in {section}"]
+            names += [f"{section}.{spelled}", f"{plain} in section {section}", f"{spelled} of {section}"]
+            draft.add_fact(before, value, after, kind=kind, names=tuple(names))
+        if notation == "json":
+            draft.add("}" + rng.choice(["", ","]))
+        elif rng.random() < 0.4:
+            draft.add()
+
+
+def table(draft: Draft, words: Words, count: int) -> None:
+    """Rows and columns, with pipes, rulers, commas or only spaces."""
+    rng = words.rng
+    look = rng.choice(["pipes", "spaces", "spaces", "spaces", "markdown", "csv", "grid"])
+    columns = unique_names(words, rng.randint(2, 4))
+    columns = [column[-1:] if rng.random() < 0.6 else column[-2:] for column in columns]
+    makers = [words.rng.choice(["number", "money", "date", "code", "pseudo", "person", "port", "count", "address", "place", "flag"]) for _ in columns]
+    style = rng.choice(["plain", "title", "sentence", "shout", "snake"])
+    first = rng.choice([words.pseudo, words.person, words.noun, lambda: f"{stem}-{rng.randint(1, 99)}"])
+    stem = words.pseudo(1, 1) if rng.random() < 0.5 else words.noun()
+    rows = list(dict.fromkeys(first() for _ in range(max(1, count - 2))))
+    header = [spell([words.noun()], style), *(spell(column, style) for column in columns)]
+    body = []
+    for row in rows:
+        values = [words.value(column) if rng.random() < 0.3 else (maker, words.of(maker))
+                  for column, maker in zip(columns, makers, strict=True)]
+        body.append([("", row), *((kind, text.replace(",", "")) for kind, text in values)])
+    widths = [max(len(header[i]), *(len(line[i][1]) for line in body)) for i in range(len(header))]
+    between, edge = {
+        "pipes": (" | ", ""), "markdown": (" | ", "| "), "csv": (",", ""), "grid": (" | ", "| ")
+    }.get(look, (" " * rng.randint(1, 4), ""))  # fmt: skip
+    while sum(widths) + len(between) * (len(widths) - 1) + 2 * len(edge) > 64 and len(widths) > 2:
+        widths.pop()  # the column that does not fit is left out
+    header, body = header[: len(widths)], [line[: len(widths)] for line in body]
+    right = [rng.random() < 0.3 for _ in widths]
+
+    def cell(text: str, index: int) -> str:
+        if look == "csv":
+            return text
+        return text.rjust(widths[index]) if right[index] and index else text.ljust(widths[index])
+
+    ruler = "-" * min(64, sum(widths) + len(between) * (len(widths) - 1) + 2 * len(edge))
+    if look == "grid":
+        draft.add(ruler)
+    draft.add(edge + between.join(cell(text, i) for i, text in enumerate(header)) + edge[::-1])
+    if look == "markdown":
+        draft.add("|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    elif look == "grid" or (look != "csv" and rng.random() < 0.5):
+        draft.add(ruler)
+    for line in body:
+        row, text = line[0][1], edge
+        for index, (kind, value) in enumerate(line):
+            shown = cell(value, index)
+            column = len(text) + shown.index(value)
+            if index:
+                name = " ".join(columns[index - 1])
+                names = (f"{name} of {row}", f"{name} of {row}", f"{row} {name}", f"{name} for {row}")
+                asks = (f"What is {row}'s {name}?", f"What {name} does {row} have?",
+                        f"Which {name} does {row} have?", f"What is the {name} in the row {row}?")  # fmt: skip
+                draft.note(len(draft.lines), column, value, kind=kind, names=names, asks=asks)
+            text += shown + between
+        draft.add(text[: len(text) - len(between)] + edge[::-1])
+
+
+LEVELS = "INFO WARN WARNING ERROR DEBUG FATAL NOTICE info warn error CRITICAL".split()
+
+
+def log(draft: Draft, words: Words, count: int) -> None:
+    """Log lines: time, level, component, message, sometimes with key=value pairs."""
+    rng = words.rng
+    shape = rng.randrange(4)
+    seen = set()
+    for _ in range(count):
+        day, clock, level = words.date(), words.clock(), rng.choice(LEVELS)
+        component, message = words.pseudo(), words.phrase(2, 4)
+        if component in draft.used or message in seen:
+            continue
+        draft.used.add(component)
+        seen.add(message)
+        head = [f"{day} {clock} {level} {component}: ", f"[{clock}] {level} [{component}] ",
+                f"{clock} {component}[{rng.randint(1, 9999)}]: {level}: ", f"{level} {component} - "][shape]  # fmt: skip
+        number = len(draft.lines)
+        asks = (f"What did {component} log?", f"What is the message of {component}?", f"What does {component} say?",
+                f"Which message was logged by {component}?", f"What happened to {component}?")  # fmt: skip
+        draft.note(number, len(head), message, asks=asks)
+        if clock in head:
+            asks = (f"When did {component} log?", f"At what time did {component} write '{message}'?",
+                    f"At what time was '{message}' logged?", f"What is the time of '{message}'?")  # fmt: skip
+            draft.note(number, head.index(clock), clock, kind="clock", asks=asks)
+        asks = (f"What is the level of {component}?", f"Which level has the message '{message}'?",
+                f"What is the log level of {component}?")  # fmt: skip
+        draft.note(number, head.index(level), level, asks=asks)
+        asks = (f"Which component logged '{message}'?", f"Who logged '{message}'?")
+        draft.note(number, head.index(component), component, asks=asks)
+        text = head + message
+        for name in unique_names(words, rng.choice([0, 0, 1, 2])):
+            kind, value = words.value(name)
+            if " " in value:
+                continue
+            key = name[-1]
+            names = (f"{key} of {component}", f"{component} {key}", f"{key} in the line of {component}")
+            draft.note(number, len(text) + len(key) + 2, value, kind=kind, names=names)
+            text += f" {key}={value}"
+        draft.add(text)
+
+
+def items(draft: Draft, words: Words, count: int) -> None:
+    """Numbered items and clauses: `3. Wash the lorry`, `4.2 Fees are paid yearly`."""
+    rng = words.rng
+    start, form = rng.randint(1, 4), rng.randrange(5)
+    called = [("item", "point", "number"), ("clause", "section", "paragraph"), ("item", "number"),
+              ("step",), ("article",)][form]  # fmt: skip
+    for index in range(start, start + min(count, 6)):
+        label = [f"{index}.", f"{rng.randint(1, 12)}.{index}", f"({index})", f"Step {index}:", f"Article {index}"][form]
+        if label in draft.used:
+            continue
+        draft.used.add(label)
+        text = words.phrase(2, 6) if rng.random() < 0.6 else words.sentence()[:50].strip()
+        bare = label.strip(".()").removeprefix("Step ").removeprefix("Article ").strip(":")
+        asks = tuple(
+            template.format(f"{name} {bare}")
+            for name in called
+            for template in ("What does {} say?", "What is {}?", "Read {}.", "{}?")
+        )
+        draft.add_fact(label + " ", text, asks=asks)
+
+
+def prose(draft: Draft, words: Words, count: int) -> None:
+    """Lines of English or of invented words, as filler."""
+    rng = words.rng
+    for _ in range(count):
+        if rng.random() < 0.6:
+            line = words.sentence()
+        else:
+            line = " ".join(words.phrase() for _ in range(rng.randint(2, 5)))
+            line = line + rng.choice([".", ";", ":", "", "!"])
+        draft.add(line[: rng.randint(20, 150)] if rng.random() < 0.8 else line)
+
+
+def furniture(draft: Draft, words: Words) -> None:
+    """A heading, a ruler, a comment or an empty line."""
+    rng = words.rng
+    pick = rng.random()
+    if pick < 0.35:
+        draft.add()
+    elif pick < 0.55:
+        draft.add((rng.choice(RULERS) * rng.randint(3, 64))[:64])
+    elif pick < 0.7:
+        draft.add(words.phrase(1, 4).upper())
+    elif pick < 0.8:
+        draft.add(f"{rng.randint(1, 20)}. {words.phrase(1, 4).title()}")
+    elif pick < 0.9:
+        draft.add(rng.choice(["# ", "// ", "; ", "## ", "-- "]) + words.phrase(1, 6))
+    else:
+        draft.add(words.phrase(1, 5).center(64).rstrip())
+
+
+SECTIONS: tuple[tuple[Callable[[Draft, Words, int], None], int], ...] = (
+    (fields, 8),
+    (sections, 3),
+    (table, 3),
+    (clauses.sentences, 4),
+    (log, 2),
+    (items, 1),
+    (prose, 3),
+)

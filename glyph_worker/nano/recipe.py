@@ -1,0 +1,86 @@
+"""The training recipe: which documents are seen when. Numbers only, all drawn from one seed."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from random import Random
+
+import numpy as np
+
+from glyph_worker.nano import vocabulary as v
+from glyph_worker.nano.corpus import samples
+from glyph_worker.nano.geometry import COLUMNS, PAGE_LINES
+from glyph_worker.nano.pack import Batch, Ints, pack, page_cells
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diet:
+    """One kind of batch: rows of a length, filled with documents of `low` to `high` lines."""
+
+    rows: int
+    length: int
+    low: int
+    high: int
+    asked: int
+    max_pages: int = 1
+
+
+TINY = Diet(rows=24, length=256, low=1, high=4, asked=4)
+SMALL = Diet(rows=16, length=384, low=2, high=12, asked=6)
+FULL = Diet(rows=8, length=768, low=10, high=28, asked=11)
+PAIR = Diet(rows=4, length=1536, low=12, high=24, asked=18, max_pages=2)
+FOUR = Diet(rows=4, length=1536, low=12, high=24, asked=18, max_pages=4)
+
+# (until this share of the stage, diets with their weights)
+ORACLE = (
+    (0.06, ((TINY, 8), (SMALL, 2))),
+    (0.15, ((TINY, 4), (SMALL, 6))),
+    (0.35, ((TINY, 1), (SMALL, 7), (FULL, 2))),
+    (0.65, ((TINY, 1), (SMALL, 4), (FULL, 5))),
+    (1.00, ((TINY, 1), (SMALL, 3), (FULL, 4), (PAIR, 1), (FOUR, 1))),
+)
+
+
+# (until this share of the stage, diets with their weights)
+JOINT = ((1.00, ((TINY, 1), (SMALL, 4), (FULL, 4), (PAIR, 1), (FOUR, 2))),)
+MIXES = {"oracle": ORACLE, "joint": JOINT}
+PAGES = 16  # of one height, in a step of the eyes
+
+
+def make_batch(stage: str, seed: str, step: int, steps: int) -> Batch:
+    """The batch of one step; the same for the same arguments, whatever ran before."""
+    rng = Random(f"{seed}/{stage}/{step}")
+    mixes = MIXES[stage]
+    mix = next(mix for until, mix in mixes if step < until * steps or until == 1.0)
+    diet = rng.choices([diet for diet, _ in mix], [weight for _, weight in mix])[0]
+    source = samples(
+        f"{seed}/{stage}/{step}/text",
+        low=diet.low,
+        high=diet.high,
+        asked=diet.asked,
+        max_pages=diet.max_pages,
+    )
+    return pack(source, rows=diet.rows, length=diet.length)
+
+
+def make_pages(seed: str, step: int) -> Ints:
+    """Pages of one height for the eyes: int64 [pages, lines, 64], documents and noise by halves.
+
+    The noise is random characters with random gaps, so that every character is met beside every
+    other; documents alone would teach spelling, which a page of serial numbers does not have.
+    """
+    rng = np.random.default_rng([zlib.crc32(seed.encode()), step])
+    lines = 2 * int(rng.integers(1, PAGE_LINES // 2 + 1))
+    first = v.ID[" "]
+    rare = np.full(len(v.CHARACTERS), 0.3)
+    rare[: len(v.ASCII)] = 1.0
+    ids = rng.choice(len(rare), (PAGES, lines, COLUMNS), p=rare / rare.sum()) + first
+    gaps = rng.random((PAGES, lines, COLUMNS)) < rng.random((PAGES, 1, 1)) * 0.7
+    cells = np.where(gaps, v.SPACE, ids)
+    source = samples(f"{seed}/eyes/{step}", low=max(1, lines - 2), high=lines, asked=1)
+    for index in range(PAGES // 2):
+        page = page_cells(next(source).pages[0])[:lines]
+        cells[index] = v.SPACE
+        cells[index, : len(page)] = page
+    return cells.astype(np.int64)
