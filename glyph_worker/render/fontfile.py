@@ -35,6 +35,11 @@ class FontFile:
     def units_per_em(self) -> int:
         return int.from_bytes(self.tables["head"][18:20], "big")
 
+    def thousandths(self, glyph: int) -> float:
+        """Advance of a glyph in thousandths of the em, as reportlab computes it."""
+        units, width = self.units_per_em, int(self.advances[glyph])
+        return float(width) if units == 1000 else width * (1000 / units)
+
     @cached_property
     def advances(self) -> np.ndarray:
         """Advance widths in font units, int32[num_glyphs]."""

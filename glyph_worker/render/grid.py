@@ -12,8 +12,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from glyph_worker.document import PageSpan
+from glyph_worker.document import Page, digest
 from glyph_worker.errors import InvalidOption
+from glyph_worker.render.breaks import cut_pages
 from glyph_worker.render.page import LaidPage, Line, RenderReport
 from glyph_worker.render.style import Style
 from glyph_worker.render.typeface import Glyph, Typeface
@@ -57,6 +58,27 @@ class Grid:
         return re.compile(f"[{_class_of(codes)}]*")
 
     # ── layout ──────────────────────────────────────────────────────────────────────────────────
+
+    def pages(self, text: str, report: RenderReport) -> Iterator[LaidPage]:
+        """The pages of a normalised text."""
+        style = self.style
+        for lines in cut_pages(
+            self.lines(text, report),
+            max_lines=self.rows,
+            min_lines=style.min_lines or max(1, round(self.rows * 2 / 3)),
+            stable=style.breaks == "stable",
+        ):
+            height = -(-len(lines) * style.cell_height // style.crop_multiple)
+            height *= style.crop_multiple
+            page = Page(
+                index=report.num_pages,
+                digest=digest("page", style.digest, height, *(line.shown for line in lines)),
+                width=style.page_width,
+                height=height,
+                start=lines[0].start,
+                end=lines[-1].end,
+            )
+            yield LaidPage(page, tuple(lines), self)
 
     def lines(self, text: str, report: RenderReport) -> Iterator[Line]:
         """The rows of a normalised text, in order; they tile it."""
@@ -178,18 +200,14 @@ class Grid:
         )
         return page
 
-    def spans(self, laid: LaidPage) -> Iterator[PageSpan]:
-        cell_height, cell_width = self.style.cell_height, self.style.cell_width
-        for row, line in enumerate(laid.lines):
-            yield PageSpan(
-                page=laid.page.index,
-                start=line.start,
-                end=line.end,
-                left=0.0,
-                top=float(row * cell_height),
-                right=float(_width(line.shown) * cell_width),
-                bottom=float((row + 1) * cell_height),
-            )
+    def edges(self, laid: LaidPage, index: int) -> np.ndarray:
+        """Left edges of the characters of one line and the right end of the last, pixels."""
+        cells = [2 if is_wide(ord(char)) else 1 for char in laid.lines[index].shown]
+        return np.cumsum([0.0, *cells]) * self.style.cell_width
+
+    def rows_of(self, laid: LaidPage, index: int) -> tuple[float, float]:
+        """Top and bottom of one line, pixels."""
+        return float(index * self.style.cell_height), float((index + 1) * self.style.cell_height)
 
     def cell_atlas(self, chars: str) -> np.ndarray:
         """The cells of single-cell characters, uint8[len(chars), cell_height, cell_width]."""

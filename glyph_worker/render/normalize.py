@@ -6,7 +6,10 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from types import MappingProxyType
+
+import numpy as np
 
 _LINE_ENDS = re.compile("\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
 _SURROGATES = re.compile("[\ud800-\udfff]")
@@ -39,6 +42,8 @@ def normalize(text: str) -> Normalized:
     Tabs and all visible characters stay. Idempotent. Never raises.
     """
     counts: dict[str, int] = {}
+    if _is_clean(text):
+        return Normalized(text=text, counts=MappingProxyType(counts))
 
     def replaced(pattern: re.Pattern[str], by: str, kind: str) -> None:
         nonlocal text
@@ -57,3 +62,42 @@ def normalize(text: str) -> Normalized:
             counts["composed"] = max(1, len(text) - len(composed))
             text = composed
     return Normalized(text=text, counts=MappingProxyType(counts))
+
+
+def _is_clean(text: str) -> bool:
+    """Whether `normalize` would change nothing; a quick look at every character."""
+    if text.isascii():
+        raw = text.encode("ascii")
+        return len(raw.translate(None, _ODD_ASCII)) == len(raw)
+    odd = _odd_table()
+    for begin in range(0, len(text), _CHUNK):
+        codes = np.frombuffer(
+            text[begin : begin + _CHUNK].encode("utf-32-le", "surrogatepass"), np.uint32
+        )
+        if odd[codes].any():
+            return False
+    return unicodedata.is_normalized("NFC", text)
+
+
+_CHUNK = 1 << 18
+_ODD_ASCII = bytes(
+    code for code in range(128) if (code < 32 and code not in (9, 10)) or code == 127
+)
+
+
+@cache
+def _odd_table() -> np.ndarray:
+    """What any of the patterns could match, bool[0x110000]."""
+    table = np.zeros(0x110000, np.bool_)
+    for low, high in _ODD_RANGES:
+        table[low : high + 1] = True
+    return table
+
+
+_ODD_RANGES = (
+    *((0x00, 0x08), (0x0B, 0x1F), (0x7F, 0x9F), (0xAD, 0xAD), (0x34F, 0x34F), (0x61C, 0x61C)),
+    *((0x115F, 0x1160), (0x17B4, 0x17B5), (0x180B, 0x180F), (0x200B, 0x200F), (0x2028, 0x202E)),
+    *((0x2060, 0x206F), (0x3164, 0x3164), (0xD800, 0xDFFF), (0xFE00, 0xFE0F), (0xFEFF, 0xFEFF)),
+    *((0xFFA0, 0xFFA0), (0xFFF0, 0xFFFB), (0x1BCA0, 0x1BCA3), (0x1D173, 0x1D17A)),
+    (0xE0000, 0xE0FFF),
+)

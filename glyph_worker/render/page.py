@@ -5,28 +5,48 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from glyph_worker.document import Page, PageSpan
+from glyph_worker.document import Page
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """One drawn line. The lines of a document tile its normalised text without gap or overlap."""
 
     start: int
     end: int
     """Characters of the normalised text: those drawn, then the spaces and line end after them."""
     shown: str
-    """What is drawn, in reading order: escapes and tabs are already spelled out."""
+    """What is drawn, in reading order: escapes and tabs are already spelled out, glue is U+00A0."""
     ends_paragraph: bool
     offsets: Sequence[int] | None = None
     """Where each character of `shown` comes from, as offsets into the normalised text; None when
     they are start, start + 1, …"""
     plain: bool = True
-    """Every character of `shown` is one glyph of the first font, left to right."""
+    """Every character of `shown` is one glyph, left to right."""
+    left: float = 0.0
+    """Where the pen starts, points from the left edge of the text (exact, flow)."""
+    word_space: float = 0.0
+    """Points added to every space (exact, flow)."""
+    marked: tuple[tuple[int, int], ...] = ()
+    """Runs of `shown` drawn in the newline marker's colour."""
+
+    def offset_of(self, index: int) -> int:
+        """Offset in the normalised text of the character `shown[index]`."""
+        if self.offsets is None:
+            return self.start + index
+        return self.offsets[index] if index < len(self.offsets) else self.end
+
+
+class Block(NamedTuple):
+    """Lines that share one painted background (exact): rows [top, bottom), then lines."""
+
+    top: int
+    bottom: int
+    first: int
+    last: int
 
 
 @dataclass(kw_only=True)
@@ -47,12 +67,20 @@ class RenderReport:
         return sum(self.missing_glyphs.values())
 
 
-class Painter(Protocol):
-    """The half of a layout that draws."""
+class Layout(Protocol):
+    """Text to pages to pixels, for one style: grid.Grid, flow.Flow, exact.Exact."""
 
-    def draw(self, laid: LaidPage) -> np.ndarray: ...
+    def pages(self, text: str, report: RenderReport) -> Iterator[LaidPage]:
+        """The pages of a normalised text; counts missing glyphs into the report."""
 
-    def spans(self, laid: LaidPage) -> Iterator[PageSpan]: ...
+    def draw(self, laid: LaidPage) -> np.ndarray:
+        """uint8[height, width]"""
+
+    def edges(self, laid: LaidPage, index: int) -> np.ndarray:
+        """Left edge of every character of a line and right end of the last, pixels."""
+
+    def rows_of(self, laid: LaidPage, index: int) -> tuple[float, float]:
+        """Top and bottom of a line, pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +89,9 @@ class LaidPage:
 
     page: Page
     lines: tuple[Line, ...]
-    painter: Painter = field(repr=False, compare=False)
-
-    def spans(self) -> Iterator[PageSpan]:
-        """Where each line's characters lie, in pixels of this page, top to bottom."""
-        return self.painter.spans(self)
+    layout: Layout = field(repr=False, compare=False)
+    baselines: tuple[float, ...] = ()
+    """Of each line, pixels from the top of the page (exact, flow)."""
+    blocks: tuple[Block, ...] = ()
+    drawn: np.ndarray | None = field(default=None, repr=False, compare=False)
+    """Pixels, where they had to be drawn to learn the size of a cropped page (exact)."""

@@ -1,15 +1,15 @@
-"""Text to pages: normal form, lines, page breaks, digests. No pixels."""
+"""Text to pages: normal form, then the layout of the style, page by page. No pixels."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
 
-from glyph_worker.document import Page, digest
-from glyph_worker.render.breaks import cut_pages
+from glyph_worker.render.exact import Exact
+from glyph_worker.render.flow import Flow
 from glyph_worker.render.grid import Grid
 from glyph_worker.render.normalize import Normalized, normalize
-from glyph_worker.render.page import LaidPage, Line, RenderReport
+from glyph_worker.render.page import LaidPage, Layout, RenderReport
 from glyph_worker.render.style import Style
 
 
@@ -23,37 +23,13 @@ class Pagination(Iterator[LaidPage]):
             num_chars=len(self.normalized.text), normalized=dict(self.normalized.counts)
         )
         """Complete once the last page has been taken."""
-        self._pages = self._laid()
+        self._pages = layout_of(style).pages(self.normalized.text, self.report)
 
     def __next__(self) -> LaidPage:
-        return next(self._pages)
-
-    def _laid(self) -> Iterator[LaidPage]:
-        layout = layout_of(self.style)
-        lines = layout.lines(self.normalized.text, self.report)
-        full = layout.rows
-        low = self.style.min_lines or max(1, round(full * 2 / 3))
-        for held in cut_pages(
-            lines, max_lines=full, min_lines=min(low, full), stable=self.style.breaks == "stable"
-        ):
-            page = self._page(held)
-            self.report.num_pages += 1
-            self.report.num_lines += len(held)
-            yield LaidPage(page, tuple(held), layout)
-
-    def _page(self, lines: list[Line]) -> Page:
-        style = self.style
-        multiple = style.crop_multiple
-        height = -(-len(lines) * style.cell_height // multiple) * multiple
-        shown = "\n".join(line.shown for line in lines)
-        return Page(
-            index=self.report.num_pages,
-            digest=digest("page", style.digest, height, shown),
-            width=style.page_width,
-            height=height,
-            start=lines[0].start,
-            end=lines[-1].end,
-        )
+        laid = next(self._pages)
+        self.report.num_pages += 1
+        self.report.num_lines += len(laid.lines)
+        return laid
 
 
 def paginate(text: str | Normalized, style: Style) -> Pagination:
@@ -65,10 +41,10 @@ def paginate(text: str | Normalized, style: Style) -> Pagination:
 
 
 @lru_cache(maxsize=8)
-def _layout(digest_: str, style: Style) -> Grid:
-    return Grid(style)
+def _layout(_digest: str, style: Style) -> Layout:
+    return {"exact": Exact, "flow": Flow, "grid": Grid}[style.layout](style)
 
 
-def layout_of(style: Style) -> Grid:
+def layout_of(style: Style) -> Layout:
     """The layout of a style. Layouts keep their glyphs, so equal styles share one."""
     return _layout(style.digest, style)

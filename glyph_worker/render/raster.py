@@ -6,13 +6,14 @@ import numpy as np
 
 from glyph_worker.errors import InvalidOption
 from glyph_worker.render.page import LaidPage
+from glyph_worker.render.grid import Grid
 from glyph_worker.render.paginate import layout_of
 from glyph_worker.render.style import Style
 
 
 def draw(laid: LaidPage) -> np.ndarray:
     """The pixels of one page, uint8[height, width], 0 black, 255 white."""
-    return laid.painter.draw(laid)
+    return laid.layout.draw(laid)
 
 
 def cell_atlas(style: Style, chars: str) -> np.ndarray:
@@ -21,6 +22,7 @@ def cell_atlas(style: Style, chars: str) -> np.ndarray:
     Returns uint8[len(chars), cell_height, cell_width]. Raises InvalidOption for a style without
     cells or a character that takes two.
     """
-    if style.layout != "grid":
+    layout = layout_of(style)
+    if not isinstance(layout, Grid):
         raise InvalidOption(f"style {style.name} has no cells; its layout is {style.layout}")
-    return layout_of(style).cell_atlas(chars)
+    return layout.cell_atlas(chars)

@@ -68,8 +68,6 @@ class Style:
     `grid`: one character per cell."""
     fallback_fonts: tuple[str, ...] = ("DejaVuSans.ttf", "DroidSansFallbackFull.ttf")
     """Asked in this order for characters that the font lacks."""
-    missing_glyphs: str = "escape"
-    """What no font can draw: `escape` writes [U+1F600]; `box` draws the font's empty box."""
     tab_width: int = 4
     """Columns between tab stops (flow, grid)."""
     breaks: str = "stable"
@@ -206,6 +204,21 @@ class Style:
         return math.ceil(self.page_size[1] * self.scale - 1e-9)
 
     @property
+    def marker(self) -> str:
+        """What stands at every line end, from newline-markup; empty for none."""
+        return _read_markup(self.newline_markup)[1]
+
+    @property
+    def marker_color(self) -> str:
+        """Colour of the marker."""
+        return _read_markup(self.newline_markup)[0] or self.font_color
+
+    @property
+    def marker_breaks(self) -> bool:
+        """Whether a line end also ends the line, as without a marker."""
+        return _read_markup(self.newline_markup)[2]
+
+    @property
     def columns(self) -> int:
         """Cells in a line (grid)."""
         return self.page_width // self.cell_width
@@ -216,7 +229,19 @@ class Style:
         return self.page_height // self.cell_height
 
 
-_TUPLES = ("page-size", "fallback-fonts")
+_MARKUP = re.compile(
+    r"(?:<font color=[\"'](#[0-9A-Fa-f]{6})[\"']>)?([^<>&]*)(?(1)</font>)(<br ?/>)?\Z"
+)
+
+
+def _read_markup(markup: str) -> tuple[str | None, str, bool]:
+    """Colour, text and line break of a newline-markup. Raises InvalidStyle."""
+    match = _MARKUP.match(markup)
+    if match is None or not (match[2].strip() or match[3]):
+        raise _bad(
+            "newline-markup", markup, '<br/>, or <font color="#FF0000"> text </font> and then <br/>'
+        )
+    return match[1], match[2], match[3] is not None
 
 
 def _converted(key: str, value: Any) -> Any:
@@ -284,6 +309,7 @@ def _check(style: Style) -> None:
     for key, choices in _CHOICES.items():
         if getattr(style, key.replace("-", "_")) not in choices:
             raise _bad(key, getattr(style, key.replace("-", "_")), f"one of {', '.join(choices)}")
+    _read_markup(style.newline_markup)
     pixels = style.page_width * style.page_height
     if pixels > MAX_PAGE_PIXELS:
         raise InvalidStyle(
@@ -320,7 +346,6 @@ _RANGES = (
 _CHOICES = {
     "alignment": _ALIGNMENTS,
     "layout": ("exact", "flow", "grid"),
-    "missing-glyphs": ("escape", "box"),
     "breaks": ("stable", "greedy"),
 }
 

@@ -1,0 +1,237 @@
+"""Pages as the reference lays them out: 30 source lines to a paragraph, reportlab's frame and splits.
+
+Kept as it is there: a paragraph's background paints over descenders of the line above it; an empty
+last line of a paragraph vanishes; a page never ends on the first line of a paragraph; a split after
+a line end puts an empty line on top of the next page. Not kept: after a page split of Chinese text
+reportlab inserts a space at every old line end and wraps again, which loses the layout; here the
+lines stay as they were.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from glyph_worker.document import Page, digest
+from glyph_worker.render.ink import Ink
+from glyph_worker.render.page import Block, LaidPage, Line, RenderReport
+from glyph_worker.render.pdfnum import passed
+from glyph_worker.render.ruler import Ruler
+from glyph_worker.render.style import FRAME_PADDING, Style
+from glyph_worker.render.typeset import CJK, Typesetter, joined, source_lines
+
+LINES_PER_PARAGRAPH = 30
+_FUZZ = 1e-6
+
+
+class Sheet(NamedTuple):
+    """The lines of one page, their baselines (pixels from the top) and painted backgrounds."""
+
+    lines: list[Line]
+    baselines: list[float]
+    blocks: list[Block]
+
+
+class Exact:
+    """Places the lines of a document on pages the way reportlab's frame does, and draws them."""
+
+    def __init__(self, style: Style) -> None:
+        self.style = style
+        self.setter = Typesetter(style)
+        self._ink = Ink(style, self.setter)
+        y1 = style.margin_y
+        y2 = y1 + (style.page_size[1] - style.margin_y - style.margin_y)
+        self._floor = y1 + FRAME_PADDING
+        self._ceiling = y2 - FRAME_PADDING
+
+    def pages(self, text: str, report: RenderReport) -> Iterator[LaidPage]:
+        """The pages of a normalised text. Those to be cropped are drawn here, to learn their size.
+
+        The digest covers lines, places and style, never pixels.
+        """
+        held: Sheet | None = None
+        for sheet in self._sheets(text, report):
+            if held is not None:
+                yield self._laid(held, report, last=False)
+            held = sheet
+        if held is not None:
+            yield self._laid(held, report, last=True)
+
+    def draw(self, laid: LaidPage) -> np.ndarray:
+        """uint8[height, width], cropped as the style says."""
+        if laid.drawn is not None:
+            return laid.drawn
+        return self._uncropped(laid)
+
+    def edges(self, laid: LaidPage, index: int) -> np.ndarray:
+        """Left edges of the characters of one line and the right end of the last, pixels."""
+        return self._ink.edges(laid.lines[index]) * self.style.horizontal_scale
+
+    def rows_of(self, laid: LaidPage, index: int) -> tuple[float, float]:
+        """Top and bottom of one line, pixels."""
+        top = laid.baselines[index] - self.style.font_size * self.style.scale
+        return top, top + self.style.leading * self.style.scale
+
+    def _laid(self, sheet: Sheet, report: RenderReport, *, last: bool) -> LaidPage:
+        style = self.style
+        cropped_low = style.auto_crop_last_page and last
+        placed = "\n".join(map(repr, (*sheet.baselines, *map(tuple, sheet.blocks), cropped_low)))
+        page = Page(
+            index=report.num_pages,
+            digest=digest("page", style.digest, joined(sheet.lines), placed),
+            width=int(style.page_width * style.horizontal_scale),
+            height=style.page_height,
+            start=sheet.lines[0].start,
+            end=sheet.lines[-1].end,
+        )
+        laid = LaidPage(page, tuple(sheet.lines), self, tuple(sheet.baselines), tuple(sheet.blocks))
+        if style.auto_crop_width or cropped_low:
+            pixels = self._uncropped(laid)
+            width, height = self._cropped(pixels, cropped_low)
+            pixels = np.ascontiguousarray(pixels[:height, :width])
+            laid = replace(laid, page=replace(page, width=width, height=height), drawn=pixels)
+        return laid
+
+    def _uncropped(self, laid: LaidPage) -> np.ndarray:
+        style = self.style
+        page = self._ink.draw(laid, style.page_width, style.page_height)
+        width = int(style.page_width * style.horizontal_scale)
+        if width != style.page_width:
+            page = np.asarray(Image.fromarray(page).resize((width, style.page_height)))
+        return page
+
+    def _cropped(self, page: np.ndarray, low: bool) -> tuple[int, int]:
+        """Width and height after the reference's cropping: its ink threshold, its margins."""
+        height, width = page.shape
+        ground = float(np.median(page[:2, :2]))
+        columns, rows = (
+            np.flatnonzero((page.min(axis) < ground - 5) | (page.max(axis) > ground + 5))
+            for axis in (0, 1)
+        )
+        right, lower = width, height
+        if self.style.auto_crop_width and len(columns):
+            right = min(width, round(int(columns[-1]) + 1 + self.style.margin_x))
+        if low and len(rows):
+            lower = min(height, round(int(rows[-1]) + self.style.margin_y))
+        return right, max(1, lower)
+
+    def _sheets(self, text: str, report: RenderReport) -> Iterator[Sheet]:
+        """All pages of a normalised text, in order."""
+        by_chars = CJK.search(text) is not None
+        sheet, y = Sheet([], [], []), self._ceiling
+        at_top, space_below = True, 0.0
+        leading = self.style.leading
+        for paragraph in self._paragraphs(text, report, by_chars):
+            rest = paragraph
+            while True:
+                above = 0.0 if at_top else max(self.style.space_before - space_below, 0.0)
+                room = y - self._floor - above
+                fits = room > 0 and y - (len(rest) * leading + above) >= self._floor - _FUZZ
+                if fits:
+                    y -= len(rest) * leading + above
+                    self._place(sheet, rest, y)
+                    y -= self.style.space_after
+                    at_top, space_below = False, self.style.space_after
+                    break
+                count = int(room / leading) if room > 0 else 0
+                if 1 < count < len(rest):
+                    head, rest = _split(rest, count, by_chars)
+                    y -= len(head) * leading + above
+                    self._place(sheet, head, y)
+                elif at_top and count <= 1:
+                    # reportlab gives up on a page of a single line; a line is put on it instead.
+                    y -= leading
+                    self._place(sheet, rest[:1], y)
+                    rest = rest[1:]
+                    if not rest:
+                        at_top = False
+                        break
+                yield sheet
+                sheet, y = Sheet([], [], []), self._ceiling
+                at_top, space_below = True, 0.0
+        if sheet.lines:
+            yield sheet
+
+    def _place(self, sheet: Sheet, lines: list[Line], y: float) -> None:
+        """Put a paragraph whose lower edge is at `y` points on the sheet."""
+        style, scale = self.style, self.style.scale
+        leading, height = style.leading, len(lines) * style.leading
+        origin = passed(y) * -scale + style.page_size[1] * scale
+        first = len(sheet.lines)
+        low = passed(-style.border_padding)
+        high = low + passed(height + 2 * style.border_padding)
+        top = math.floor(origin - high * scale + 0.5)
+        bottom = max(math.floor(origin - low * scale + 0.5), top + 1)
+        pen, down, step = passed(height - style.font_size), 0.0, passed(leading)
+        for line in lines:
+            sheet.baselines.append(origin - (down + pen) * scale)
+            sheet.lines.append(line)
+            down -= step
+        sheet.blocks.append(Block(top, bottom, first, len(sheet.lines)))
+
+    def _paragraphs(self, text: str, report: RenderReport, by_chars: bool) -> Iterator[list[Line]]:
+        """The drawn lines of 30 source lines at a time."""
+        held: list[tuple[int, int, int]] = []
+        ruler = Ruler(text, self.setter.glyphs)
+        # The reference splits at every line end: a text that ends with one has a last, empty line.
+        for source in _with_empty_end(text):
+            held.append(source)
+            if len(held) == LINES_PER_PARAGRAPH:
+                yield self._set(text, held, ruler, report, by_chars)
+                held = []
+        if held:
+            yield self._set(text, held, ruler, report, by_chars)
+
+    def _set(
+        self,
+        text: str,
+        sources: list[tuple[int, int, int]],
+        ruler: Ruler,
+        report: RenderReport,
+        by_chars: bool,
+    ) -> list[Line]:
+        lines: list[Line] = []
+        for number, (start, end, after) in enumerate(sources):
+            lines += self.setter.set_line(
+                text[start:end],
+                start,
+                after,
+                ruler,
+                report,
+                by_chars=by_chars,
+                indent=number == 0,
+                simple=number == len(sources) - 1,
+            )
+        if lines and not lines[-1].shown:
+            # Nothing is drawn for it; its characters go to the line above.
+            gone = lines.pop()
+            if lines:
+                lines[-1] = lines[-1]._replace(end=gone.end)
+        return lines
+
+
+def _split(lines: list[Line], count: int, by_chars: bool) -> tuple[list[Line], list[Line]]:
+    """A paragraph cut by a page's end, after `count` lines.
+
+    In reportlab the line end at the cut goes to the next page. There it makes an empty line; here
+    an empty line that it ended is gone.
+    """
+    head, rest = lines[:count], lines[count:]
+    if not head[-1].ends_paragraph or by_chars:
+        return head, rest
+    if not head[-1].shown:
+        gone = head.pop()
+        head[-1] = head[-1]._replace(end=gone.end)
+    start = rest[0].start
+    return head, [Line(start, start, "", True), *rest]
+
+
+def _with_empty_end(text: str) -> Iterator[tuple[int, int, int]]:
+    yield from source_lines(text)
+    if text.endswith("\n"):
+        yield len(text), len(text), len(text)

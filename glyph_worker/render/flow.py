@@ -1,0 +1,92 @@
+"""Pages in the reference's look, but with breaks that survive edits and heights cropped to the text.
+
+Same letters, same line breaks as `exact`; what depends on a line's number in the document (30 lines
+to a paragraph, backgrounds over descenders) or on the whole document (Chinese anywhere) does not
+happen here: a paragraph looks the same wherever it stands.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from glyph_worker.document import Page, digest
+from glyph_worker.render.breaks import cut_pages
+from glyph_worker.render.ink import Ink
+from glyph_worker.render.page import LaidPage, Line, RenderReport
+from glyph_worker.render.ruler import Ruler
+from glyph_worker.render.style import FRAME_PADDING, Style
+from glyph_worker.render.typeset import CJK, Typesetter, joined, source_lines
+
+
+class Flow:
+    """Lays out and draws documents of one style."""
+
+    def __init__(self, style: Style) -> None:
+        self.style = style
+        self.setter = Typesetter(style)
+        self._ink = Ink(style, self.setter)
+        self._edge = style.margin_y + FRAME_PADDING
+        self.rows = int((style.page_size[1] - 2 * self._edge + 1e-9) / style.leading)
+        count = np.arange(self.rows)
+        self._baselines = tuple(
+            ((self._edge + style.font_size + count * style.leading) * style.scale).tolist()
+        )
+
+    def pages(self, text: str, report: RenderReport) -> Iterator[LaidPage]:
+        """The pages of a normalised text."""
+        style = self.style
+        for lines in cut_pages(
+            self.lines(text, report),
+            max_lines=self.rows,
+            min_lines=style.min_lines or max(1, round(self.rows * 3 / 4)),
+            stable=style.breaks == "stable",
+        ):
+            height = self._height(len(lines))
+            page = Page(
+                index=report.num_pages,
+                digest=digest("page", style.digest, height, joined(lines)),
+                width=style.page_width,
+                height=height,
+                start=lines[0].start,
+                end=lines[-1].end,
+            )
+            yield LaidPage(page, tuple(lines), self, self._baselines[: len(lines)])
+
+    def lines(self, text: str, report: RenderReport) -> Iterator[Line]:
+        """The drawn lines of a normalised text, in order; they tile it."""
+        ruler = Ruler(text, self.setter.glyphs)
+        for start, end, after in source_lines(text):
+            source = text[start:end]
+            yield from self.setter.set_line(
+                source,
+                start,
+                after,
+                ruler,
+                report,
+                by_chars=CJK.search(source) is not None,
+                indent=True,
+            )
+
+    def draw(self, laid: LaidPage) -> np.ndarray:
+        """uint8[height, width]"""
+        return self._ink.draw(laid, laid.page.width, laid.page.height)
+
+    def edges(self, laid: LaidPage, index: int) -> np.ndarray:
+        """Left edges of the characters of one line and the right end of the last, pixels."""
+        return self._ink.edges(laid.lines[index])
+
+    def rows_of(self, laid: LaidPage, index: int) -> tuple[float, float]:
+        """Top and bottom of one line, pixels."""
+        top = laid.baselines[index] - self.style.font_size * self.style.scale
+        return top, top + self.style.leading * self.style.scale
+
+    def _height(self, num_lines: int) -> int:
+        """Page height in pixels: the text and its margins, up to the next crop multiple."""
+        style = self.style
+        written = math.ceil((2 * self._edge + num_lines * style.leading) * style.scale - 1e-9)
+        written = -(-written // style.crop_multiple) * style.crop_multiple
+        full = style.page_height // style.crop_multiple * style.crop_multiple
+        return min(written, full)

@@ -1,0 +1,61 @@
+"""Widths of a document's characters, summed up block by block. Measures; breaks nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from glyph_worker.render.glyphs import Glyphs
+from glyph_worker.render.wrap import SHRINK
+
+BLOCK = 65_536
+"""Characters measured at once; longer source lines are measured word by word instead."""
+
+
+class Ruler:
+    """Running widths over one text, in points. Moves forward; keeps one block in memory."""
+
+    def __init__(self, text: str, glyphs: Glyphs) -> None:
+        self._text = text
+        self._glyphs = glyphs
+        self._begin = self._end = 0
+        self._widths = np.zeros(0)
+        self._codes = np.zeros(0, np.uint32)
+        self._words: Sequence[float] | None = None
+        self._chars: Sequence[float] | None = None
+
+    def word_ends(self, start: int, end: int) -> tuple[Sequence[float], int] | None:
+        """For text[start:end]: sums where a single space counts 95 %, as wrapping by words allows,
+        and the index of `start` in them; sums[i] lies before character i. None if too long."""
+        if not self._covers(start, end):
+            return None
+        if self._words is None:
+            blank = self._codes == 0x20
+            beside = np.zeros_like(blank)
+            beside[1:] |= blank[:-1]
+            beside[:-1] |= blank[1:]
+            widths = self._widths - (blank & ~beside) * (SHRINK * self._glyphs.space)
+            self._words = np.concatenate([[0.0], np.cumsum(widths)]).tolist()
+        return self._words, start - self._begin
+
+    def char_ends(self, start: int, end: int) -> tuple[Sequence[float], int] | None:
+        """The same with every character at its full width, for wrapping by characters."""
+        if not self._covers(start, end):
+            return None
+        if self._chars is None:
+            self._chars = np.concatenate([[0.0], np.cumsum(self._widths)]).tolist()
+        return self._chars, start - self._begin
+
+    def _covers(self, start: int, end: int) -> bool:
+        if self._begin <= start and end <= self._end:
+            return True
+        if end - start > BLOCK:
+            return False
+        stop = self._text.rfind("\n", end, start + BLOCK)
+        self._begin, self._end = start, stop if stop > end else end
+        block = self._text[start : self._end]
+        self._codes = np.frombuffer(block.encode("utf-32-le"), np.uint32)
+        self._widths = self._glyphs.widths_of(block)
+        self._words = self._chars = None
+        return True

@@ -1,0 +1,116 @@
+"""From characters to what is drawn: tabs, odd spaces, and escapes for what no font has. No widths."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterable
+
+from glyph_worker.render.page import RenderReport
+
+# Scripts that need shaping or run right to left, and combining marks that NFC could not compose.
+COMPLEX = re.compile(
+    "[\u0300-\u036f\u0483-\u0489\u0590-\u08ff\u0900-\u0dff\u0e31\u0e34-\u0e3a\u0e47-\u0e4e"
+    "\u0eb1\u0eb4-\u0ebc\u0ec8-\u0ece\u0f00-\u109f\u1700-\u17ff\u1800-\u18af\u1a00-\u1cff"
+    "\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\u3099\u309a\ua800-\uabff\ufb1d-\ufdff\ufe20-\ufe2f"
+    "\ufe70-\ufeff\U00010800-\U00011fff\U0001e800-\U0001efff]"
+)
+
+
+def one_of(codes: Iterable[int]) -> str:
+    """A regular expression's character class of these code points."""
+    ordered = sorted(set(codes))
+    out, index = [], 0
+    while index < len(ordered):
+        last = index
+        while last + 1 < len(ordered) and ordered[last + 1] == ordered[last] + 1:
+            last += 1
+        out.append(f"\\U{ordered[index]:08x}-\\U{ordered[last]:08x}")
+        index = last + 1
+    return f"[{''.join(out)}]" if out else "(?!)"
+
+
+_RUNS = re.compile("  +")
+
+
+def _glued(match: re.Match[str]) -> str:
+    return "\u00a0" * len(match[0])
+
+
+class Speller:
+    """Spells out paragraphs; quick where there is nothing to spell."""
+
+    def __init__(
+        self, covered: Iterable[int], has: Callable[[int], bool], *, tab_width: int, collapse: bool
+    ) -> None:
+        """`covered` are the code points drawn as they are; `has` says whether any font has one;
+        `collapse` makes one space of every run of white space but of plain spaces (exact)."""
+        simple = one_of(
+            code
+            for code in covered
+            if code >= 0x20 and not chr(code).isspace() and not COMPLEX.match(chr(code))
+        )
+        simple = simple[1:-1]
+        self._odd = re.compile(f"[^ {simple}]")
+        # Stretches that need a look: all but simple characters parted by single spaces.
+        self._stretch = re.compile(f"(?:[^ {simple}]| (?=[^{simple}]))[^{simple}]*")
+        self._has = has
+        self._tab_width = tab_width
+        self._collapse = collapse
+
+    def spell(self, text: str, start: int, report: RenderReport) -> tuple[str, list[int] | None]:
+        """What to draw for a paragraph, and the offset that each of its characters comes from.
+
+        None for the offsets when they are start, start + 1, … Break opportunities are U+0020,
+        always single; all other spaces are U+00A0.
+        """
+        if self._odd.search(text) is None:
+            if "  " in text:  # runs of spaces are glue
+                text = _RUNS.sub(_glued, text)
+            return text, None
+        shown: list[str] = []
+        offsets: list[int] = []
+        column = done = 0
+        for match in self._stretch.finditer(text):
+            begin, end = match.span()
+            shown.append(text[done:begin])
+            offsets.extend(range(start + done, start + begin))
+            column += begin - done
+            before = ""
+            for index in range(begin, end):
+                char = text[index]
+                spelled = self._spelled(char, text, index, column, report)
+                if spelled == " " and before.endswith(" "):
+                    if self._collapse:
+                        continue
+                    spelled = "\u00a0"
+                before = spelled
+                shown.append(spelled)
+                offsets.extend([start + index] * len(spelled))
+                column += len(spelled)
+            done = end
+        shown.append(text[done:])
+        offsets.extend(range(start + done, start + len(text)))
+        return "".join(shown), offsets
+
+    def _spelled(self, char: str, text: str, index: int, column: int, report: RenderReport) -> str:
+        if char == " ":
+            double = text[index - 1 : index] == " " or text[index + 1 : index + 2] == " "
+            return "\u00a0" if double else " "
+        if char.isspace():
+            return self._space(char, column)
+        if self._has(ord(char)):
+            return char
+        report.missing_glyphs[char] += 1
+        return f"[U+{ord(char):04X}]"
+
+    def _space(self, char: str, column: int) -> str:
+        if char == "\u00a0":
+            return char
+        if self._collapse:
+            return " "
+        if char == "\t":
+            return "\u00a0" * (self._tab_width - 1 - column % self._tab_width) + " "
+        if unicodedata.east_asian_width(char) == "F" and self._has(ord(char)):
+            return char
+        return " "
