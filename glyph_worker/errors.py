@@ -13,7 +13,12 @@ GlyphError
 │   ├── JobExpired          there was a record; its time to live is over
 │   ├── JobFinished         a transition asked of a job that is already final
 │   ├── Conflict            same idempotency key, different payload
-│   └── NotAllowed          another tenant's job, or a missing key
+│   ├── NotAllowed          another tenant's job, or a key without this right
+│   ├── KeyMissing          no API key, or an unknown one
+│   ├── BodyTooLarge        an HTTP body over the gateway's limit
+│   ├── UnreadableDocument  a file whose text cannot be taken out
+│   ├── UnsupportedMedia    a content type that the gateway does not read
+│   └── WebhookRefused      no HTTP(S) address that the gateway may call
 ├── RefusedError            well-formed, but not now; says when to come back
 │   ├── QueueFull           too many jobs wait
 │   ├── QuotaExceeded       the tenant has its share already
@@ -117,6 +122,29 @@ class Conflict(RequestError):
 class NotAllowed(RequestError):
     code = "not_allowed"
     http_status = 403
+
+
+class KeyMissing(RequestError):
+    code = "key_missing"
+    http_status = 401
+
+
+class BodyTooLarge(RequestError):
+    code = "body_too_large"
+    http_status = 413
+
+
+class UnreadableDocument(RequestError):
+    code = "unreadable_document"
+
+
+class UnsupportedMedia(RequestError):
+    code = "unsupported_media"
+    http_status = 415
+
+
+class WebhookRefused(RequestError):
+    code = "webhook_refused"
 
 
 class RefusedError(GlyphError):

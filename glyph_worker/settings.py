@@ -142,6 +142,47 @@ class QueueSettings(_Section):
     """Attempts of one job before a transient error becomes its failure."""
 
 
+class GatewaySettings(_Section):
+    """The HTTP gateway: who may speak to it, how much, and where it may call back."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on. Beyond loopback it needs api_keys, or `open`."""
+    port: int = Field(default=8080, ge=0, le=65_535)
+    """Port to listen on; 0 takes a free one."""
+    api_keys: SecretStr = SecretStr("")
+    """`tenant:key,tenant:key,…`; a tenant may have several. Empty: no key is asked, one tenant."""
+    api_keys_file: Path | None = None
+    """The same, one per line, from a file; added to `api_keys`."""
+    open: bool = False
+    """Listen beyond loopback without keys all the same: only behind a proxy that asks for them."""
+    cors_origins: str = ""
+    """Origins whose pages may call the API from a browser, comma-separated. Empty: none."""
+    max_body_bytes: int = Field(default=24_000_000, ge=1_024)
+    """Largest request body; more is refused while it streams in."""
+    max_questions: int = Field(default=1_000, ge=1)
+    """Most questions in one batch request."""
+    max_wait_s: float = Field(default=60.0, ge=0)
+    """Longest long poll and longest wait of POST /infer."""
+    max_streams: int = Field(default=1_000, ge=1)
+    """Most event streams open at once."""
+    stream_idle_s: float = Field(default=15.0, gt=0)
+    """A stream without news gets a comment this often, so that proxies keep it."""
+    drain_s: float = Field(default=10.0, ge=0)
+    """After SIGTERM, time for requests and streams to end."""
+    metrics_token: SecretStr = SecretStr("")
+    """Bearer token that /metrics asks for; empty: any key of a tenant, or none where none is set."""
+    webhook_secret: SecretStr = SecretStr("")
+    """Signs webhooks (`whsec_` and base64, 24 to 64 bytes). Empty: webhooks are refused."""
+    webhook_private: bool = False
+    """Allow webhooks to loopback, private and link-local addresses."""
+    webhook_attempts: int = Field(default=8, ge=1)
+    """Deliveries tried before a webhook is given up; the pauses grow from seconds to hours."""
+    webhook_timeout_s: float = Field(default=10.0, gt=0)
+    """Longest wait for a receiver's answer."""
+    trace_endpoint: str = ""
+    """OTLP/HTTP endpoint for OpenTelemetry traces, e.g. http://127.0.0.1:4318. Empty: no traces."""
+
+
 class Settings(_Section):
     """All of it. Field names are environment names: `broker_url` is GLYPH_BROKER_URL."""
 
@@ -165,6 +206,7 @@ class Settings(_Section):
     features: FeatureSettings = FeatureSettings()
     engine: EngineSettings = EngineSettings()
     queue: QueueSettings = QueueSettings()
+    gateway: GatewaySettings = GatewaySettings()
 
     @classmethod
     def load(
