@@ -22,6 +22,7 @@ class KVPool:
         num_kv_heads: int,
         head_dim: int,
         num_blocks: int,
+        num_host_blocks: int,
         block_tokens: int,
         dtype: torch.dtype,
         device: torch.device,
@@ -33,7 +34,9 @@ class KVPool:
         # nothing ever reads a place before writing it, and untouched memory costs nothing.
         make = torch.zeros if device.type == "cuda" else torch.empty
         self.tensor: Tensor = make(shape, dtype=dtype, device=device)
-        self._host: dict[int, Tensor] = {}
+        pinned = device.type == "cuda" and num_host_blocks > 0
+        host_shape = (*shape[:3], num_host_blocks * block_tokens, head_dim)
+        self._host = torch.empty(host_shape, dtype=dtype, pin_memory=pinned)
 
     @staticmethod
     def bytes_per_token(
@@ -45,46 +48,40 @@ class KVPool:
     def num_bytes(self) -> int:
         return self.tensor.numel() * self.tensor.element_size()
 
-    @property
-    def num_host_bytes(self) -> int:
-        return sum(t.numel() * t.element_size() for t in self._host.values())
-
     def view(self, dtype: torch.dtype) -> Tensor:
         """The pool as another dtype of the same width, for the bfloat16 fallback."""
         return self.tensor if dtype == self.tensor.dtype else self.tensor.view(dtype)
 
     def carry_out(self, moves: list[Move]) -> None:
-        """Do the transfers of a plan, in order."""
+        """Do the transfers of a plan, in order.
+
+        Not awaited: a block is written again only by later work on this same stream.
+        """
         for move in moves:
-            if move.kind is MoveKind.OFFLOAD:
-                self._host[move.node.ident] = self._to_host(move.runs)
-            elif move.kind is MoveKind.RESTORE:
-                self._restore(self._host[move.node.ident], move.runs)
-            else:
-                self._host.pop(move.node.ident, None)
+            device = self._pieces(self.tensor, move.runs)
+            host = self._pieces(self._host, move.host_runs)
+            pairs = _matched(device, host)
+            for here, there in pairs:
+                if move.kind is MoveKind.OFFLOAD:
+                    there.copy_(here, non_blocking=True)
+                else:
+                    here.copy_(there, non_blocking=True)
 
-    def _to_host(self, runs: tuple[Run, ...]) -> Tensor:
-        parts = [self._slice(run) for run in runs]
-        size = sum(part.shape[3] for part in parts)
-        first = parts[0]
-        pinned = first.device.type == "cuda"
-        shape = (*first.shape[:3], size, first.shape[4])
-        copy = torch.empty(shape, dtype=first.dtype, pin_memory=pinned)
-        start = 0
-        for part in parts:
-            # Not awaited: the blocks are written again only by later work on this same stream.
-            copy[:, :, :, start : start + part.shape[3]].copy_(part, non_blocking=pinned)
-            start += part.shape[3]
-        return copy
-
-    def _restore(self, copy: Tensor, runs: tuple[Run, ...]) -> None:
-        start = 0
-        for run in runs:
-            part = self._slice(run)
-            size = part.shape[3]
-            part.copy_(copy[:, :, :, start : start + size], non_blocking=True)
-            start += size
-
-    def _slice(self, run: Run) -> Tensor:
+    def _pieces(self, tensor: Tensor, runs: tuple[Run, ...]) -> list[Tensor]:
         size = self.block_tokens
-        return self.tensor[:, :, :, run[0] * size : (run[0] + run[1]) * size]
+        return [tensor[:, :, :, run[0] * size : (run[0] + run[1]) * size] for run in runs]
+
+
+def _matched(one: list[Tensor], other: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
+    """Cut two lists of equal total length (in dimension 3) so that pieces pair up."""
+    out: list[tuple[Tensor, Tensor]] = []
+    left, right = list(one), list(other)
+    while left:
+        size = min(left[0].shape[3], right[0].shape[3])
+        out.append((left[0][:, :, :, :size], right[0][:, :, :, :size]))
+        for side in (left, right):
+            if side[0].shape[3] == size:
+                side.pop(0)
+            else:
+                side[0] = side[0][:, :, :, size:]
+    return out

@@ -98,7 +98,8 @@ class LiveSequence:
     """Of the first answer token."""
     num_visual_tokens: int
     num_question_tokens: int
-    wake: threading.Condition
+    wake: threading.Condition | None = None
+    """The caller's, over the engine's lock; None when nobody sleeps."""
     features: dict[int, Tensor] = field(default_factory=dict)
     """Page index to [num_visual_tokens, hidden], until it is prefilled."""
     private_places: Places | None = None
@@ -115,6 +116,13 @@ class LiveSequence:
     first_token_at: float | None = None
     finished_at: float = 0.0
     num_first_reused: int = 0
+    forced: list[int] | None = None
+    """Tokens to take in place of the model's own: for the self-test, which compares logits."""
+
+    def nudge(self) -> None:
+        """Wake the caller. Under the engine's lock."""
+        if self.wake is not None:
+            self.wake.notify_all()
 
 
 def run_places(runs: tuple[Run, ...], block_tokens: int, num_tokens: int) -> Places:

@@ -56,13 +56,18 @@ class PrefixNode:
     """Sequences, waiting or running, whose document holds it."""
     claimed_by: str | None = None
     """The sequence that will compute it."""
-    in_host: bool = False
+    host_runs: tuple[Run, ...] = ()
+    """Blocks of its copy in host memory, if it has one."""
     last_used: int = 0
     children: dict[PageKey, PrefixNode] = field(default_factory=dict)
 
     @property
     def num_tokens(self) -> int:
         return self.key.num_tokens
+
+    @property
+    def in_host(self) -> bool:
+        return bool(self.host_runs)
 
 
 class MoveKind(Enum):
@@ -72,8 +77,6 @@ class MoveKind(Enum):
     """Copy device blocks to host memory; the blocks are free afterwards."""
     RESTORE = "restore"
     """Copy from host memory into new blocks."""
-    FORGET = "forget"
-    """Drop the copy in host memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,18 +84,21 @@ class Move:
     """One transfer, to be carried out in order and before the step it came with."""
 
     kind: MoveKind
-    node: PrefixNode
-    runs: tuple[Run, ...] = ()
+    runs: tuple[Run, ...]
+    """On the device."""
+    host_runs: tuple[Run, ...]
 
 
 class PrefixPool:
     """The tree, its blocks and its memory of use."""
 
-    def __init__(self, blocks: BlockPool, *, block_tokens: int, host_tokens: int = 0) -> None:
+    def __init__(
+        self, blocks: BlockPool, *, block_tokens: int, host: BlockPool | None = None
+    ) -> None:
+        """`host` counts the blocks of the tier that evicted nodes are copied to."""
         self.blocks = blocks
+        self.host = host or BlockPool(0)
         self.block_tokens = block_tokens
-        self.host_tokens = host_tokens
-        self.num_host_tokens = 0
         self.num_evictions = 0
         self.num_restores = 0
         self._roots: dict[str, dict[PageKey, PrefixNode]] = {}
@@ -114,6 +120,10 @@ class PrefixPool:
     def num_evictable_blocks(self) -> int:
         """Blocks of ready nodes that no running sequence reads."""
         return self._evictable
+
+    @property
+    def num_host_blocks(self) -> int:
+        return self.host.num_blocks - self.host.num_free
 
     def blocks_for(self, num_tokens: int) -> int:
         return -(-num_tokens // self.block_tokens)
@@ -202,7 +212,7 @@ class PrefixPool:
             if node.in_host:
                 node.state = NodeState.READY
                 self.num_restores += 1
-                moves.append(Move(MoveKind.RESTORE, node, part))
+                moves.append(Move(MoveKind.RESTORE, part, node.host_runs))
             else:
                 node.state = NodeState.FILLING
         return moves
@@ -256,32 +266,25 @@ class PrefixPool:
     def _evict(self, node: PrefixNode) -> list[Move]:
         self.num_evictions += 1
         moves: list[Move] = []
-        if not node.in_host and node.num_tokens <= self.host_tokens:
-            moves += self._make_host_room(node.num_tokens)
-            if self.num_host_tokens + node.num_tokens <= self.host_tokens:
-                moves.append(Move(MoveKind.OFFLOAD, node, node.runs))
-                node.in_host = True
-                self.num_host_tokens += node.num_tokens
+        if not node.in_host and node.num_blocks <= self.host.num_blocks:
+            self._make_host_room(node.num_blocks)
+            room = self.host.allocate(node.num_blocks)
+            if room is not None:
+                node.host_runs = room
+                moves.append(Move(MoveKind.OFFLOAD, node.runs, room))
         self._free(node)
         self._prune(node)
         return moves
 
-    def _make_host_room(self, num_tokens: int) -> list[Move]:
-        moves: list[Move] = []
+    def _make_host_room(self, num_blocks: int) -> None:
         kept = sorted(
             # Pinned ones may be about to be restored by the step in the making.
             (n for n in self._nodes.values() if n.in_host and n.pins == 0),
             key=lambda node: (node.interest > 0, node.last_used),
         )
         for node in kept:
-            if self.num_host_tokens + num_tokens <= self.host_tokens:
-                break
-            moves.append(self.forget(node))
-        return moves
-
-    def forget(self, node: PrefixNode) -> Move:
-        """Drop a node's host copy."""
-        node.in_host = False
-        self.num_host_tokens -= node.num_tokens
-        self._prune(node)
-        return Move(MoveKind.FORGET, node)
+            if self.host.num_free >= num_blocks:
+                return
+            self.host.release(node.host_runs)
+            node.host_runs = ()
+            self._prune(node)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +23,7 @@ from glyph_worker.engine.sequence import Chunk
 from glyph_worker.model.attention import AttentionPlan, Causal, Extent, Private, Shared
 from glyph_worker.model.language import LanguageModel, StepInput
 
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 MAX_EXTENTS = 4
 """More pieces of a shared prefix than this are gathered into one."""
 
@@ -34,8 +35,11 @@ class Work:
     decodes: tuple[LiveSequence, ...]
     chunks: tuple[tuple[LiveSequence, Chunk], ...]
 
-    def __bool__(self) -> bool:
-        return bool(self.decodes or self.chunks)
+    @property
+    def lane(self) -> str:
+        """The dtype that all of it runs in."""
+        first = self.decodes[0] if self.decodes else self.chunks[0][0]
+        return first.scheduled.lane
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,8 @@ class Runner:
         self.language = language
         self.pool = pool
         self.grouped = grouped
+        self.observe: Callable[[list[LiveSequence], Tensor], None] | None = None
+        """Sees the logits of each step, for the self-test."""
         self._size = pool.block_tokens
 
     def start(self, live: LiveSequence) -> None:
@@ -65,10 +71,13 @@ class Runner:
     @torch.inference_mode()
     def run(self, work: Work) -> list[Sampled]:
         """Compute the work; returns a token for every decode and every last chunk."""
-        step, askers = self._build(work)
-        logits = self.language.forward(step, self.pool.tensor)
+        dtype = DTYPES[work.lane]
+        step, askers = self._build(work, dtype)
+        logits = self.language.forward(step, self.pool.view(dtype))
         if not askers:
             return []
+        if self.observe is not None:
+            self.observe(askers, logits)
         draws = [
             Draw(
                 temperature=live.request.temperature,
@@ -84,7 +93,7 @@ class Runner:
 
     # -- tensors of a step ---------------------------------------------------------------------
 
-    def _build(self, work: Work) -> tuple[StepInput, list[LiveSequence]]:
+    def _build(self, work: Work, dtype: torch.dtype) -> tuple[StepInput, list[LiveSequence]]:
         count = len(work.decodes)
         positions: list[np.ndarray] = []
         places: list[Places] = []
@@ -103,7 +112,7 @@ class Runner:
             positions.append(np.broadcast_to(row, (3, count)))
             places.append(np.array([self._last_place(live) for live in work.decodes]))
             pieces.append(self._embed([live.token_ids[-1] for live in work.decodes]))
-            private = self._private(work.decodes)
+            private = self._private(work.decodes, dtype)
             chains = [live.scheduled.chain for live in work.decodes]
             levels = max(levels, self._share(chains, 0, 0, 1, shared))
         start = count
@@ -125,7 +134,7 @@ class Runner:
                 logit_rows.append(start - 1)
         device = self.language.device
         step = StepInput(
-            embeds=torch.cat(pieces) if len(pieces) > 1 else pieces[0],
+            embeds=(torch.cat(pieces) if len(pieces) > 1 else pieces[0]).to(dtype),
             positions=_tensor(np.concatenate(positions, axis=1), device),
             places=_tensor(np.concatenate(places), device),
             logit_rows=torch.tensor(logit_rows, dtype=torch.int64, device=device),
@@ -140,7 +149,7 @@ class Runner:
         assert live.private_places is not None
         return int(live.private_places[len(live.tail) + len(live.token_ids) - 1])
 
-    def _private(self, decodes: tuple[LiveSequence, ...]) -> Private:
+    def _private(self, decodes: tuple[LiveSequence, ...], dtype: torch.dtype) -> Private:
         lengths = [len(live.tail) + len(live.token_ids) for live in decodes]
         longest = max(lengths)
         index = np.zeros((len(decodes), longest), dtype=np.int64)
@@ -154,7 +163,7 @@ class Runner:
         return Private(
             slice(0, len(decodes)),
             _tensor(index, device),
-            _tensor(bias, device).to(self.language.dtype)[:, None, None],
+            _tensor(bias, device).to(dtype)[:, None, None],
             0,
         )
 

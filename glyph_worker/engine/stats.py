@@ -1,8 +1,14 @@
-"""What the engine tells about itself: counters and a snapshot. No tensors, no logs."""
+"""What the engine tells about itself: counters and a snapshot. Reads only."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from glyph_worker.engine.sequence import SequenceState
+
+if TYPE_CHECKING:
+    from glyph_worker.engine.core import Core
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,3 +76,40 @@ class Counters:
         self.step_ms += weight * (seconds * 1e3 - self.step_ms)
         if seconds > 0:
             self.tokens_per_s += weight * (num_answer_tokens / seconds - self.tokens_per_s)
+
+
+def snapshot(core: Core) -> EngineStats:
+    """The numbers of this moment; the caller holds the engine's lock."""
+    scheduler, prefixes, counters, kv = core.scheduler, core.prefixes, core.counters, core.kv
+    blocks = prefixes.blocks
+    used = blocks.num_blocks - blocks.num_free
+    return EngineStats(
+        slots_used=scheduler.slots.num_used,
+        slots_total=scheduler.slots.num_slots,
+        waiting=core.num_in(SequenceState.WAITING),
+        fetching=core.num_in(SequenceState.FETCHING),
+        prefilling=core.num_in(SequenceState.PREFILLING),
+        decoding=core.num_in(SequenceState.DECODING),
+        resident_pages=prefixes.num_ready,
+        kv_blocks_used=used,
+        kv_blocks_total=blocks.num_blocks,
+        kv_bytes_used=used * core.bytes_per_token * kv.block_tokens,
+        kv_bytes_total=kv.num_bytes,
+        kv_host_bytes=prefixes.num_host_blocks * core.bytes_per_token * kv.block_tokens,
+        memory_beyond_weights_bytes=core.beyond_weights_bytes,
+        steps=counters.steps,
+        last_batch=counters.last_batch,
+        prefill_tokens=counters.prefill_tokens,
+        decode_tokens=counters.decode_tokens,
+        reused_tokens=counters.reused_tokens,
+        tokens_per_s=counters.tokens_per_s,
+        evictions=prefixes.num_evictions,
+        restores=prefixes.num_restores,
+        fallbacks=counters.fallbacks,
+        isolations=counters.isolations,
+        prefill_chunk_tokens=scheduler.prefill_tokens,
+        finished=counters.finished,
+        failed=counters.failed,
+        cancelled=counters.cancelled,
+        step_ms=counters.step_ms,
+    )

@@ -84,6 +84,8 @@ class LanguageModel:
         }
         make = forms[form]
         self.form = form
+        self.num_matrix_bytes = 0
+        """Of matrices that are no longer among the library's parameters."""
         self._layers = [self._prepare(module, make) for module in text.layers]
         self._head = make(model.lm_head.weight, None)
 
@@ -100,6 +102,11 @@ class LanguageModel:
                 for matrix in owner.children():
                     if hasattr(matrix, "weight"):
                         matrix.weight.data = matrix.weight.data.new_empty(0)
+            self.num_matrix_bytes += sum(
+                matrix.num_bytes
+                for matrix in (layer.qkv, layer.out, layer.gate_up, layer.down)
+                if isinstance(matrix, Int8Linear)
+            )
         return layer
 
     def _fuse(self, attn: Any) -> tuple[Tensor, Tensor]:

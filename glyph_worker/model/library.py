@@ -90,3 +90,31 @@ def library_logits(
     )
     logits: Tensor = out.logits[0]
     return logits
+
+
+PROBE_QUESTIONS = ("What is it?", "How many lines are there?")
+PROBE_ANSWER = (7, 10, 13)
+"""Token ids every vocabulary has."""
+
+
+def probe_pages(reader: Reader) -> list[Page]:
+    """Two small pages of stripes and blocks, of different grids: the self-test's document."""
+    side = reader.processor.patch_size * reader.processor.merge_size
+    y, x = np.indices((4 * side, 6 * side))
+    stripes = np.where((x // 5 + y // 9) % 3 == 0, 0, 255)
+    blocks = np.where((x * y // 700) % 4 == 0, 40, 255)[:, : 4 * side]
+    return [stripes.astype(np.uint8), blocks.astype(np.uint8)]
+
+
+def probe_reference(reader: Reader) -> dict[str, Tensor]:
+    """The library's logits for the self-test, float32 [len(PROBE_ANSWER) + 1, vocab] on the CPU.
+
+    Computed at load for 8-bit weights, which leave the library's own forward without matrices.
+    """
+    if reader.probe_reference is None:
+        pages = probe_pages(reader)
+        reader.probe_reference = {
+            question: library_logits(reader, pages, question, PROBE_ANSWER).float().cpu()
+            for question in PROBE_QUESTIONS
+        }
+    return reader.probe_reference

@@ -64,6 +64,10 @@ class Int8Linear:
         )
         self._bias = bias
 
+    @property
+    def num_bytes(self) -> int:
+        return self._weight.numel() + self._scale.numel() * self._scale.element_size()
+
     def __call__(self, x: Tensor) -> Tensor:
         out = F.linear(x, self._weight.to(x.dtype)) * self._scale.to(x.dtype)
         return out if self._bias is None else out + self._bias.to(x.dtype)

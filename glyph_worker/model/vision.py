@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from glyph_worker.errors import DocumentTooLarge
+from glyph_worker.errors import DocumentTooLarge, EngineFault
 from glyph_worker.model.linear import Linear, PackedLinear, PlainLinear
 
 ENCODER_REVISION = 1
@@ -129,7 +129,7 @@ class VisionTower:
         self._merge_gate = make(merger.gate_proj.weight, merger.gate_proj.bias)
         self._merge_up = make(merger.up_proj.weight, merger.up_proj.bias)
         self._merge_out = make(merger.down_proj.weight, merger.down_proj.bias)
-        run: Callable[[Tensor, Grid], Tensor] = self._forward
+        run: Callable[[Tensor, Grid, torch.dtype], Tensor] = self._forward
         if compile_forward:
             run = torch.compile(run, fullgraph=True, dynamic=False)
         self._run = run
@@ -182,9 +182,14 @@ class VisionTower:
                     chosen = members[start : start + size]
                     try:
                         features = self._encode_grid([fitted[i] for i in chosen], grid)
-                    except torch.OutOfMemoryError:
+                    except torch.OutOfMemoryError as exc:
                         if len(chosen) == 1:
-                            raise
+                            raise EngineFault(
+                                f"the device has no memory left to encode a page of {width} x "
+                                f"{height} px alone; lower GLYPH_ENGINE_KV_BYTES to leave it more",
+                                width=width,
+                                height=height,
+                            ) from exc
                         self.max_patches = max(1, len(chosen) // 2) * grid[0] * grid[1]
                         continue
                     for index, tokens in zip(chosen, features, strict=True):
@@ -208,11 +213,25 @@ class VisionTower:
             stacked = stacked.pin_memory()
         pixels = stacked.to(self.device, non_blocking=True)
         self._table(grid)
-        features = self._run(pixels, grid)  # [num_pages, num_tokens, hidden]
+        features = self._run(pixels, grid, self.dtype)  # [num_pages, num_tokens, hidden]
+        if self.dtype == torch.float16:
+            features = self._mend(features, pixels, grid)
         return features.unbind(0)
 
-    def _forward(self, pixels: Tensor, grid: Grid) -> Tensor:
-        """uint8 [num_pages, height, width] to [num_pages, num_tokens, hidden]."""
+    def _mend(self, features: Tensor, pixels: Tensor, grid: Grid) -> Tensor:
+        """Pages that overflowed float16 again in bfloat16; what is still too large is clamped."""
+        broken = (~torch.isfinite(features.sum(dim=(1, 2), dtype=torch.float32))).nonzero()[:, 0]
+        if len(broken) == 0:
+            return features
+        self.num_fallbacks += len(broken)
+        again = self._forward(pixels[broken], grid, torch.bfloat16)
+        largest = torch.finfo(torch.float16).max
+        features = features.clone()
+        features[broken] = again.float().clamp(-largest, largest).to(torch.float16)
+        return features
+
+    def _forward(self, pixels: Tensor, grid: Grid, dtype: torch.dtype) -> Tensor:
+        """uint8 [num_pages, height, width] to [num_pages, num_tokens, hidden] in `dtype`."""
         visual, tables = self.visual, self._tables[grid]
         patch, merge = self.processor.patch_size, self.processor.merge_size
         num_pages = pixels.shape[0]
@@ -220,10 +239,10 @@ class VisionTower:
         # Patches in the order of the merger: the four of one visual token lie together.
         x = pixels.view(num_pages, rows, merge, patch, columns, merge, patch)
         x = x.permute(0, 1, 4, 2, 5, 3, 6).reshape(num_pages, grid[0] * grid[1], patch * patch)
-        x = (x.to(torch.float32) / 255 - 1).to(self.dtype)
+        x = (x.to(torch.float32) / 255 - 1).to(dtype)
         hidden = self._patch(x)  # [num_pages, num_patches, dim]
         hidden = rms_norm(hidden, visual.post_conv_layernorm)
-        hidden = hidden + tables.position
+        hidden = hidden + tables.position.to(dtype)
         for block in self._blocks:
             module = block.module
             hidden = hidden + self._attention(block, rms_norm(hidden, module.norm1), tables)
@@ -233,7 +252,11 @@ class VisionTower:
         hidden = rms_norm(hidden, visual.post_layernorm)
         merged = hidden.view(num_pages, rows * columns, merge * merge * hidden.shape[-1])
         merger = visual.merger
-        merged = merger.post_projection_norm(self._merge_in(self._downsample(merged)))
+        merged = self._merge_in(self._downsample(merged))
+        norm = merger.post_projection_norm
+        merged = F.layer_norm(
+            merged, norm.normalized_shape, norm.weight.to(dtype), norm.bias.to(dtype), norm.eps
+        )
         merged = F.gelu(merged)
         return self._merge_out(merger.act_fn(self._merge_gate(merged)) * self._merge_up(merged))
 
@@ -277,8 +300,11 @@ class VisionTower:
 
 
 def rms_norm(hidden: Tensor, norm: Any) -> Tensor:
-    """The library's RMSNorm, computed in float32 by one fused call."""
-    return F.rms_norm(hidden, (hidden.shape[-1],), norm.weight, norm.variance_epsilon)
+    """The library's RMSNorm, computed in float32 by one fused call, in hidden's dtype."""
+    weight = norm.weight
+    if weight.dtype != hidden.dtype:
+        weight = weight.to(hidden.dtype)
+    return F.rms_norm(hidden, (hidden.shape[-1],), weight, norm.variance_epsilon)
 
 
 def rotate_halves(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

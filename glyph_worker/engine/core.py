@@ -1,0 +1,357 @@
+"""The engine without threads: pools, scheduler and runner, one turn at a time.
+
+`plan` and `commit` change the accounting and belong under the engine's lock; `compute` touches only
+the device and what the turn holds, and runs without it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+
+from glyph_worker.engine.blocks import BlockPool
+from glyph_worker.engine.entry import Entry
+from glyph_worker.engine.isolate import salvage
+from glyph_worker.engine.kv import KVPool
+from glyph_worker.engine.live import FinishReason, LiveSequence
+from glyph_worker.engine.prefix import PageKey, PrefixPool
+from glyph_worker.engine.runner import Runner, Sampled, Work
+from glyph_worker.engine.scheduler import Scheduler, SchedulerLimits, StepPlan
+from glyph_worker.engine.sequence import Chunk, Sequence, SequenceState
+from glyph_worker.engine.slots import Slots
+from glyph_worker.engine.stats import Counters
+from glyph_worker.errors import EngineFault
+from glyph_worker.model.load import Reader
+from glyph_worker.settings import EngineSettings
+
+CPU_KV_BYTES = 1 << 30
+SMALLEST_CHUNK = 32
+"""Tokens; a chunk that runs out of memory is halved down to this."""
+CALM_STEPS = 64
+"""Steps without trouble after which a shrunken chunk doubles again."""
+MAX_OVERFLOWED = 1_024
+FALLBACK_LANE = "bfloat16"
+
+
+class Settle(Protocol):
+    """How a sequence's end reaches its caller."""
+
+    def __call__(
+        self, live: LiveSequence, reason: FinishReason | None, error: Exception | None
+    ) -> None: ...
+
+
+@dataclass(slots=True)
+class Turn:
+    """One step: planned, computed, committed."""
+
+    plan: StepPlan
+    lanes: dict[str, Work]
+    sampled: list[Sampled] = field(default_factory=list)
+    computed: list[tuple[LiveSequence, Chunk]] = field(default_factory=list)
+    failed: list[tuple[LiveSequence, Exception]] = field(default_factory=list)
+    num_decoded: int = 0
+    num_salvaged: int = 0
+    num_out_of_memory: int = 0
+
+
+class Core:
+    """Continuous batching over one Reader, driven from outside."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        settings: EngineSettings,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        settle: Settle,
+    ) -> None:
+        self.reader = reader
+        self.settings = settings
+        self.counters = Counters()
+        self.live: dict[str, LiveSequence] = {}
+        self._clock = clock
+        self._settle = settle
+        self._calm = 0
+        self._overflowed: dict[tuple[PageKey, ...], None] = {}
+        language = reader.language
+        cuda = reader.device.type == "cuda"
+        self.bytes_per_token = KVPool.bytes_per_token(
+            num_layers=language.num_layers,
+            num_kv_heads=language.num_kv_heads,
+            head_dim=language.head_dim,
+            dtype=reader.dtype,
+        )
+        block_tokens = settings.block_tokens or 1
+        kv_bytes = settings.kv_bytes or self._free_bytes()
+        num_blocks = max(1, kv_bytes // (self.bytes_per_token * block_tokens))
+        num_host_blocks = settings.kv_host_bytes // (self.bytes_per_token * block_tokens)
+        self.kv = KVPool(
+            num_layers=language.num_layers,
+            num_kv_heads=language.num_kv_heads,
+            head_dim=language.head_dim,
+            num_blocks=num_blocks,
+            num_host_blocks=num_host_blocks,
+            block_tokens=block_tokens,
+            dtype=reader.dtype,
+            device=reader.device,
+        )
+        self.prefixes = PrefixPool(
+            BlockPool(num_blocks),
+            block_tokens=block_tokens,
+            host=BlockPool(num_host_blocks),
+        )
+        self._prefill_tokens = settings.prefill_tokens or (2_048 if cuda else 256)
+        self.scheduler = Scheduler(
+            SchedulerLimits(
+                prefill_tokens=self._prefill_tokens,
+                fetch_tokens=settings.fetch_tokens,
+                fetch_window_pages=settings.fetch_window_pages,
+                affinity=settings.affinity,
+                sharing=settings.prefix_sharing,
+                max_age_s=settings.max_age_s,
+            ),
+            slots=Slots(settings.max_slots),
+            prefixes=self.prefixes,
+            clock=clock,
+        )
+        self.runner = Runner(language, self.kv, grouped=settings.grouped_decode)
+        self.entry = Entry(
+            reader,
+            window_tokens=settings.window_tokens or reader.max_positions,
+            pool_blocks=num_blocks,
+            block_tokens=block_tokens,
+        )
+
+    def _free_bytes(self) -> int:
+        if self.reader.device.type != "cuda":
+            return CPU_KV_BYTES
+        free, _ = torch.cuda.mem_get_info(self.reader.device)
+        return int(free * 0.8)
+
+    # -- sequences -----------------------------------------------------------------------------
+
+    def lane_for(self, pages: tuple[PageKey, ...]) -> str:
+        """The dtype a document's sequences run in: the model's, unless it overflowed before."""
+        return FALLBACK_LANE if pages in self._overflowed else self.reader.dtype_name
+
+    def add(self, live: LiveSequence) -> None:
+        """Queue a live sequence made by `entry`."""
+        live.scheduled.lane = self.lane_for(live.scheduled.pages)
+        if live.scheduled.lane != self.reader.dtype_name:
+            live.fallback = "an earlier question on this document overflowed"
+        self.live[live.request.sequence_id] = live
+        self.scheduler.add(live.scheduled)
+
+    def end(
+        self,
+        live: LiveSequence,
+        reason: FinishReason | None = None,
+        error: Exception | None = None,
+    ) -> None:
+        """Take a sequence out and settle it, exactly once."""
+        live.finished_at = self._clock()
+        self.scheduler.remove(live.scheduled)
+        live.features.clear()
+        self.live.pop(live.request.sequence_id, None)
+        if error is not None:
+            self.counters.failed += 1
+        elif reason == "cancelled":
+            self.counters.cancelled += 1
+        else:
+            self.counters.finished += 1
+        self._settle(live, reason, error)
+
+    # -- one turn ------------------------------------------------------------------------------
+
+    def plan(self) -> Turn:
+        """Admit and choose the next step's work. Cancelled sequences leave first."""
+        for live in [live for live in self.live.values() if live.cancelled]:
+            self.end(live, "cancelled")
+        plan = self.scheduler.plan()
+        for sequence in plan.admitted:
+            live = self.live[sequence.ident]
+            self.runner.start(live)
+            if live.first_admitted_at is None:
+                live.first_admitted_at = sequence.admitted_at
+                live.num_first_reused = sequence.num_reused_tokens
+                self.counters.reused_tokens += sequence.num_reused_tokens
+        lanes: dict[str, Work] = {}
+        for lane in sorted({s.lane for s in plan.decodes} | {c.sequence.lane for c in plan.chunks}):
+            lanes[lane] = Work(
+                tuple(self.live[s.ident] for s in plan.decodes if s.lane == lane),
+                tuple(
+                    (self.live[c.sequence.ident], c) for c in plan.chunks if c.sequence.lane == lane
+                ),
+            )
+        return Turn(plan, lanes)
+
+    def compute(self, turn: Turn) -> None:
+        """Do the transfers and the forwards. A step that fails is taken apart.
+
+        Raises what says that the device itself is lost.
+        """
+        self.kv.carry_out(turn.plan.moves)
+        for work in turn.lanes.values():
+            try:
+                turn.sampled += self.runner.run(work)
+                turn.computed += work.chunks
+                turn.num_decoded += len(work.decodes)
+            except Exception as exc:
+                if _device_lost(exc):
+                    raise
+                turn.num_out_of_memory += _is_out_of_memory(exc)
+                self._release_cache()
+                saved = salvage(self.runner.run, work)
+                turn.num_salvaged += 1
+                turn.sampled += saved.sampled
+                turn.computed += saved.computed
+                turn.failed += saved.failed
+                turn.num_decoded += saved.num_decoded
+
+    def _release_cache(self) -> None:
+        if self.reader.device.type == "cuda":
+            torch.cuda.empty_cache()  # only here, after a failure: the allocator may be in pieces
+
+    def commit(self, turn: Turn, seconds: float) -> None:
+        """Take over what was computed: tokens, finished pages, failures."""
+        counters = self.counters
+        for live, chunk in turn.computed:
+            for page in self.scheduler.computed(chunk):
+                live.features.pop(page, None)
+            counters.prefill_tokens += chunk.end - chunk.start
+            live.progress_count += 1
+            live.nudge()
+        for item in turn.sampled:
+            self._take(item)
+        for live, error in turn.failed:
+            self._failed(live, error, turn)
+        self._breathe(turn)
+        counters.isolations += turn.num_salvaged
+        counters.decode_tokens += turn.num_decoded
+        counters.step(
+            seconds,
+            num_tokens=turn.num_decoded + sum(c.end - c.start for _, c in turn.computed),
+            num_answer_tokens=len(turn.sampled),
+        )
+
+    def _breathe(self, turn: Turn) -> None:
+        """Shrink the prefill chunk when memory is short, widen it again when it is not."""
+        scheduler = self.scheduler
+        if turn.num_out_of_memory:
+            self._calm = 0
+            scheduler.prefill_tokens = max(SMALLEST_CHUNK, scheduler.prefill_tokens // 2)
+        elif scheduler.prefill_tokens < self._prefill_tokens:
+            self._calm += 1
+            if self._calm >= CALM_STEPS:
+                self._calm = 0
+                scheduler.prefill_tokens = min(self._prefill_tokens, scheduler.prefill_tokens * 2)
+
+    def _failed(self, live: LiveSequence, error: Exception, turn: Turn) -> None:
+        chunk = next((c for c in turn.plan.chunks if c.sequence is live.scheduled), None)
+        if (
+            _is_out_of_memory(error)
+            and chunk is not None
+            and chunk.end - chunk.start > SMALLEST_CHUNK
+        ):
+            return  # it stays, and comes again in a smaller chunk
+        if _is_out_of_memory(error):
+            fault = EngineFault(
+                "the device ran out of memory for this sequence alone, even in the smallest "
+                f"chunk of {SMALLEST_CHUNK} tokens; lower GLYPH_ENGINE_KV_BYTES to leave more for "
+                "the step itself",
+                num_prompt_tokens=live.scheduled.num_prompt_tokens,
+            )
+        else:
+            fault = EngineFault(f"a step failed for this sequence alone: {error!r}")
+        fault.__cause__ = error
+        self.end(live, error=fault)
+
+    # -- tokens --------------------------------------------------------------------------------
+
+    def _take(self, item: Sampled) -> None:
+        live, token = item.live, item.token
+        if not item.finite and self.settings.finite_guard:
+            self._overflow(live)
+            return
+        if live.first_token_at is None:
+            live.first_token_at = self._clock()
+        if live.forced is not None:
+            token = live.forced[len(live.token_ids)]
+        elif token in self.reader.prompt.eos_token_ids:
+            self.end(live, "stop")
+            return
+        live.token_ids.append(token)
+        live.scheduled.num_answer_tokens = len(live.token_ids)
+        if live.request.stop and self._stops(live):
+            self.end(live, "stop")
+        elif len(live.token_ids) >= live.scheduled.max_new_tokens:
+            self.end(live, "length")
+        else:
+            live.progress_count += 1
+            live.nudge()
+
+    def _stops(self, live: LiveSequence) -> bool:
+        text = self.reader.prompt.decode(live.token_ids)
+        return any(stop in text for stop in live.request.stop)
+
+    def _overflow(self, live: LiveSequence) -> None:
+        """Start a sequence again in bfloat16, whose range is float32's."""
+        old = live.scheduled
+        if old.lane != "float16":
+            self.end(
+                live,
+                error=EngineFault(
+                    f"the model's logits are not finite in {old.lane}; its weights or this page's "
+                    "features are damaged",
+                    dtype=old.lane,
+                ),
+            )
+            return
+        self.counters.fallbacks += 1
+        self._overflowed[old.pages] = None
+        if len(self._overflowed) > MAX_OVERFLOWED:
+            del self._overflowed[next(iter(self._overflowed))]
+        self.scheduler.remove(old)
+        live.scheduled = Sequence(
+            ident=old.ident,
+            pages=old.pages,
+            num_tail_tokens=old.num_tail_tokens,
+            max_new_tokens=old.max_new_tokens,
+            priority=old.priority,
+            deadline=old.deadline,
+            arrival=old.arrival,
+            lane=FALLBACK_LANE,
+        )
+        live.token_ids.clear()
+        live.features.clear()
+        live.fallback = "float16 overflowed"
+        self.scheduler.add(live.scheduled)
+        live.progress_count += 1
+        live.nudge()
+
+    @property
+    def beyond_weights_bytes(self) -> int:
+        """Peak device memory less the weights on CUDA; the KV pool's size elsewhere."""
+        if self.reader.device.type != "cuda":
+            return self.kv.num_bytes
+        peak: int = torch.cuda.max_memory_allocated(self.reader.device)
+        return peak - self.reader.weights_bytes
+
+    def num_in(self, state: SequenceState) -> int:
+        return sum(live.scheduled.state is state for live in self.live.values())
+
+
+def _is_out_of_memory(exc: BaseException) -> bool:
+    return isinstance(exc, torch.OutOfMemoryError | MemoryError)
+
+
+def _device_lost(exc: BaseException) -> bool:
+    """Errors after which nothing on the device works any more, in any sequence."""
+    if isinstance(exc, torch.OutOfMemoryError):
+        return False
+    return isinstance(exc, getattr(torch, "AcceleratorError", ())) or "CUDA error" in str(exc)

@@ -1,0 +1,59 @@
+"""After a failed step: find the culprit, let its batch-mates succeed. Knows no model.
+
+Steps may be repeated: they write the same keys to the same places and change nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from glyph_worker.engine.live import LiveSequence
+from glyph_worker.engine.runner import Sampled, Work
+from glyph_worker.engine.sequence import Chunk
+
+Run = Callable[[Work], list[Sampled]]
+
+
+@dataclass(slots=True)
+class Salvage:
+    """What could be computed after all, and who could not."""
+
+    sampled: list[Sampled] = field(default_factory=list)
+    computed: list[tuple[LiveSequence, Chunk]] = field(default_factory=list)
+    failed: list[tuple[LiveSequence, Exception]] = field(default_factory=list)
+    num_decoded: int = 0
+    num_parts: int = 0
+
+
+def salvage(run: Run, work: Work) -> Salvage:
+    """Run the parts of a failed step alone, halving the decodes until the culprit is alone."""
+    out = Salvage()
+    _decodes(run, work.decodes, out)
+    for item in work.chunks:
+        out.num_parts += 1
+        try:
+            out.sampled += run(Work((), (item,)))
+        except Exception as exc:  # noqa: BLE001  it is settled with its sequence
+            out.failed.append((item[0], exc))
+        else:
+            out.computed.append(item)
+    return out
+
+
+def _decodes(run: Run, decodes: tuple[LiveSequence, ...], out: Salvage) -> None:
+    if not decodes:
+        return
+    out.num_parts += 1
+    try:
+        sampled = run(Work(decodes, ()))
+    except Exception as exc:  # noqa: BLE001  it is settled with its sequence
+        if len(decodes) == 1:
+            out.failed.append((decodes[0], exc))
+            return
+        half = len(decodes) // 2
+        _decodes(run, decodes[:half], out)
+        _decodes(run, decodes[half:], out)
+    else:
+        out.sampled += sampled
+        out.num_decoded += len(decodes)

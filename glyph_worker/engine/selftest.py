@@ -1,0 +1,131 @@
+"""At load: does this engine, on this device, compute what the library computes? Else do not serve.
+
+Two questions on a small document go through the real scheduler, runner and pool, so that prefill in
+chunks, a shared prefix and grouped decoding are all in it. Their answers are forced, so that a
+wrong logit cannot hide behind the tokens that follow it.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from glyph_worker.engine.core import Core
+from glyph_worker.engine.kv import KVPool
+from glyph_worker.engine.live import AnswerRequest, FinishReason, LiveSequence, PageInput
+from glyph_worker.errors import ModelUnusable
+from glyph_worker.model.library import (
+    PROBE_ANSWER,
+    PROBE_QUESTIONS,
+    probe_pages,
+    probe_reference,
+)
+from glyph_worker.model.load import Reader
+from glyph_worker.model.vision import Page
+from glyph_worker.settings import EngineSettings
+
+TOLERANCES = {"float32": 2e-3, "float16": 0.1, "bfloat16": 0.6, "int8": 1.0}
+"""Largest difference of a logit, in standard deviations of the library's logits, by dtype."""
+POOL_TOKENS = 4_096
+
+
+class Drive:
+    """Runs sequences through a core in this thread and keeps the logits of each of their tokens."""
+
+    def __init__(self, reader: Reader, settings: EngineSettings) -> None:
+        self.core = Core(reader, settings, settle=self._settle)
+        self.core.runner.observe = self._observe
+        self.logits: dict[str, list[Tensor]] = {}
+        self.ended: dict[str, FinishReason | Exception | None] = {}
+        self._pages: dict[str, list[Page]] = {}
+
+    def _observe(self, askers: list[LiveSequence], logits: Tensor) -> None:
+        for live, row in zip(askers, logits, strict=True):
+            self.logits.setdefault(live.request.sequence_id, []).append(row.float().cpu())
+
+    def _settle(
+        self, live: LiveSequence, reason: FinishReason | None, error: Exception | None
+    ) -> None:
+        self.ended[live.request.sequence_id] = error or reason
+
+    def add(self, request: AnswerRequest, pages: list[Page], forced: list[int] | None) -> None:
+        """Queue a question on these pages."""
+        live = self.core.entry.make(request, now=0.0, lane=self.core.reader.dtype_name)
+        live.forced = forced
+        self._pages[request.sequence_id] = pages
+        self.core.add(live)
+
+    def turn(self) -> bool:
+        """One step, with the features it wants brought first. False when there was nothing."""
+        turn = self.core.plan()
+        for live in self.core.live.values():
+            wanted = self.core.scheduler.next_fetch(live.scheduled)
+            if wanted:
+                pages = self._pages[live.request.sequence_id]
+                features = self.core.reader.encode_pages([pages[index] for index in wanted])
+                self.core.scheduler.delivered(live.scheduled, wanted)
+                live.features.update(zip(wanted, features, strict=True))
+        self.core.compute(turn)
+        self.core.commit(turn, 0.0)
+        return bool(self.core.live)
+
+    def finish(self) -> None:
+        while self.turn():
+            pass
+
+
+def page_inputs(pages: list[Page], name: str) -> tuple[PageInput, ...]:
+    """What the engine is told of pages; `name` must tell their pixels apart."""
+    return tuple(
+        PageInput(digest=f"{name}/{index}", width=page.shape[1], height=page.shape[0])
+        for index, page in enumerate(pages)
+    )
+
+
+def self_test(reader: Reader, settings: EngineSettings) -> float:
+    """Largest difference found, in standard deviations. Raises ModelUnusable over the tolerance."""
+    pages = probe_pages(reader)
+    language = reader.language
+    per_token = KVPool.bytes_per_token(
+        num_layers=language.num_layers,
+        num_kv_heads=language.num_kv_heads,
+        head_dim=language.head_dim,
+        dtype=reader.dtype,
+    )
+    small = settings.model_copy(
+        update={
+            "kv_bytes": POOL_TOKENS * per_token,
+            "kv_host_bytes": 0,
+            "window_tokens": 0,
+            "max_slots": len(PROBE_QUESTIONS),
+            "prefill_tokens": 24,
+            "finite_guard": False,
+        }
+    )
+    drive = Drive(reader, small)
+    for question in PROBE_QUESTIONS:
+        request = AnswerRequest(
+            sequence_id=question,
+            pages=page_inputs(pages, "self-test"),
+            question=question,
+            max_new_tokens=len(PROBE_ANSWER) + 1,
+        )
+        drive.add(request, pages, [*PROBE_ANSWER, 0])
+    drive.finish()
+    worst = 0.0
+    for question, expected in probe_reference(reader).items():
+        if question not in drive.logits:
+            raise ModelUnusable(f"self-test: {drive.ended.get(question)!r}")
+        found = torch.stack(drive.logits[question])
+        spread = expected.std().item() or 1.0
+        worst = max(worst, ((found - expected).abs().max() / spread).item())
+    kind = "int8" if reader.language.form == "int8" else reader.dtype_name
+    if not worst <= TOLERANCES[kind]:  # also when it is NaN
+        raise ModelUnusable(
+            f"self-test: logits differ from the library's by {worst:.3g} standard deviations, "
+            f"{TOLERANCES[kind]} allowed in {kind}; try GLYPH_ENGINE_ATTENTION=torch, "
+            "GLYPH_ENGINE_COMPILE=false, GLYPH_ENGINE_CUDA_GRAPHS=false, and report it",
+            difference=worst,
+            tolerance=TOLERANCES[kind],
+        )
+    return worst
