@@ -7,27 +7,23 @@ job gets right features: late at worst, and then for no longer than an encode ta
 
 from __future__ import annotations
 
-import logging
 import os
 import random
-import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import torch
 
 from glyph_worker import codec
-from glyph_worker.errors import EngineFault, GlyphError, WorkerDraining
-from glyph_worker.features import wire
-from glyph_worker.features.audit import drift, tolerance
+from glyph_worker.errors import EngineFault, WorkerDraining
 from glyph_worker.features.cluster import Cluster
 from glyph_worker.features.digest import FeatureRecipe
-from glyph_worker.features.encode import Encoded, PageBatcher
-from glyph_worker.features.fetch import Fetched, Fetcher
+from glyph_worker.features.encode import PageBatcher
+from glyph_worker.features.fetch import Fetcher
 from glyph_worker.features.flight import Flight, FlightBoard, State, Waiter
 from glyph_worker.features.guard import StoreGuard
+from glyph_worker.features.landing import Landing, Tier
+from glyph_worker.features.ledger import Ledger, log_event
 from glyph_worker.features.policy import BreakEven
 from glyph_worker.features.protocol import (
     FeatureBatch,
@@ -38,26 +34,18 @@ from glyph_worker.features.protocol import (
     PageRequest,
     Source,
 )
-from glyph_worker.features.publish import Fresh, Publisher
-from glyph_worker.features.tiers import ByteCache
+from glyph_worker.features.publish import Publisher
 from glyph_worker.features.transfer import Transfer
 from glyph_worker.settings import FeatureSettings
 
-log = logging.getLogger(__name__)
-
 CHECK_S = 0.25
 PUBLISH_QUEUE_BYTES = 512 << 20
+WINDOW_BATCHES = 4
+"""Micro-batches of pages one worker may claim ahead."""
 STOP_S = 5.0
 
 Progress = Callable[[int, int], None]
 """Told (pages ready, pages asked), at least every 0.25 s; what it raises ends the `get`."""
-
-
-def _log_event(event: str, fields: Mapping[str, Any]) -> None:
-    level = logging.ERROR if event == "audit_mismatch" else logging.DEBUG
-    if event in ("store_failed", "store_full", "damaged", "follow_gave_up"):
-        level = logging.WARNING
-    log.log(level, "%s %s", event, " ".join(f"{name}={value}" for name, value in fields.items()))
 
 
 class FeatureCache:
@@ -67,35 +55,39 @@ class FeatureCache:
         settings: FeatureSettings,
         store: FeatureStore | None = None,
         *,
-        observer: Observer = _log_event,
+        observer: Observer = log_event,
         clock: Callable[[], float] = time.monotonic,
         seed: int | None = None,
     ) -> None:
         """Nothing runs before `start`. `seed` fixes which hits are audited."""
         self._encoder = encoder
-        self._settings = settings
-        self._observe = observer
-        self._random = random.Random(seed)
         self.owner = os.urandom(8).hex()
         self.recipe = FeatureRecipe.of(encoder, packing=settings.packing)
         device = encoder.device
-        self._device: ByteCache[torch.Tensor] = ByteCache(settings.device_bytes)
-        self._host: ByteCache[torch.Tensor] = ByteCache(
-            0 if device.type == "cpu" else settings.host_bytes
-        )
-        self._counts: Counter[str] = Counter()
-        self._sources: Counter[str] = Counter()
-        self._num_tower_pages = 0
-        self._count_lock = threading.Lock()
+        draw = random.Random(seed).random
+        self._ledger = Ledger(observer)
+        tell = self._ledger.tell
+        self._device = Tier(settings.device_bytes)
+        self._host = Tier(0 if device.type == "cpu" else settings.host_bytes)
         self._running = False
-        self._board = FlightBoard(release=self._give_up, clock=clock)
-        self._guard = StoreGuard(store if settings.store else None, self._tell, clock)
+        self._board = FlightBoard(release=self._give_up, observer=tell, clock=clock)
+        self._guard = StoreGuard(store if settings.store else None, tell, clock)
         self._policy = BreakEven(measured=settings.break_even, max_wait_s=settings.timeout_s)
+        self._landing = Landing(
+            self._board,
+            self._device,
+            self._host,
+            self._guard,
+            self._policy,
+            self._ledger,
+            lossy=settings.packing == "int8",
+            quarantine_s=settings.quarantine_s,
+        )
         self._batcher = PageBatcher(
             encoder,
             max_pages=settings.micro_batch,
-            on_encoded=self._encoded,
-            on_failed=self._failed,
+            on_encoded=self._landing.encoded,
+            on_failed=self._landing.failed,
         )
         self._fetcher = Fetcher(
             self._guard,
@@ -103,8 +95,8 @@ class FeatureCache:
             device=device,
             dtype=encoder.dtype,
             hidden_size=encoder.hidden_size,
-            on_fetched=self._fetched,
-            observer=self._tell,
+            on_fetched=self._landing.fetched,
+            observer=tell,
             clock=clock,
         )
         self._cluster = Cluster(
@@ -114,13 +106,13 @@ class FeatureCache:
             self._fetcher,
             owner=self.owner,
             lease_s=settings.claim_lease_s,
-            window=4 * settings.micro_batch,
+            window=WINDOW_BATCHES * settings.micro_batch,
             patience_s=settings.claim_patience_s,
             claims=settings.single_flight,
-            audit=lambda: self._random.random() < settings.audit_share,
+            audit=lambda: draw() < settings.audit_share,
             report=self._report,
             recipe=self._announcement,
-            observer=self._tell,
+            observer=tell,
         )
         self._publisher = Publisher(
             self._guard,
@@ -131,9 +123,11 @@ class FeatureCache:
             device=device,
             release=self._cluster.release,
             settled=self._cluster.settled,
-            keep=self._keep,
-            observer=self._tell,
+            keep=self._landing.keep,
+            observer=tell,
         )
+        self._landing.cluster = self._cluster
+        self._landing.publish = self._publisher.submit
 
     def start(self) -> None:
         """Start the threads; after any fork."""
@@ -215,6 +209,8 @@ class FeatureCache:
                 flight.hurry_at = hurry_at
             self._cluster.ask(new)
         else:
+            if self._guard.up:
+                self._ledger.tell("bypassed", {"num_pages": len(new)})
             for flight in new:
                 self._board.want(flight, publish=self._guard.up)
 
@@ -276,7 +272,7 @@ class FeatureCache:
             if stored is None:
                 raise
             # Only its audit needed the pixels; the page itself is here.
-            self._settle(flight, stored, Source.STORE)
+            self._landing.settle(flight, stored, Source.STORE)
             return
         with self._board.lock:
             if flight.state is not State.DRAWING:  # the cache server was faster after all
@@ -310,8 +306,7 @@ class FeatureCache:
             billed.add(digest)
             features.append(one)
             sources.append(source)
-        with self._count_lock:
-            self._sources.update(source.value for source in sources)
+        self._ledger.handed_out(sources)
         return FeatureBatch(
             features=features,
             sources=sources,
@@ -320,134 +315,19 @@ class FeatureCache:
             wait_ms=(time.perf_counter() - started) * 1e3,
         )
 
-    def _settle(
-        self,
-        flight: Flight,
-        features: torch.Tensor,
-        source: Source,
-        *,
-        encode_ms: float = 0.0,
-        fetch_ms: float = 0.0,
-    ) -> bool:
-        """Keep and hand out; False when it was settled before."""
-        with self._board.lock:
-            if flight.state is State.DONE:
-                return False
-            if source is not Source.ENCODED:
-                self._cluster.give_up(flight.digest, flight.token)
-            flight.source = source
-            flight.encode_ms += encode_ms
-            flight.fetch_ms += fetch_ms
-            cheap = source is not Source.ENCODED
-            cost = self._policy.fetch_ms if cheap else self._policy.encode_ms
-            self._device.put(
-                flight.digest, features, features.nbytes, cost_ms=cost(flight.num_tokens)
-            )
-            self._board.finish(flight, features)
-            self._cluster.window_moved()
-            return True
-
-    def _encoded(self, pages: list[Encoded], elapsed_ms: float) -> None:
-        num_tokens = sum(page.flight.num_tokens for page in pages)
-        self._policy.encoded(num_tokens, len(pages), elapsed_ms)
-        with self._count_lock:
-            self._num_tower_pages += len(pages)
-        for page in pages:
-            flight = page.flight
-            lossy = self._settings.packing == "int8"
-            # What is cached comes back rounded, so what is fresh is rounded too.
-            features = wire.rounded(page.features) if lossy else page.features
-            with self._board.lock:
-                stored, audited = flight.stored, flight.audit
-            if audited and stored is not None:
-                self._compare(flight, features, stored)
-            if self._settle(flight, features, Source.ENCODED, encode_ms=page.share_ms):
-                self._hand_over(flight, page.features)
-
-    def _hand_over(self, flight: Flight, fresh: torch.Tensor) -> None:
-        if not flight.publish and not flight.token:
-            return
-        if self._guard.up and self._policy.publish_pays(flight.num_tokens):
-            self._publisher.submit(Fresh(flight.digest, fresh, flight.token))
-        else:
-            self._cluster.release(flight.digest, flight.token)
-            self._tell("publish_skipped", {"feature_digest": flight.digest, "why": "does not pay"})
-
-    def _compare(self, flight: Flight, fresh: torch.Tensor, stored: torch.Tensor) -> None:
-        found = drift(fresh, stored)
-        limit = tolerance(self._encoder.dtype)
-        if found <= limit:
-            return
-        fields = {"feature_digest": flight.digest, "drift": found, "limit": limit}
-        self._tell("audit_mismatch", fields)
-        seconds = self._settings.quarantine_s
-        self._guard.call(
-            "quarantine",
-            lambda store: store.quarantine(flight.digest, f"drift {found:.3g}", ttl_s=seconds),
-        )
-        with self._board.lock:
-            self._host.pop(flight.digest)
-
-    def _failed(self, flight: Flight, fault: EngineFault) -> None:
-        self._tell("encode_failed", {"feature_digest": flight.digest, "error": fault.message})
-        with self._board.lock:
-            if flight.state is not State.DONE:
-                self._board.finish(flight, error=fault)
-                self._cluster.window_moved()
-
-    def _fetched(self, pages: list[Fetched]) -> None:
-        missing = []
-        for page in pages:
-            flight = page.flight
-            if page.features is None:
-                missing.append(flight)
-                continue
-            with self._board.lock:
-                if page.host is not None:
-                    self._host.put(flight.digest, page.host, page.host.nbytes)
-                if flight.audit and flight.state is State.FETCHING:
-                    flight.stored = page.features
-                    flight.fetch_ms += page.share_ms
-                    self._board.want(flight, publish=False)
-                    continue
-                if flight.audit and flight.state is not State.DONE:
-                    flight.stored = page.features  # hurried: compared when the encode is done
-                    continue
-            source = Source.WAITED if flight.followed else Source.STORE
-            if not self._settle(flight, page.features, source, fetch_ms=page.share_ms):
-                self._tell("fetched_late", {"feature_digest": flight.digest})
-        with self._board.lock:
-            again = [flight for flight in missing if flight.state is State.FETCHING]
-            if again:
-                self._tell("vanished", {"num_pages": len(again)})
-            for flight in again:
-                flight.state = State.ASKING
-            self._cluster.ask(again)
-
-    def _keep(self, digest: str, host: torch.Tensor) -> None:
-        with self._board.lock:
-            self._host.put(digest, host, host.nbytes)
-
     def _give_up(self, digest: str, token: str) -> None:
         self._cluster.give_up(digest, token)
-
-    def _tell(self, event: str, fields: Mapping[str, Any]) -> None:
-        with self._count_lock:
-            self._counts[event] += 1
-        self._observe(event, fields)
 
     def _announcement(self) -> bytes | None:
         """None while this worker would not fetch what it is told to be stored."""
         return self.recipe.to_wire() if self._policy.fetch_pays() else None
 
     def stats(self) -> FeatureStats:
-        with self._count_lock:
-            counts, sources = dict(self._counts), dict(self._sources)
-            num_tower_pages = self._num_tower_pages
+        events, sources, num_tower_pages = self._ledger.snapshot()
         with self._board.lock:
             return FeatureStats(
                 sources=sources,
-                events=counts,
+                events=events,
                 num_tower_pages=num_tower_pages,
                 device_bytes=self._device.num_bytes,
                 device_entries=len(self._device),
@@ -468,10 +348,7 @@ class FeatureCache:
         digests = [recipe.feature_digest(one) for one in page_digests]
         with self._board.lock:
             here = [digest in self._device or digest in self._host for digest in digests]
-        try:
-            there = self._guard.call("stored", lambda store: store.stored(digests))
-        except GlyphError:
-            there = None
+        there = self._guard.call("stored", lambda store: store.stored(digests))
         if there is None:
             return here
         return [a or b for a, b in zip(here, there, strict=True)]

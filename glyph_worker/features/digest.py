@@ -44,7 +44,7 @@ class FeatureRecipe:
         return cls(
             checkpoint=encoder.identity,
             processor=encoder.processor_digest,
-            encoder=encoder.encoder_revision,
+            encoder=str(encoder.encoder_revision),
             dtype=str(encoder.dtype).removeprefix("torch."),
             device=encoder.device.type,
             packing="int8" if packing == "int8" else "exact",

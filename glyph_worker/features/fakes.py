@@ -28,7 +28,7 @@ class FakeEncoder:
     """
 
     processor_digest = digest("fake-processor")
-    encoder_revision = "fake-1"
+    encoder_revision = 1
 
     def __init__(
         self,

@@ -133,9 +133,11 @@ class Fetcher:
         elapsed_ms = (time.perf_counter() - started) * 1e3
         num_tokens = sum(one.shape[0] for one in host if one is not None)
         if num_tokens:
-            self._policy.fetched(num_tokens, elapsed_ms)
+            num_pages = sum(one is not None for one in host)
+            self._policy.fetched(num_tokens, num_pages, elapsed_ms)
         elif values is None:  # it took this long to fail
-            self._policy.fetched(sum(flight.num_tokens for flight in batch), elapsed_ms)
+            num_tokens = sum(flight.num_tokens for flight in batch)
+            self._policy.fetched(num_tokens, len(batch), elapsed_ms)
         share_ms = elapsed_ms / len(batch)
         self._on_fetched(
             [Fetched(*item, share_ms) for item in zip(batch, on_device, host, strict=True)]
@@ -160,5 +162,5 @@ class Fetcher:
         values = self._guard.call("probe", lambda store: store.fetch([digest]))
         took_s = time.perf_counter() - started
         if values is None or values[0] is not None:
-            self._policy.fetched(num_tokens, took_s * 1e3)
+            self._policy.fetched(num_tokens, 1, took_s * 1e3)
         self._policy.probed(self._clock(), took_s)

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from glyph_worker.features.protocol import PageRequest, Source
+from glyph_worker.features.protocol import Observer, PageRequest, Source
 
 if TYPE_CHECKING:
     import torch
@@ -89,6 +89,7 @@ class FlightBoard:
 
     release: Callable[[str, str], None]
     """Told (digest, token) of a claim that nobody needs any more; must not block."""
+    observer: Observer
     clock: Callable[[], float] = time.monotonic
     lock: threading.Lock = field(default_factory=threading.Lock)
     flights: dict[str, Flight] = field(default_factory=dict)
@@ -166,6 +167,8 @@ class FlightBoard:
             if flight.state not in (State.ASKING, State.FETCHING):
                 continue
             if flight.hurry_at <= now:
+                fields = {"feature_digest": flight.digest, "state": flight.state.name}
+                self.observer("hurried", fields)
                 self.want(flight, publish=flight.state is State.ASKING)
             elif soonest is None or flight.hurry_at - now < soonest:
                 soonest = flight.hurry_at - now

@@ -18,6 +18,7 @@ MARGIN = 0.9
 MAX_OVERHEAD = 0.01
 """A question that costs less than this share of the encode is always worth asking."""
 LEAST_PATIENCE_S = 0.05
+LEAST_SAMPLES = 3
 PROBE_DUTY = 0.01
 
 
@@ -32,6 +33,11 @@ class RunningMedian:
         self._samples.append(sample)
         self.value = statistics.median(self._samples)
 
+    @property
+    def settled(self) -> float | None:
+        """The median, once one slow moment cannot make it."""
+        return self.value if len(self._samples) >= LEAST_SAMPLES else None
+
 
 class BreakEven:
     """Decides for one worker. Thread-safe. With `measured=False` the answer is always yes."""
@@ -45,18 +51,19 @@ class BreakEven:
         self._publish = RunningMedian()  # ms per visual token: the same link, the other way
         self._ask = RunningMedian()  # ms per question, however many pages it names
         self._page_tokens = RunningMedian()
-        self._hit_rate: float | None = None
+        self._hit_rate = 0.5
         self._next_probe_s = 0.0
-        self._savings: dict[str, float] = {}
+        self._savings = 0.0
 
     def encoded(self, num_tokens: int, num_pages: int, elapsed_ms: float) -> None:
         with self._lock:
             self._encode.add(elapsed_ms / max(1, num_tokens))
             self._page_tokens.add(num_tokens / num_pages)
 
-    def fetched(self, num_tokens: int, elapsed_ms: float) -> None:
+    def fetched(self, num_tokens: int, num_pages: int, elapsed_ms: float) -> None:
         with self._lock:
             self._fetch.add(elapsed_ms / max(1, num_tokens))
+            self._page_tokens.add(num_tokens / num_pages)
 
     def published(self, num_tokens: int, elapsed_ms: float) -> None:
         with self._lock:
@@ -67,16 +74,16 @@ class BreakEven:
             self._ask.add(elapsed_ms)
 
     def found(self, num_stored: int, num_asked: int) -> None:
-        """Feed the hit rate, a decaying mean over about the last 200 pages."""
+        """Feed the hit rate, a decaying mean over about the last 50 pages."""
         with self._lock:
-            rate = num_stored / num_asked
-            keep = 0.995**num_asked
-            if self._hit_rate is None:
-                self._hit_rate = rate
-            self._hit_rate = keep * self._hit_rate + (1 - keep) * rate
+            keep = 0.98**num_asked
+            self._hit_rate = keep * self._hit_rate + (1 - keep) * num_stored / num_asked
 
     def fetch_pays(self) -> bool:
-        """Whether fetching features beats encoding the page. Unknown counts as yes."""
+        """Whether fetching a page beats encoding it, hence whether to fetch and to publish.
+
+        Unknown counts as yes. Publishing waits in the background, so its own time is no cost.
+        """
         if not self._measured:
             return True
         with self._lock:
@@ -84,7 +91,7 @@ class BreakEven:
 
     def _pays(self) -> bool:
         # Until something was fetched, what publishing took stands for it.
-        fetch = self._fetch.value if self._fetch.value is not None else self._publish.value
+        fetch = self._fetch.settled if self._fetch.settled is not None else self._publish.settled
         if fetch is None or self._encode.value is None:
             return True
         return fetch < MARGIN * self._encode.value
@@ -97,39 +104,22 @@ class BreakEven:
         if not self._measured:
             return True
         with self._lock:
-            ask, encode = self._ask.value, self._encode.value
+            ask, encode = self._ask.settled, self._encode.value
             if not self._pays():
                 return False
             if ask is None or encode is None:
                 return True
-            return self._worth(ask, num_tokens, "ask")
-
-    def publish_pays(self, num_tokens: int) -> bool:
-        """Whether to publish a page of so many visual tokens; same rule as `ask_pays`."""
-        if not self._measured:
-            return True
-        with self._lock:
-            if not self._pays():
-                return False
-            if self._publish.value is None or self._encode.value is None:
+            allowance = MAX_OVERHEAD * encode * num_tokens
+            if ask <= allowance:
                 return True
-            return self._worth(self._publish.value * num_tokens, num_tokens, "publish")
-
-    def _worth(self, cost: float, num_tokens: int, what: str) -> bool:
-        encode = self._encode.value or 0.0
-        allowance = MAX_OVERHEAD * encode * num_tokens
-        if cost <= allowance:
+            fetch = self._fetch.value or self._publish.value or 0.0
+            if ask < self._hit_rate * num_tokens * max(0.0, encode - fetch):
+                return True
+            self._savings += allowance
+            if self._savings < ask:
+                return False
+            self._savings = 0.0
             return True
-        fetch = self._fetch.value or self._publish.value or 0.0
-        hit_rate = 0.5 if self._hit_rate is None else self._hit_rate
-        if cost < hit_rate * num_tokens * max(0.0, encode - fetch):
-            return True
-        saved = self._savings.get(what, 0.0) + allowance
-        if saved < cost:
-            self._savings[what] = saved
-            return False
-        self._savings[what] = 0.0
-        return True
 
     def patience_s(self, num_tokens: int) -> float:
         """How long a job waits for the server before it encodes these pages itself."""
@@ -163,7 +153,7 @@ class BreakEven:
     def estimates(self) -> dict[str, float | None]:
         """Medians in ms per page of median size, and the hit rate."""
         with self._lock:
-            tokens = self._page_tokens.value or 0.0
+            tokens = self._page_tokens.value or 1.0
             page = {
                 "encode_ms_per_page": self._encode.value,
                 "fetch_ms_per_page": self._fetch.value,

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import sys
 import zlib
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgpack
@@ -70,11 +71,10 @@ def decode(
     Form `raw` shares the memory of `raw`. Raises Damaged for anything else: another version,
     digest, shape or dtype, a flipped bit, a cut.
     """
-    view = memoryview(raw)
-    form, check, start = _header(digest, view, shape, _NAMES[dtype])
-    payload = view[start:]
-    if zlib.crc32(payload) != check:
-        raise Damaged("checksum", f"checksum of {payload.nbytes} bytes does not match")
+    header = inspect(digest, raw)
+    _expect("shape", header.shape, shape)
+    _expect("dtype", header.dtype, _NAMES[dtype])
+    form, payload = header.form, header.payload
     num_tokens, hidden = shape
     size = num_tokens * hidden * dtype.itemsize
     if form == "int8":
@@ -88,10 +88,20 @@ def decode(
     return _tensor(payload, dtype, shape)
 
 
-def _header(
-    digest: str, view: memoryview, shape: tuple[int, int], dtype: str
-) -> tuple[Form, int, int]:
-    """Form, checksum and the payload's offset."""
+@dataclass(frozen=True, slots=True)
+class Header:
+    shape: tuple[int, ...]
+    dtype: str
+    form: Form
+    payload: memoryview
+
+
+def inspect(digest: str, raw: bytes | memoryview) -> Header:
+    """What a value says of itself, once version, digest, size and checksum are found right.
+
+    Raises Damaged.
+    """
+    view = memoryview(raw)
     try:
         unpacker = msgpack.Unpacker(max_buffer_size=1 << 16)
         unpacker.feed(view[:1024])
@@ -105,13 +115,14 @@ def _header(
         raise Damaged("layout", f"no feature header in {view.nbytes} bytes: {exc!r}") from exc
     _expect("version", version, WIRE_VERSION)
     _expect("digest", found, bytes.fromhex(digest))
-    _expect("shape", found_shape, list(shape))
-    _expect("dtype", found_dtype, dtype)
-    if form not in ("raw", "packed", "int8") or not isinstance(check, int):
+    if form not in ("raw", "packed", "int8") or not isinstance(found_shape, list):
         raise Damaged("layout", f"unknown form {form!r}")
     _expect("layout", bytes(view[at : at + 1]), b"\xc6")
     _expect("size", view.nbytes - at - 5, int.from_bytes(view[at + 1 : at + 5], "big"))
-    return form, check, at + 5
+    payload = view[at + 5 :]
+    if zlib.crc32(payload) != check:
+        raise Damaged("checksum", f"checksum of {payload.nbytes} bytes does not match")
+    return Header(tuple(found_shape), found_dtype, form, payload)
 
 
 def _expect(check: str, found: object, wanted: object) -> None:

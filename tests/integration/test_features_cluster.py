@@ -65,7 +65,7 @@ cache.stop()
 
 
 class Worker:
-    def __init__(self, url: str, *, jobs: int, ms_per_page: int = 10, hang_at: int = 0) -> None:
+    def __init__(self, url: str, *, jobs: int, ms_per_page: int = 20, hang_at: int = 0) -> None:
         args = [url, str(jobs), str(NUM_PAGES), str(ms_per_page), str(hang_at)]
         self.process = subprocess.Popen(
             [sys.executable, "-c", WORKER, *args],
@@ -151,7 +151,7 @@ def test_workers_share_out_a_long_new_document(cache_url: str, stack: ExitStack)
     global NUM_PAGES
     before, NUM_PAGES = NUM_PAGES, 150
     try:
-        workers = start(stack, cache_url, [1, 1], ms_per_page=15)
+        workers = start(stack, cache_url, [1, 1])
         for worker in workers:
             worker.tell()
         told = [worker.hear() for worker in workers]
