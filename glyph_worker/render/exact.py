@@ -1,6 +1,6 @@
-"""Pages as the reference lays them out: 30 source lines to a paragraph, reportlab's frame and splits.
+"""Pages as the reference lays them out: reportlab's paragraphs, frame and splits.
 
-Kept as it is there: a paragraph's background paints over descenders of the line above it; an empty
+Kept as it is there: 30 source lines are a paragraph; a paragraph's background paints over descenders of the line above it; an empty
 last line of a paragraph vanishes; a page never ends on the first line of a paragraph; a split after
 a line end puts an empty line on top of the next page. Not kept: after a page split of Chinese text
 reportlab inserts a space at every old line end and wraps again, which loses the layout; here the
@@ -10,6 +10,7 @@ lines stay as they were.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
@@ -20,7 +21,7 @@ from PIL import Image
 from glyph_worker.document import Page, digest
 from glyph_worker.render.ink import Ink
 from glyph_worker.render.page import Block, LaidPage, Line, RenderReport
-from glyph_worker.render.pdfnum import passed
+from glyph_worker.render.pdfnum import passed, printed
 from glyph_worker.render.ruler import Ruler
 from glyph_worker.render.style import FRAME_PADDING, Style
 from glyph_worker.render.typeset import CJK, Typesetter, joined, source_lines
@@ -161,14 +162,14 @@ class Exact:
         """Put a paragraph whose lower edge is at `y` points on the sheet."""
         style, scale = self.style, self.style.scale
         leading, height = style.leading, len(lines) * style.leading
-        origin = passed(y) * -scale + style.page_size[1] * scale
+        origin = passed(y) * -scale + passed(style.page_size[1]) * scale
         first = len(sheet.lines)
         low = passed(-style.border_padding)
         high = low + passed(height + 2 * style.border_padding)
         top = math.floor(origin - high * scale + 0.5)
         bottom = max(math.floor(origin - low * scale + 0.5), top + 1)
         pen, down, step = passed(height - style.font_size), 0.0, passed(leading)
-        for line in lines:
+        for line in _moved(lines):
             sheet.baselines.append(origin - (down + pen) * scale)
             sheet.lines.append(line)
             down -= step
@@ -196,17 +197,24 @@ class Exact:
         by_chars: bool,
     ) -> list[Line]:
         lines: list[Line] = []
+        last = len(sources) - 1
+        if self.style.marker and not self.style.marker_breaks:
+            run = [(text[start:end], start, after) for start, end, after in sources]
+            lines += self.setter.set_run_on(run, ruler, report, by_chars=by_chars)
+            return [line for line in lines if line.shown or line.end > line.start]
         for number, (start, end, after) in enumerate(sources):
             lines += self.setter.set_line(
                 text[start:end],
                 start,
-                after,
+                after if number < last or not self.style.marker else end,
                 ruler,
                 report,
                 by_chars=by_chars,
                 indent=number == 0,
-                simple=number == len(sources) - 1,
+                simple=number == last,
             )
+        if by_chars and last == 0 and not _ENTITIES.search(text, *sources[0][:2]):
+            lines = [_bare(line) for line in lines[:-1]] + lines[-1:]
         if lines and not lines[-1].shown:
             # Nothing is drawn for it; its characters go to the line above.
             gone = lines.pop()
@@ -229,6 +237,35 @@ def _split(lines: list[Line], count: int, by_chars: bool) -> tuple[list[Line], l
         head[-1] = head[-1]._replace(end=gone.end)
     start = rest[0].start
     return head, [Line(start, start, "", True), *rest]
+
+
+def _moved(lines: list[Line]) -> list[Line]:
+    """Lines with their pens where poppler's text moves leave them (rounded steps add up)."""
+    if not any(abs(line.left) > _FUZZ for line in lines):
+        return lines
+    out, at, back = [], 0.0, 0.0  # `back` is the move printed after the line before
+    for line in lines:
+        if abs(line.left) > _FUZZ:
+            at += passed(line.left + back)
+            back = float(printed(-line.left))
+        else:
+            at += passed(back)
+            back = 0.0
+        out.append(line._replace(left=at))
+    return out
+
+
+_ENTITIES = re.compile("[&<>]|  ")
+
+
+def _bare(line: Line) -> Line:
+    """A line of characters without the spaces around it (reportlab's plain paragraphs)."""
+    shown = line.shown.strip()
+    if shown == line.shown:
+        return line
+    cut = len(line.shown) - len(line.shown.lstrip())
+    offsets = range(line.start, line.end) if line.offsets is None else line.offsets
+    return line._replace(shown=shown, offsets=offsets[cut : cut + len(shown)])
 
 
 def _with_empty_end(text: str) -> Iterator[tuple[int, int, int]]:

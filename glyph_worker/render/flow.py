@@ -1,4 +1,4 @@
-"""Pages in the reference's look, but with breaks that survive edits and heights cropped to the text.
+"""Pages in the reference's look, with breaks that survive edits and heights cropped to the text.
 
 Same letters, same line breaks as `exact`; what depends on a line's number in the document (30 lines
 to a paragraph, backgrounds over descenders) or on the whole document (Chinese anywhere) does not

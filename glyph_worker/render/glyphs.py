@@ -84,7 +84,8 @@ class Glyphs:
 
     def widths_of(self, text: str) -> np.ndarray:
         """Layout widths in points of a text's characters, float64[len(text)]."""
-        widths: np.ndarray = self._layout_width[self.slots_of(text)]
+        slots = self.slots_of(text)  # first: a new character makes a new table
+        widths: np.ndarray = self._layout_width[slots]
         return widths
 
     def slot(self, number: int, glyph: int) -> int:
@@ -112,7 +113,11 @@ class Glyphs:
         keys = slots * PHASES + phases
         found: np.ndarray = self._picture_of[keys]
         if found.min(initial=0) < 0:
-            for key in np.unique(keys[found < 0]).tolist():
+            missing = np.unique(keys[found < 0]).tolist()
+            for number, face in enumerate(self.faces):
+                wanted = [(self._source[key // PHASES], key % PHASES) for key in missing]
+                face.prepare([(slot[1], phase) for slot, phase in wanted if slot[0] == number])
+            for key in missing:
                 number, glyph = self._source[key // PHASES]
                 picture = self.faces[number].glyph(glyph, key % PHASES)
                 self._picture_of[key] = self.pictures.add(

@@ -8,6 +8,7 @@ import numpy as np
 
 from glyph_worker.render.blit import Blit, fastest
 from glyph_worker.render.page import Block, LaidPage, Line
+from glyph_worker.render.pdfnum import passed
 from glyph_worker.render.style import Style
 from glyph_worker.render.typeface import PHASES
 from glyph_worker.render.typeset import Typesetter
@@ -26,6 +27,7 @@ class Ink:
         self.blit: Blit | None = None
         """For tests and benchmarks; by default the fastest, and all give the same pixels."""
         self._phased = self.glyphs.has_phases()
+        self._indent = passed(style.left_indent)
         self._planes = _planes(style)
         self._space = int(self.glyphs.slots_of(" ")[0])
 
@@ -42,25 +44,24 @@ class Ink:
         red, green, blue = (drawn[colors] for colors in self._planes)
         if red is green is blue:
             return red
-        luma = sum(
-            weight * plane.astype(np.uint32)
-            for weight, plane in zip(_LUMA, (red, green, blue), strict=True)
-        )
-        return ((luma + 0x8000) >> 16).astype(np.uint8)
+        luma = np.full((height, width), 0x8000, np.uint32)
+        for weight, plane in zip(_LUMA, (red, green, blue), strict=True):
+            luma += np.uint32(weight) * plane
+        return (luma >> 16).astype(np.uint8)
 
     def edges(self, line: Line) -> np.ndarray:
         """Pixels from the page's left edge to the left of every character of `line.shown`, and of
         the pen after the last; float64[len(shown) + 1]."""
         advances = self._advances(line)
-        pen = np.cumsum(np.concatenate([[line.left], advances]))
+        pen = np.cumsum(np.concatenate([[line.left + self._indent], advances]))
         edges: np.ndarray = (pen + self._left) * self.style.scale
         return edges
 
     def _advances(self, line: Line) -> np.ndarray:
-        advances: np.ndarray = self.glyphs.advance[self.glyphs.slots_of(line.shown)]
+        slots = self.glyphs.slots_of(line.shown)  # first: a new character makes a new table
+        advances: np.ndarray = self.glyphs.advance[slots]
         if line.word_space:
-            spaces = self.glyphs.slots_of(line.shown) == self._space
-            advances = advances + spaces * line.word_space
+            advances = advances + (slots == self._space) * line.word_space
         return advances
 
     def _placed(
@@ -78,7 +79,7 @@ class Ink:
         at = 0
         for line, count in zip(laid.lines, counts.tolist(), strict=True):
             if count:
-                pens[at] = line.left
+                pens[at] = line.left + self._indent
                 pens[at + 1 : at + count] = steps[at : at + count - 1]
                 own = pens[at : at + count]
                 own.cumsum(out=own)  # one by one, as poppler moves its pen
@@ -111,7 +112,7 @@ class Ink:
         placed: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray],
     ) -> np.ndarray:
         """One colour channel of the page."""
-        page_color, block_color, text_color, marker_color = colors
+        page_color, block_color, text_color, marker_color, border_color = colors
         pictures, xs, ys, marked, counts = placed
         ends = np.cumsum(counts)
         plane = np.full((height, width), page_color, np.uint8)
@@ -123,6 +124,8 @@ class Ink:
         store = self.glyphs.pictures
         for block in laid.blocks or (Block(0, 0, 0, len(laid.lines)),):
             plane[max(0, block.top) : max(0, block.bottom), left:right] = block_color
+            if self.style.border_width and laid.blocks:
+                self._border(plane, block, left, right, border_color)
             begin = int(ends[block.first - 1]) if block.first else 0
             end = int(ends[block.last - 1]) if block.last else 0
             for is_marker, run in _runs(marked[begin:end]):
@@ -138,6 +141,17 @@ class Ink:
                 )
         return plane
 
+    def _border(self, plane: np.ndarray, block: Block, left: int, right: int, color: int) -> None:
+        """A frame around a block, its lines centred on the block's edges."""
+        thick = max(1, round(self.style.border_width * self.style.scale))
+        outer = thick // 2
+        top, bottom = max(0, block.top - outer), max(0, block.bottom - outer)
+        near, far = max(0, left - outer), max(0, right - outer)
+        plane[top : top + thick, near : far + thick] = color
+        plane[bottom : bottom + thick, near : far + thick] = color
+        plane[top : bottom + thick, near : near + thick] = color
+        plane[top : bottom + thick, far : far + thick] = color
+
 
 def _runs(marked: np.ndarray) -> list[tuple[bool, slice]]:
     """Stretches of equal values."""
@@ -150,7 +164,10 @@ def _runs(marked: np.ndarray) -> list[tuple[bool, slice]]:
 
 
 def _planes(style: Style) -> tuple[tuple[int, ...], ...]:
-    """Page, background, text and marker colour, for red, green and blue."""
-    colors = (style.page_bg_color, style.para_bg_color, style.font_color, style.marker_color)
+    """Page, background, text, marker and border colour, for red, green and blue."""
+    colors = (
+        *(style.page_bg_color, style.para_bg_color, style.font_color),
+        *(style.marker_color, style.para_border_color),
+    )
     channels = [[int(color[i : i + 2], 16) for i in (1, 3, 5)] for color in colors]
     return tuple(zip(*channels, strict=True))

@@ -27,7 +27,7 @@ class Line(NamedTuple):
     plain: bool = True
     """Every character of `shown` is one glyph, left to right."""
     left: float = 0.0
-    """Where the pen starts, points from the left edge of the text (exact, flow)."""
+    """Where the pen starts, points from the left indent (exact, flow)."""
     word_space: float = 0.0
     """Points added to every space (exact, flow)."""
     marked: tuple[tuple[int, int], ...] = ()

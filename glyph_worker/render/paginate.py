@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 from glyph_worker.render.exact import Exact
@@ -42,7 +42,8 @@ def paginate(text: str | Normalized, style: Style) -> Pagination:
 
 @lru_cache(maxsize=8)
 def _layout(_digest: str, style: Style) -> Layout:
-    return {"exact": Exact, "flow": Flow, "grid": Grid}[style.layout](style)
+    kinds: dict[str, Callable[[Style], Layout]] = {"exact": Exact, "flow": Flow, "grid": Grid}
+    return kinds[style.layout](style)
 
 
 def layout_of(style: Style) -> Layout:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from glyph_worker.errors import InvalidOption
-from glyph_worker.render.page import LaidPage
 from glyph_worker.render.grid import Grid
+from glyph_worker.render.page import LaidPage
 from glyph_worker.render.paginate import layout_of
 from glyph_worker.render.style import Style
 

@@ -88,6 +88,14 @@ def advances(tables: dict[str, bytes]) -> np.ndarray:
     return np.concatenate([long, np.full(max(0, num_glyphs - num_long), long[-1], np.int32)])
 
 
+def bearings(tables: dict[str, bytes]) -> np.ndarray:
+    """Left side bearings in font units, int32[num_glyphs]."""
+    (num_glyphs,) = struct.unpack_from(">H", tables["maxp"], 4)
+    (num_long,) = struct.unpack_from(">H", tables["hhea"], 34)
+    table = np.frombuffer(tables["hmtx"][: 4 * num_long + 2 * (num_glyphs - num_long)], ">i2")
+    return np.concatenate([table[1 : 2 * num_long : 2], table[2 * num_long :]]).astype(np.int32)
+
+
 def _shifted(hmtx: bytes, num_long: int, num_glyphs: int, shift: int) -> bytes:
     table = np.frombuffer(hmtx[: 4 * num_long + 2 * (num_glyphs - num_long)], ">i2").copy()
     table[1 : 2 * num_long : 2] += shift

@@ -1,4 +1,4 @@
-"""From characters to what is drawn: tabs, odd spaces, and escapes for what no font has. No widths."""
+"""From characters to what is drawn: tabs, odd spaces, escapes for what no font has. No widths."""
 
 from __future__ import annotations
 

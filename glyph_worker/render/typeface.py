@@ -1,11 +1,12 @@
 """Glyph pictures: one font at one size, unhinted, gray. Where they go is others' work.
 
-FreeType (inside Pillow) rasters them. For whole pixel sizes the bitmaps equal FreeType's own with
-FT_LOAD_NO_HINTING, bit for bit (tests/unit/test_render_typeface.py).
+FreeType (inside Pillow) rasters them. The bitmaps equal FreeType's own with FT_LOAD_NO_HINTING and
+Splash's matrix, bit for bit (tests/unit/test_render_typeface.py).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -14,6 +15,7 @@ from PIL import Image, ImageFont
 
 from glyph_worker.errors import FontUnusable
 from glyph_worker.render import sfnt
+from glyph_worker.render.bake import PIXELS_PER_EM, Outlines, bake
 from glyph_worker.render.fontfile import FontFile
 
 PHASES = 4
@@ -32,20 +34,49 @@ class Glyph:
     """Row of the first ink row, from the baseline; negative is above."""
 
 
+_FINE_UNITS = 512
+_BATCH = 4096
 _EMPTY = Glyph(np.zeros((0, 0), np.uint8), 0, 0)
 
 
 class Typeface:
-    """One font at `size` pixels per em."""
+    """One font at `size` pixels per em.
+
+    Whole sizes are drawn from the font itself, four times, shifted. Other sizes, and fonts whose
+    units are too coarse to shift by a quarter pixel, are drawn from baked outlines.
+    """
 
     def __init__(self, font: FontFile, size: float) -> None:
         self.font = font
         self.size = size
         self._phases: list[ImageFont.FreeTypeFont | None] = [None] * PHASES
+        self._outlines = Outlines(font, size)
+        self._baking = self._outlines.matrix != 0x10000 or font.units_per_em < _FINE_UNITS
+        self._baked: dict[tuple[int, int], tuple[ImageFont.FreeTypeFont, int]] = {}
 
     def glyph(self, number: int, phase: int = 0) -> Glyph:
         """The glyph moved right by `phase` quarter pixels. Raises FontUnusable."""
-        face = self._phases[phase] or self._load(phase)
+        if self._baking:
+            if (number, phase) not in self._baked:
+                self.prepare([(number, phase)])
+            face, number = self._baked.pop((number, phase))
+        else:
+            face = self._phases[phase] or self._load(phase)
+        return self._drawn(face, number)
+
+    def prepare(self, wanted: Sequence[tuple[int, int]]) -> None:
+        """Make ready for glyph(number, phase) of all `wanted`; cheaper than one by one."""
+        if not self._baking:
+            return
+        for begin in range(0, len(wanted), _BATCH):
+            batch = wanted[begin : begin + _BATCH]
+            step = 64 // PHASES
+            raw = bake([self._outlines.outline(number, phase * step) for number, phase in batch])
+            face = self._open(raw, PIXELS_PER_EM)
+            for index, key in enumerate(batch):
+                self._baked[key] = face, index
+
+    def _drawn(self, face: ImageFont.FreeTypeFont, number: int) -> Glyph:
         name = chr(sfnt.GLYPH_PLANE + number)
         try:
             mask, (left, top) = face.getmask2(name, "L", anchor="ls")
@@ -65,9 +96,11 @@ class Typeface:
     def _load(self, phase: int) -> ImageFont.FreeTypeFont:
         shift = phase / PHASES * self.font.units_per_em / self.size
         raw = sfnt.unhinted(self.font.tables, shift_units=shift)
+        face = self._phases[phase] = self._open(raw, round(self.size))
+        return face
+
+    def _open(self, raw: bytes, size: int) -> ImageFont.FreeTypeFont:
         try:
-            face = ImageFont.truetype(BytesIO(raw), self.size, layout_engine=ImageFont.Layout.BASIC)
+            return ImageFont.truetype(BytesIO(raw), size, layout_engine=ImageFont.Layout.BASIC)
         except (OSError, ValueError) as exc:
             raise FontUnusable(f"font {self.font.name} cannot be opened: {exc}") from exc
-        self._phases[phase] = face
-        return face

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -55,14 +55,98 @@ class Typesetter:
         """One source line, text[0] at `start`, the next source line at `after`.
 
         A blank line gives one empty line. `indent`: it opens a paragraph (first-line-indent);
-        `simple`: it is a paragraph by itself (exact), whose last line is not justified.
+        `simple`: it closes one (exact), so that its last line may be squeezed when justified.
         """
         shown, offsets = self.speller.spell(text, start, report)
-        first = self.first if indent else self.later
-        if by_chars:
-            pieces = self._by_chars(shown, None if offsets is not None else start, ruler, first)
-        else:
-            pieces = self._by_words(shown, None if offsets is not None else start, ruler, first)
+        marked = self.style.marker and after > start + len(text)
+        if marked:
+            shown, offsets, marks = self._with_marker([(shown, offsets, start)], after, by_chars)
+        pieces = self._pieces(
+            shown, None if offsets is not None else start, ruler, indent, by_chars
+        )
+        lines = self._lines(shown, offsets, start, after, pieces, indent, simple, by_chars)
+        yield from self._with_marks(lines, marks, shown) if marked else lines
+
+    def set_run_on(
+        self,
+        sources: list[tuple[str, int, int]],
+        ruler: Ruler,
+        report: RenderReport,
+        *,
+        by_chars: bool,
+    ) -> Iterator[Line]:
+        """Source lines (text, start, next start) run together, markers between them (exact)."""
+        spelled = [(*self.speller.spell(text, start, report), start) for text, start, _ in sources]
+        shown, offsets, marks = self._with_marker(spelled, None, by_chars)
+        pieces = self._pieces(shown, None, ruler, True, by_chars)
+        start, after = sources[0][1], sources[-1][2]
+        lines = self._lines(shown, offsets, start, after, pieces, True, True, by_chars)
+        for line in self._with_marks(lines, marks, shown):
+            yield line._replace(ends_paragraph=line.end == after)
+
+    def _with_marker(
+        self,
+        spelled: list[tuple[str, list[int] | None, int]],
+        after: int | None,
+        by_chars: bool,
+    ) -> tuple[str, list[int], list[tuple[int, int]]]:
+        """Lines and markers as one string: its offsets, and where the markers are in it.
+
+        `after` None: no marker behind the last line.
+        """
+        mark = self.style.marker if by_chars else self.style.marker.strip()
+        shown: list[str] = []
+        offsets: list[int] = []
+        marks: list[tuple[int, int]] = []
+        length = 0
+
+        def put(part: str, origin: list[int]) -> None:
+            nonlocal length
+            if not by_chars and length and part:
+                shown.append(" ")
+                offsets.append(origin[0])
+                length += 1
+            shown.append(part)
+            offsets.extend(origin)
+            length += len(part)
+
+        for number, (text, own, start) in enumerate(spelled):
+            part = text if by_chars else text.strip(" ")
+            cut = 0 if by_chars else len(text) - len(text.lstrip(" "))
+            origin = own[cut:] if own is not None else list(range(start + cut, start + len(text)))
+            put(part, origin[: len(part)])
+            if number < len(spelled) - 1 or after is not None:
+                end = spelled[number + 1][2] - 1 if after is None else after - 1
+                put(mark, [end] * len(mark))
+                marks.append((length - len(mark), length))
+        return "".join(shown), offsets, marks
+
+    def _with_marks(
+        self, lines: Iterator[Line], marks: list[tuple[int, int]], shown: str
+    ) -> Iterator[Line]:
+        """Give every line the markers on it; `lines` are cut from `shown` in order."""
+        at = 0
+        for line in lines:
+            begin = shown.find(line.shown, at)
+            end = at = begin + len(line.shown)
+            own = tuple(
+                (max(low, begin) - begin, min(high, end) - begin)
+                for low, high in marks
+                if low < end and high > begin
+            )
+            yield line._replace(marked=own)
+
+    def _lines(
+        self,
+        shown: str,
+        offsets: list[int] | None,
+        start: int,
+        after: int,
+        pieces: Iterator[Piece],
+        indent: bool,
+        simple: bool,
+        by_chars: bool,
+    ) -> Iterator[Line]:
         held = next(pieces, None)
         if held is None:
             yield Line(start, after, "", True, range(0))
@@ -76,12 +160,21 @@ class Typesetter:
             else:
                 end = start + following.begin if offsets is None else offsets[following.begin]
             drawn = shown[held.begin : held.end]
-            own = None if offsets is None else offsets[held.begin : held.end]
-            if own is None and held.begin + start != begin:  # spaces stripped before the line
+            own: Sequence[int] | None = None
+            if offsets is not None:
+                own = offsets[held.begin : held.end]
+            elif held.begin + start != begin:  # spaces stripped before the line
                 own = range(start + held.begin, start + held.end)
             left, space = self._aligned(held, drawn, last, indent and number == 0, simple, by_chars)
             yield Line(begin, end, drawn, last, own, True, left, space)
             begin, held, number = end, following, number + 1
+
+    def _pieces(
+        self, shown: str, start: int | None, ruler: Ruler, indent: bool, by_chars: bool
+    ) -> Iterator[Piece]:
+        first = self.first if indent else self.later
+        by = self._by_chars if by_chars else self._by_words
+        return by(shown, start, ruler, first)
 
     def _by_words(
         self, shown: str, start: int | None, ruler: Ruler, first: float
@@ -92,7 +185,13 @@ class Typesetter:
         if measured is None:
             return wrap_words(shown, width_of=width, first=first, later=self.later, space=space)
         return wrap_measured(
-            shown, *measured, width_of=width, first=first, later=self.later, space=space
+            shown,
+            *measured,
+            width_of=width,
+            first=first,
+            later=self.later,
+            space=space,
+            precise=self.style.alignment != "LEFT",
         )
 
     def _by_chars(
@@ -109,16 +208,16 @@ class Typesetter:
     ) -> tuple[float, float]:
         """Pen start (points from the frame) and word space of a line."""
         style, extra = self.style, piece.extra
-        left = style.left_indent + (style.first_line_indent if indent else 0.0)
+        left = style.first_line_indent if indent else 0.0
         if style.alignment == "JUSTIFY":
             ragged = last and (not simple or extra > -_TOUCH)
             if ragged or -_TOUCH < extra <= _TOUCH:
                 return left, 0.0
         elif extra > -_TOUCH:
             if style.alignment == "CENTER":
-                left += passed(0.5 * extra)
+                left += 0.5 * extra
             elif style.alignment == "RIGHT":
-                left += passed(extra)
+                left += extra
             return left, 0.0
         spaces = shown.count("\u00a0") + (0 if by_chars else piece.num_words - 1)
         return left, passed(extra / spaces) if spaces > 0 else 0.0

@@ -1,8 +1,8 @@
 """Paragraphs to lines, by words or by characters, as reportlab breaks them. Widths only, no fonts.
 
-Both follow what reportlab 4 and 5 were seen to do, because the model was trained on its line ends: a
-line of words may run over by 5 % of its spaces, no-break spaces are glue, an overlong word starts on
-the current line, closing punctuation may hang over the edge of a line of characters.
+Both follow what reportlab 4 and 5 were seen to do, because the model was trained on its line ends:
+a line of words may run over by 5 % of its spaces, no-break spaces are glue, an overlong word starts
+on the current line, closing punctuation may hang over the edge of a line of characters.
 """
 
 from __future__ import annotations
@@ -123,10 +123,11 @@ def wrap_measured(
     first: float,
     later: float,
     space: float,
+    precise: bool,
 ) -> Iterator[Piece]:
     """What wrap_words gives, from running widths (Ruler.word_ends): a search for every line.
 
-    Falls back on wrap_words where a word is overlong, or so near the edge that rounding decides.
+    `extra` may be off by rounding, unless `precise` or negative. Falls back on wrap_words where a word is overlong, or so near the edge that rounding decides.
     """
     size = len(text)
     start = 1 if text.startswith(" ") else 0
@@ -154,7 +155,7 @@ def wrap_measured(
         piece = text[start:cut]
         spaces = piece.count(" ")
         extra = reach - sums[zero + cut] - SHRINK * space * spaces
-        if extra < _FUZZ:  # the line is squeezed: sum up as reportlab does
+        if precise or extra < _FUZZ:  # the line is squeezed: sum up as reportlab does
             used = -space
             for word in piece.split(" "):
                 used = used + space + width_of(word)
