@@ -231,7 +231,7 @@ def read_processor(folder: Path) -> ProcessorConfig:
             mean=tuple(values["image_mean"]) if values["do_normalize"] else (0.0,),
             std=tuple(values["image_std"]) if values["do_normalize"] else (1.0,),
         )
-    except (OSError, ValueError, KeyError, TypeError) as exc:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
         raise ModelUnusable(
             f"the image processor settings of {folder} cannot be read ({exc}); "
             "copy preprocessor_config.json of the checkpoint beside its weights",
@@ -244,8 +244,9 @@ def _load_weights(folder: Path, config: dict[str, Any], dtype: torch.dtype) -> A
     from transformers import Glm4vForConditionalGeneration
     from transformers.utils import logging as library_logging
 
-    bars = library_logging.is_progress_bar_enabled()
+    bars, loudness = library_logging.is_progress_bar_enabled(), library_logging.get_verbosity()
     library_logging.disable_progress_bar()
+    library_logging.set_verbosity_error()  # what it would warn of is raised below
     try:
         model, found = Glm4vForConditionalGeneration.from_pretrained(
             folder,
@@ -261,6 +262,7 @@ def _load_weights(folder: Path, config: dict[str, Any], dtype: torch.dtype) -> A
             path=str(folder),
         ) from exc
     finally:
+        library_logging.set_verbosity(loudness)
         if bars:
             library_logging.enable_progress_bar()
     missing = sorted(found["missing_keys"])
