@@ -25,7 +25,7 @@ _WORDS, _XY, _SCALE, _MORE, _XY_SCALE, _TWO_BY_TWO = 0x1, 0x2, 0x8, 0x20, 0x40, 
 
 
 class Contours:
-    """Points of one outline: xy int64[n, 2], flags uint8[n] (bit 0 on the curve), ends per contour."""
+    """One outline: xy int64[n, 2], flags uint8[n] (bit 0: on the curve), end of every contour."""
 
     def __init__(self, xy: np.ndarray, flags: np.ndarray, ends: list[int]) -> None:
         self.xy = xy

@@ -1,10 +1,10 @@
 """Pages as the reference lays them out: reportlab's paragraphs, frame and splits.
 
-Kept as it is there: 30 source lines are a paragraph; a paragraph's background paints over descenders of the line above it; an empty
-last line of a paragraph vanishes; a page never ends on the first line of a paragraph; a split after
-a line end puts an empty line on top of the next page. Not kept: after a page split of Chinese text
-reportlab inserts a space at every old line end and wraps again, which loses the layout; here the
-lines stay as they were.
+Kept as it is there: 30 source lines are a paragraph, whose background paints over descenders of the
+line above it; an empty last line of a paragraph vanishes; a page never ends on the first line of a
+paragraph; a split after a line end puts an empty line on top of the next page. Not kept: after a
+page split of Chinese text reportlab inserts a space at every old line end and wraps again, which
+loses the layout; here the lines stay as they were.
 """
 
 from __future__ import annotations
@@ -69,9 +69,9 @@ class Exact:
             return laid.drawn
         return self._uncropped(laid)
 
-    def edges(self, laid: LaidPage, index: int) -> np.ndarray:
-        """Left edges of the characters of one line and the right end of the last, pixels."""
-        return self._ink.edges(laid.lines[index]) * self.style.horizontal_scale
+    def boxes(self, laid: LaidPage, index: int) -> np.ndarray:
+        """Left and right edge of every character shown on a line, float64[n, 2] pixels."""
+        return self._ink.boxes(laid.lines[index]) * self.style.horizontal_scale
 
     def rows_of(self, laid: LaidPage, index: int) -> tuple[float, float]:
         """Top and bottom of one line, pixels."""

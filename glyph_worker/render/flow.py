@@ -74,9 +74,9 @@ class Flow:
         """uint8[height, width]"""
         return self._ink.draw(laid, laid.page.width, laid.page.height)
 
-    def edges(self, laid: LaidPage, index: int) -> np.ndarray:
-        """Left edges of the characters of one line and the right end of the last, pixels."""
-        return self._ink.edges(laid.lines[index])
+    def boxes(self, laid: LaidPage, index: int) -> np.ndarray:
+        """Left and right edge of every character shown on a line, float64[n, 2] pixels."""
+        return self._ink.boxes(laid.lines[index])
 
     def rows_of(self, laid: LaidPage, index: int) -> tuple[float, float]:
         """Top and bottom of one line, pixels."""

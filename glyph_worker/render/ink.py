@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,30 +18,43 @@ _LUMA = (19595, 38470, 7471)
 """ITU-R 601 in 16 bits, as Pillow's convert("L")."""
 
 
+class Placed(NamedTuple):
+    """All glyphs of a page, in drawing order."""
+
+    pictures: np.ndarray
+    """int32[n], rows of Pictures.box"""
+    xs: np.ndarray
+    """int32[n], pen columns"""
+    ys: np.ndarray
+    """int32[n], pen rows"""
+    marked: np.ndarray
+    """bool[n], in the marker's colour"""
+    ends: np.ndarray
+    """int64[num_lines], where each line's glyphs end"""
+
+
 class Ink:
     """Draws lines of one style."""
 
     def __init__(self, style: Style, setter: Typesetter) -> None:
         self.style = style
         self.glyphs = setter.glyphs
-        self._left = setter.frame_left
         self.blit: Blit | None = None
         """For tests and benchmarks; by default the fastest, and all give the same pixels."""
-        self._phased = self.glyphs.has_phases()
+        self._shaper = setter.shaper
+        self._left = setter.frame_left
         self._indent = passed(style.left_indent)
+        self._phased = self.glyphs.has_phases()
         self._planes = _planes(style)
         self._space = int(self.glyphs.slots_of(" ")[0])
 
     def draw(self, laid: LaidPage, width: int, height: int) -> np.ndarray:
         """The lines of a page on `width` by `height` pixels, uint8[height, width]."""
-        pictures, xs, ys, marked, counts = self._placed(laid)
-        blit = self.blit or fastest()
+        placed = self._placed(laid)
         drawn: dict[tuple[int, ...], np.ndarray] = {}
         for colors in self._planes:
             if colors not in drawn:
-                drawn[colors] = self._plane(
-                    laid, width, height, colors, blit, (pictures, xs, ys, marked, counts)
-                )
+                drawn[colors] = self._plane(laid, width, height, colors, placed)
         red, green, blue = (drawn[colors] for colors in self._planes)
         if red is green is blue:
             return red
@@ -49,92 +63,126 @@ class Ink:
             luma += np.uint32(weight) * plane
         return (luma >> 16).astype(np.uint8)
 
-    def edges(self, line: Line) -> np.ndarray:
-        """Pixels from the page's left edge to the left of every character of `line.shown`, and of
-        the pen after the last; float64[len(shown) + 1]."""
-        advances = self._advances(line)
-        pen = np.cumsum(np.concatenate([[line.left + self._indent], advances]))
-        edges: np.ndarray = (pen + self._left) * self.style.scale
-        return edges
+    def boxes(self, line: Line) -> np.ndarray:
+        """Left and right edge of every character of `line.shown`, float64[len(shown), 2] pixels
+        from the page's left edge. Characters shaped into one glyph share its box."""
+        start = line.left + self._indent
+        if line.plain:
+            slots = self.glyphs.slots_of(line.shown)  # first: a new character makes a new table
+            steps = self.glyphs.advance[slots] + (slots == self._space) * line.word_space
+            pens = np.cumsum(np.concatenate([[start], steps]))
+            boxes = np.stack([pens[:-1], pens[1:]], axis=1)
+        else:
+            boxes = self._shaped_boxes(line, start)
+        placed: np.ndarray = (boxes + self._left) * self.style.scale
+        return placed
 
-    def _advances(self, line: Line) -> np.ndarray:
-        slots = self.glyphs.slots_of(line.shown)  # first: a new character makes a new table
-        advances: np.ndarray = self.glyphs.advance[slots]
-        if line.word_space:
-            advances = advances + (slots == self._space) * line.word_space
-        return advances
+    def _shaped_boxes(self, line: Line, pen: float) -> np.ndarray:
+        points = self.style.font_size / 1000
+        boxes = np.full((len(line.shown), 2), np.nan)
+        for glyph in self._shaper.line(line.shown, rtl=line.rtl):
+            end = pen + glyph.advance * points
+            low, high = boxes[glyph.at]
+            boxes[glyph.at] = np.fmin(low, pen), np.fmax(high, end)
+            pen = end
+        for index in range(1, len(boxes)):  # the rest of a cluster
+            if np.isnan(boxes[index, 0]):
+                boxes[index] = boxes[index - 1]
+        return boxes
 
-    def _placed(
-        self, laid: LaidPage
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Of all glyphs of a page: pictures, pen columns and rows, marker; and glyphs per line."""
-        shown = [line.shown for line in laid.lines]
+    def _placed(self, laid: LaidPage) -> Placed:
+        scale = self.style.scale
+        if all(line.plain for line in laid.lines):
+            slots, pens, counts = self._plain(laid.lines)
+            lifts = None
+        else:
+            slots, pens, lifts, counts = self._mixed(laid.lines)
+        across = pens * scale + self._left * scale
+        columns = np.floor(across)
+        phases = np.floor((across - columns) * PHASES).astype(np.int32)
+        if not self._phased:
+            phases[:] = 0
+        rows = np.repeat(np.floor(np.array(laid.baselines)), counts)
+        if lifts is not None:
+            rows = rows - np.round(lifts * scale)
+        ends = np.cumsum(counts)
+        marked = np.zeros(len(slots), bool)
+        for line, count, end in zip(laid.lines, counts.tolist(), ends.tolist(), strict=True):
+            for low, high in line.marked if line.plain else ():
+                marked[end - count + low : end - count + high] = True
+        return Placed(
+            self.glyphs.pictures_of(slots, phases).astype(np.int32),
+            columns.astype(np.int32),
+            rows.astype(np.int32),
+            marked,
+            ends,
+        )
+
+    def _plain(self, lines: tuple[Line, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Slots and pens (points from the frame) of plain lines, and glyphs per line."""
+        shown = [line.shown for line in lines]
         counts = np.array([len(text) for text in shown], np.int64)
         slots = self.glyphs.slots_of("".join(shown))
         steps = self.glyphs.advance[slots]
-        if any(line.word_space for line in laid.lines):
-            spaces = np.repeat([line.word_space for line in laid.lines], counts)
+        if any(line.word_space for line in lines):
+            spaces = np.repeat([line.word_space for line in lines], counts)
             steps = steps + (slots == self._space) * spaces
         pens = np.empty(len(slots), np.float64)
         at = 0
-        for line, count in zip(laid.lines, counts.tolist(), strict=True):
+        for line, count in zip(lines, counts.tolist(), strict=True):
             if count:
                 pens[at] = line.left + self._indent
                 pens[at + 1 : at + count] = steps[at : at + count - 1]
                 own = pens[at : at + count]
                 own.cumsum(out=own)  # one by one, as poppler moves its pen
                 at += count
-        across = pens * self.style.scale + self._left * self.style.scale
-        columns = np.floor(across)
-        phases = np.floor((across - columns) * PHASES).astype(np.int32)
-        if not self._phased:
-            phases[:] = 0
-        rows = np.repeat(np.floor(np.array(laid.baselines)), counts)
-        marked = np.zeros(len(slots), bool)
-        for at, line in zip((np.cumsum(counts) - counts).tolist(), laid.lines, strict=True):
-            for begin, end in line.marked:
-                marked[at + begin : at + end] = True
-        return (
-            self.glyphs.pictures_of(slots, phases).astype(np.int32),
-            columns.astype(np.int32),
-            rows.astype(np.int32),
-            marked,
-            counts,
-        )
+        return slots, pens, counts
+
+    def _mixed(
+        self, lines: tuple[Line, ...]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """The same, and lifts above the baseline (points), where some lines are shaped."""
+        points = self.style.font_size / 1000
+        parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        for line in lines:
+            if line.plain:
+                slots, pens, _ = self._plain((line,))
+                parts.append((slots, pens, np.zeros(len(slots))))
+                continue
+            glyphs = self._shaper.line(line.shown, rtl=line.rtl)
+            slots = np.array([self.glyphs.slot(g.font, g.glyph) for g in glyphs], np.int32)
+            steps = np.array([line.left + self._indent, *(g.advance * points for g in glyphs)])
+            pens = np.cumsum(steps)[:-1] + np.array([g.dx * points for g in glyphs])
+            parts.append((slots, pens, np.array([g.dy * points for g in glyphs])))
+        counts = np.array([len(slots) for slots, _, _ in parts], np.int64)
+        slots, pens, lifts = (np.concatenate(column) for column in zip(*parts, strict=True))
+        return slots.astype(np.int32), pens, lifts, counts
 
     def _plane(
-        self,
-        laid: LaidPage,
-        width: int,
-        height: int,
-        colors: tuple[int, ...],
-        blit: Blit,
-        placed: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray],
+        self, laid: LaidPage, width: int, height: int, colors: tuple[int, ...], placed: Placed
     ) -> np.ndarray:
         """One colour channel of the page."""
         page_color, block_color, text_color, marker_color, border_color = colors
-        pictures, xs, ys, marked, counts = placed
-        ends = np.cumsum(counts)
+        blit = self.blit or fastest()
         plane = np.full((height, width), page_color, np.uint8)
-        scale = self.style.scale
-        near = self._left + self.style.left_indent - self.style.border_padding
-        far = self.style.page_size[0] - self._left - self.style.right_indent
-        left = max(0, int(np.floor(near * scale + 0.5)))
-        right = int(np.floor((far + self.style.border_padding) * scale + 0.5))
-        store = self.glyphs.pictures
-        for block in laid.blocks or (Block(0, 0, 0, len(laid.lines)),):
+        style, store = self.style, self.glyphs.pictures
+        near = self._left + style.left_indent - style.border_padding
+        far = style.page_size[0] - self._left - style.right_indent + style.border_padding
+        left = max(0, int(np.floor(near * style.scale + 0.5)))
+        right = int(np.floor(far * style.scale + 0.5))
+        for block in laid.blocks or (Block(0, height, 0, len(laid.lines)),):
             plane[max(0, block.top) : max(0, block.bottom), left:right] = block_color
-            if self.style.border_width and laid.blocks:
+            if style.border_width and laid.blocks:
                 self._border(plane, block, left, right, border_color)
-            begin = int(ends[block.first - 1]) if block.first else 0
-            end = int(ends[block.last - 1]) if block.last else 0
-            for is_marker, run in _runs(marked[begin:end]):
+            begin = int(placed.ends[block.first - 1]) if block.first else 0
+            end = int(placed.ends[block.last - 1]) if block.last else 0
+            for is_marker, run in _runs(placed.marked[begin:end]):
                 part = slice(begin + run.start, begin + run.stop)
                 blit(
                     plane,
-                    np.ascontiguousarray(pictures[part]),
-                    np.ascontiguousarray(xs[part]),
-                    np.ascontiguousarray(ys[part]),
+                    np.ascontiguousarray(placed.pictures[part]),
+                    np.ascontiguousarray(placed.xs[part]),
+                    np.ascontiguousarray(placed.ys[part]),
                     store.box,
                     store.coverage,
                     marker_color if is_marker else text_color,

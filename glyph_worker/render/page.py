@@ -25,13 +25,15 @@ class Line(NamedTuple):
     """Where each character of `shown` comes from, as offsets into the normalised text; None when
     they are start, start + 1, …"""
     plain: bool = True
-    """Every character of `shown` is one glyph, left to right."""
+    """Every character of `shown` is one glyph, left to right; else it must be shaped."""
     left: float = 0.0
     """Where the pen starts, points from the left indent (exact, flow)."""
     word_space: float = 0.0
     """Points added to every space (exact, flow)."""
     marked: tuple[tuple[int, int], ...] = ()
     """Runs of `shown` drawn in the newline marker's colour."""
+    rtl: bool = False
+    """The paragraph runs right to left (only where not plain)."""
 
     def offset_of(self, index: int) -> int:
         """Offset in the normalised text of the character `shown[index]`."""
@@ -76,8 +78,8 @@ class Layout(Protocol):
     def draw(self, laid: LaidPage) -> np.ndarray:
         """uint8[height, width]"""
 
-    def edges(self, laid: LaidPage, index: int) -> np.ndarray:
-        """Left edge of every character of a line and right end of the last, pixels."""
+    def boxes(self, laid: LaidPage, index: int) -> np.ndarray:
+        """Left and right edge of every character shown on a line, float64[n, 2] pixels."""
 
     def rows_of(self, laid: LaidPage, index: int) -> tuple[float, float]:
         """Top and bottom of a line, pixels."""

@@ -25,4 +25,4 @@ def cell_atlas(style: Style, chars: str) -> np.ndarray:
     layout = layout_of(style)
     if not isinstance(layout, Grid):
         raise InvalidOption(f"style {style.name} has no cells; its layout is {style.layout}")
-    return layout.cell_atlas(chars)
+    return layout.cells.single(chars)

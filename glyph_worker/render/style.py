@@ -31,6 +31,22 @@ _REPORTLAB_ALIGNMENTS = {0: "LEFT", 1: "CENTER", 2: "RIGHT", 4: "JUSTIFY"}
 _COLOR = re.compile(r"#[0-9A-Fa-f]{6}\Z")
 
 
+FALLBACK_FONTS = (
+    "DejaVuSans.ttf",
+    "wqy-microhei.ttc",
+    "NotoSansDevanagari-Regular.ttf",
+    "NotoSansBengali-Regular.ttf",
+    "NotoSansThai-Regular.ttf",
+    "NotoSansTamil-Regular.ttf",
+    "NotoSansTelugu-Regular.ttf",
+    "NotoSansGujarati-Regular.ttf",
+    "NotoSansGurmukhi-Regular.ttf",
+    "NotoSansKannada-Regular.ttf",
+    "NotoSansMalayalam-Regular.ttf",
+)
+"""Fonts that the package brings, in the order in which they are asked."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Style:
     """All that changes pixels. Defaults are the reference script's, where it has the key."""
@@ -66,7 +82,7 @@ class Style:
     layout: str = "exact"
     """`exact`: line by line what the reference does. `flow`: the same letters, stable page breaks.
     `grid`: one character per cell."""
-    fallback_fonts: tuple[str, ...] = ("DejaVuSans.ttf", "DroidSansFallbackFull.ttf")
+    fallback_fonts: tuple[str, ...] = FALLBACK_FONTS
     """Asked in this order for characters that the font lacks."""
     tab_width: int = 4
     """Columns between tab stops (flow, grid)."""

@@ -11,7 +11,8 @@ from glyph_worker.render.glyphs import Glyphs
 from glyph_worker.render.page import Line, RenderReport
 from glyph_worker.render.pdfnum import passed
 from glyph_worker.render.ruler import Ruler
-from glyph_worker.render.spell import Speller
+from glyph_worker.render.shape import Shaper, is_rtl
+from glyph_worker.render.spell import COMPLEX, Speller
 from glyph_worker.render.style import FRAME_PADDING, Style
 from glyph_worker.render.wrap import Piece, wrap_chars, wrap_measured, wrap_words
 
@@ -26,6 +27,7 @@ class Typesetter:
     def __init__(self, style: Style) -> None:
         self.style = style
         self.glyphs = Glyphs(style.fonts, style.font_size, style.scale)
+        self.shaper = Shaper(style.fonts)
         self.speller = Speller(
             (code for font in style.fonts for code in font.glyph_of),
             lambda code: self.glyphs.font_of(code) is not None,
@@ -61,10 +63,12 @@ class Typesetter:
         marked = self.style.marker and after > start + len(text)
         if marked:
             shown, offsets, marks = self._with_marker([(shown, offsets, start)], after, by_chars)
-        pieces = self._pieces(
-            shown, None if offsets is not None else start, ruler, indent, by_chars
-        )
-        lines = self._lines(shown, offsets, start, after, pieces, indent, simple, by_chars)
+        if offsets is not None and COMPLEX.search(shown):
+            lines = self._shaped_lines(shown, offsets, start, after, indent)
+        else:
+            at = None if offsets is not None else start
+            pieces = self._pieces(shown, at, ruler, indent, by_chars)
+            lines = self._lines(shown, offsets, start, after, pieces, indent, simple, by_chars)
         yield from self._with_marks(lines, marks, shown) if marked else lines
 
     def set_run_on(
@@ -78,9 +82,12 @@ class Typesetter:
         """Source lines (text, start, next start) run together, markers between them (exact)."""
         spelled = [(*self.speller.spell(text, start, report), start) for text, start, _ in sources]
         shown, offsets, marks = self._with_marker(spelled, None, by_chars)
-        pieces = self._pieces(shown, None, ruler, True, by_chars)
         start, after = sources[0][1], sources[-1][2]
-        lines = self._lines(shown, offsets, start, after, pieces, True, True, by_chars)
+        if COMPLEX.search(shown):
+            lines = self._shaped_lines(shown, offsets, start, after, True)
+        else:
+            pieces = self._pieces(shown, None, ruler, True, by_chars)
+            lines = self._lines(shown, offsets, start, after, pieces, True, True, by_chars)
         for line in self._with_marks(lines, marks, shown):
             yield line._replace(ends_paragraph=line.end == after)
 
@@ -168,6 +175,32 @@ class Typesetter:
             left, space = self._aligned(held, drawn, last, indent and number == 0, simple, by_chars)
             yield Line(begin, end, drawn, last, own, True, left, space)
             begin, held, number = end, following, number + 1
+
+    def _shaped_lines(
+        self, shown: str, offsets: list[int], start: int, after: int, indent: bool
+    ) -> Iterator[Line]:
+        """Lines that need shaping; paragraphs that run right to left start at the right."""
+        points = self.style.font_size / 1000
+        pieces = wrap_words(
+            shown,
+            width_of=lambda word: self.shaper.width(word) * points,
+            first=self.first if indent else self.later,
+            later=self.later,
+            space=self.glyphs.space,
+        )
+        rtl = is_rtl(shown)
+        flush = rtl and self.style.alignment in ("LEFT", "JUSTIFY")
+        pushes: list[float] = []
+
+        def noted() -> Iterator[Piece]:
+            for piece in pieces:
+                pushes.append(max(0.0, piece.extra))
+                yield piece
+
+        for line in self._lines(shown, offsets, start, after, noted(), indent, False, False):
+            push = pushes.pop(0) if pushes else 0.0
+            left = push if flush else line.left
+            yield line._replace(plain=not line.shown, left=left, word_space=0.0, rtl=rtl)
 
     def _pieces(
         self, shown: str, start: int | None, ruler: Ruler, indent: bool, by_chars: bool

@@ -127,7 +127,8 @@ def wrap_measured(
 ) -> Iterator[Piece]:
     """What wrap_words gives, from running widths (Ruler.word_ends): a search for every line.
 
-    `extra` may be off by rounding, unless `precise` or negative. Falls back on wrap_words where a word is overlong, or so near the edge that rounding decides.
+    `extra` may be off by rounding, unless `precise` or negative. Falls back on wrap_words where a
+    word is overlong, or so near the edge that rounding decides.
     """
     size = len(text)
     start = 1 if text.startswith(" ") else 0
