@@ -1,4 +1,5 @@
 """Sentences that state facts, and the questions people put to them."""
+# ruff: noqa: E501  (a table reads better on long lines)
 
 from __future__ import annotations
 
@@ -121,7 +122,12 @@ def _general(words: Words, draft: Draft) -> str:
     if rng.random() < 0.35:
         row = rng.choice([words.pseudo, words.host, words.person, words.noun])()
         template = rng.choice(OF)
-        names = (f"{plain} of {row}", f"{row} {plain}", f"{plain} of the {row}", f"{plain} for {row}")
+        names = (
+            f"{plain} of {row}",
+            f"{row} {plain}",
+            f"{plain} of the {row}",
+            f"{plain} for {row}",
+        )
     else:
         row, template, names = "", rng.choice(GENERAL), (plain,)
     text = template.replace("{n}", plain).replace("{r}", row)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from transformers import Glm4vConfig
 
 from glyph_worker.nano import vocabulary as v
-
 from glyph_worker.nano.geometry import MERGE, PAGE_WIDTH, PATCH
 
 POINTER_LAYERS = (4, 5)  # their first four heads learn to point at the next character
+BEFORE_LAYER = 0  # its first three heads learn to look one, two and three tokens back
 ANCHOR_LAYER = 3  # its first head learns to point at the answer's beginning
 
 
@@ -19,36 +19,36 @@ def reader_config() -> Glm4vConfig:
     deals sections to t, h and w in turn, so every axis gets high and low frequencies. With three
     sections the column axis would hold only the slowest turns and neighbours would look alike.
     """
-    config = Glm4vConfig(
-        text_config=dict(
-            vocab_size=v.VOCAB_SIZE,
-            hidden_size=384,
-            intermediate_size=768,
-            num_hidden_layers=6,
-            num_attention_heads=6,
-            num_key_value_heads=6,
-            max_position_embeddings=8192,
-            pad_token_id=v.PAD,
-            rope_parameters=dict(
-                rope_type="default",
-                rope_theta=500.0,
-                partial_rotary_factor=0.5,
-                mrope_section=[1] * 16,
-            ),
-        ),
-        vision_config=dict(
-            depth=3,
-            hidden_size=192,
-            num_heads=4,
-            in_channels=3,
-            image_size=PAGE_WIDTH,
-            out_hidden_size=384,
-            intermediate_size=640,
-            patch_size=PATCH,
-            spatial_merge_size=MERGE,
-            temporal_patch_size=2,
-            rope_parameters=dict(rope_type="axial", rope_theta=100.0),
-        ),
+    return Glm4vConfig(
+        text_config={
+            "vocab_size": v.VOCAB_SIZE,
+            "hidden_size": 384,
+            "intermediate_size": 768,
+            "num_hidden_layers": 6,
+            "num_attention_heads": 6,
+            "num_key_value_heads": 6,
+            "max_position_embeddings": 8192,
+            "pad_token_id": v.PAD,
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 500.0,
+                "partial_rotary_factor": 0.5,
+                "mrope_section": [1] * 16,
+            },
+        },
+        vision_config={
+            "depth": 3,
+            "hidden_size": 192,
+            "num_heads": 4,
+            "in_channels": 3,
+            "image_size": PAGE_WIDTH,
+            "out_hidden_size": 384,
+            "intermediate_size": 640,
+            "patch_size": PATCH,
+            "spatial_merge_size": MERGE,
+            "temporal_patch_size": 2,
+            "rope_parameters": {"rope_type": "axial", "rope_theta": 100.0},
+        },
         image_start_token_id=v.PAGE_OPEN,
         image_token_id=v.IMAGE,
         image_end_token_id=v.PAGE_CLOSE,
@@ -57,4 +57,3 @@ def reader_config() -> Glm4vConfig:
         video_end_token_id=v.ID["<|end_of_video|>"],
         tie_word_embeddings=True,
     )
-    return config

@@ -26,7 +26,9 @@ def write(words: Words, lines: int) -> Draft:
     return draft
 
 
-def compose(rng: Random, *, lines: int, asked: int, test: bool = False, max_pages: int = 1) -> Sample:
+def compose(
+    rng: Random, *, lines: int, asked: int, test: bool = False, max_pages: int = 1
+) -> Sample:
     """A document that fits its pages, with about `asked` questions."""
     words = Words(rng, test=test)
     while True:
@@ -37,7 +39,8 @@ def compose(rng: Random, *, lines: int, asked: int, test: bool = False, max_page
             continue
         found = questions.ask(words, draft, placed, asked)
         if found:
-            return Sample(pages=placed.pages, questions=found)
+            text = "\n".join(draft.lines)
+            return Sample(pages=placed.pages, text=text, questions=found)
 
 
 def samples(

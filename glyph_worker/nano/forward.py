@@ -8,8 +8,6 @@ from torch import Tensor
 from transformers import Glm4vForConditionalGeneration
 from transformers.models.glm4v.modeling_glm4v import apply_rotary_pos_emb
 
-from glyph_worker.nano.configure import ANCHOR_LAYER, POINTER_LAYERS
-
 MATERIALISE = 512  # tokens; shorter rows: written-out attention is 1.7x faster than SDPA on a CPU
 
 
@@ -27,13 +25,19 @@ def packed_mask(document: Tensor, segment: Tensor) -> Tensor:
 
 
 def read(
-    model: Glm4vForConditionalGeneration, embeds: Tensor, cos: Tensor, sin: Tensor, mask: Tensor
-) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """Hidden states [rows, length, hidden]; the anchor head's attention logits [rows, 1, length,
-    length]; and per pointer layer those of its first four heads [rows, 4, length, length]."""
+    model: Glm4vForConditionalGeneration,
+    embeds: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    mask: Tensor,
+    goals: dict[int, Tensor],
+) -> tuple[Tensor, dict[int, Tensor]]:
+    """Hidden states [rows, length, hidden], and per taught layer the log-probability
+    [rows, heads, length] with which its first heads look at their goals (row indices, same shape).
+    """
     text = model.model.language_model
     hidden = embeds
-    anchor, pointers = embeds, []
+    looks = {}
     for index, layer in enumerate(text.layers):
         normed = layer.input_layernorm(hidden)
         attention = layer.self_attn
@@ -43,30 +47,28 @@ def read(
         value = attention.v_proj(normed).view(shape).transpose(1, 2)
         query, key = apply_rotary_pos_emb(query, key, cos, sin)
         query, key = query.to(value.dtype), key.to(value.dtype)
-        taught = {ANCHOR_LAYER: 1}.get(index, 4 if index in POINTER_LAYERS else 0)
-        mixed, scores = _attend(query, key, value, mask, taught)
-        if index == ANCHOR_LAYER:
-            anchor = scores
-        elif taught:
-            pointers.append(scores)
+        if index in goals:
+            looks[index] = _look(query, key, mask, goals[index])
+        mixed = _attend(query, key, value, mask)
         mixed = mixed.transpose(1, 2).reshape(*normed.shape[:2], -1)
         hidden = hidden + layer.post_self_attn_layernorm(attention.o_proj(mixed))
         inner = layer.mlp(layer.post_attention_layernorm(hidden))
         hidden = hidden + layer.post_mlp_layernorm(inner)
-    return text.norm(hidden), anchor, pointers
+    return text.norm(hidden), looks
 
 
-def _attend(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor, taught: int
-) -> tuple[Tensor, Tensor]:
-    """Attention's output [rows, heads, length, width] and the logits of the first heads."""
-    scale = query.shape[-1] ** -0.5
+def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
     if query.is_cuda or query.shape[2] > MATERIALISE:
-        scores = torch.matmul(query[:, :taught], key[:, :taught].transpose(2, 3)) * scale
-        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask), scores
-    scores = torch.matmul(query, key.transpose(2, 3)) * scale
-    weights = scores.masked_fill(~mask, -1e4).softmax(-1).to(value.dtype)
-    return torch.matmul(weights, value), scores[:, :taught]
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    scores = torch.matmul(query, key.transpose(2, 3)) * query.shape[-1] ** -0.5
+    return torch.matmul(scores.masked_fill(~mask, -1e4).softmax(-1).to(value.dtype), value)
+
+
+def _look(query: Tensor, key: Tensor, mask: Tensor, goal: Tensor) -> Tensor:
+    heads = goal.shape[1]
+    scores = torch.matmul(query[:, :heads], key[:, :heads].transpose(2, 3))
+    scores = scores.float() * query.shape[-1] ** -0.5
+    return scores.masked_fill(~mask, -1e4).log_softmax(-1).gather(-1, goal[..., None])[..., 0]
 
 
 def see(model: Glm4vForConditionalGeneration, pages: Tensor) -> Tensor:

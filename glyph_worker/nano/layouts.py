@@ -1,4 +1,5 @@
 """How facts stand in documents: fields, tables, sentences, logs, prose. One function a look."""
+# ruff: noqa: SIM905, E501  (tables read better on long lines)
 
 from __future__ import annotations
 
@@ -110,7 +111,9 @@ def fields(draft: Draft, words: Words, count: int) -> None:
         elif notation in ("json", "quoted"):
             number = value.replace(".", "", 1).isdigit() or value in ("true", "false", "null")
             quote = "" if number and notation == "json" else '"'
-            before = f'{indent}"{key}": {quote}' if notation == "json" else f"{indent}{key} = {quote}"
+            before = (
+                f'{indent}"{key}": {quote}' if notation == "json" else f"{indent}{key} = {quote}"
+            )
             after = quote + ("," if notation == "json" and index < count - 1 else "")
         elif notation == "xml":
             tag = key.replace(" ", "")
@@ -132,7 +135,11 @@ def fields(draft: Draft, words: Words, count: int) -> None:
             if index % 2 == 0 and index < count - 1:
                 left = (f"{indent}{key}: {value}").ljust(rng.choice([32, 34, 30]))
                 draft.note(
-                    len(draft.lines), len(indent + key) + 2, value, kind=kind, names=known_as(name, key)
+                    len(draft.lines),
+                    len(indent + key) + 2,
+                    value,
+                    kind=kind,
+                    names=known_as(name, key),
                 )
                 continue
             before, left = left + key + ": ", ""
@@ -177,7 +184,11 @@ def sections(draft: Draft, words: Words, count: int) -> None:
                 before = f"{spelled.capitalize()}: "
             names = [f"{plain} of {section}", f"{section} {plain}", f"{plain} of the {section}"]
             names += [f"{plain} in the {section} section", f"{plain} in {section}"]
-            names += [f"{section}.{spelled}", f"{plain} in section {section}", f"{spelled} of {section}"]
+            names += [
+                f"{section}.{spelled}",
+                f"{plain} in section {section}",
+                f"{spelled} of {section}",
+            ]
             draft.add_fact(before, value, after, kind=kind, names=tuple(names))
         if notation == "json":
             draft.add("}" + rng.choice(["", ","]))
@@ -191,16 +202,37 @@ def table(draft: Draft, words: Words, count: int) -> None:
     look = rng.choice(["pipes", "spaces", "spaces", "spaces", "markdown", "csv", "grid"])
     columns = unique_names(words, rng.randint(2, 4))
     columns = [column[-1:] if rng.random() < 0.6 else column[-2:] for column in columns]
-    makers = [words.rng.choice(["number", "money", "date", "code", "pseudo", "person", "port", "count", "address", "place", "flag"]) for _ in columns]
+    makers = [
+        words.rng.choice(
+            [
+                "number",
+                "money",
+                "date",
+                "code",
+                "pseudo",
+                "person",
+                "port",
+                "count",
+                "address",
+                "place",
+                "flag",
+            ]
+        )
+        for _ in columns
+    ]
     style = rng.choice(["plain", "title", "sentence", "shout", "snake"])
-    first = rng.choice([words.pseudo, words.person, words.noun, lambda: f"{stem}-{rng.randint(1, 99)}"])
+    first = rng.choice(
+        [words.pseudo, words.person, words.noun, lambda: f"{stem}-{rng.randint(1, 99)}"]
+    )
     stem = words.pseudo(1, 1) if rng.random() < 0.5 else words.noun()
     rows = list(dict.fromkeys(first() for _ in range(max(1, count - 2))))
     header = [spell([words.noun()], style), *(spell(column, style) for column in columns)]
     body = []
     for row in rows:
-        values = [words.value(column) if rng.random() < 0.3 else (maker, words.of(maker))
-                  for column, maker in zip(columns, makers, strict=True)]
+        values = [
+            words.value(column) if rng.random() < 0.3 else (maker, words.of(maker))
+            for column, maker in zip(columns, makers, strict=True)
+        ]
         body.append([("", row), *((kind, text.replace(",", "")) for kind, text in values)])
     widths = [max(len(header[i]), *(len(line[i][1]) for line in body)) for i in range(len(header))]
     between, edge = {
@@ -231,7 +263,12 @@ def table(draft: Draft, words: Words, count: int) -> None:
             column = len(text) + shown.index(value)
             if index:
                 name = " ".join(columns[index - 1])
-                names = (f"{name} of {row}", f"{name} of {row}", f"{row} {name}", f"{name} for {row}")
+                names = (
+                    f"{name} of {row}",
+                    f"{name} of {row}",
+                    f"{row} {name}",
+                    f"{name} for {row}",
+                )
                 asks = (f"What is {row}'s {name}?", f"What {name} does {row} have?",
                         f"Which {name} does {row} have?", f"What is the {name} in the row {row}?")  # fmt: skip
                 draft.note(len(draft.lines), column, value, kind=kind, names=names, asks=asks)
@@ -275,7 +312,11 @@ def log(draft: Draft, words: Words, count: int) -> None:
             if " " in value:
                 continue
             key = name[-1]
-            names = (f"{key} of {component}", f"{component} {key}", f"{key} in the line of {component}")
+            names = (
+                f"{key} of {component}",
+                f"{component} {key}",
+                f"{key} in the line of {component}",
+            )
             draft.note(number, len(text) + len(key) + 2, value, kind=kind, names=names)
             text += f" {key}={value}"
         draft.add(text)
@@ -288,7 +329,13 @@ def items(draft: Draft, words: Words, count: int) -> None:
     called = [("item", "point", "number"), ("clause", "section", "paragraph"), ("item", "number"),
               ("step",), ("article",)][form]  # fmt: skip
     for index in range(start, start + min(count, 6)):
-        label = [f"{index}.", f"{rng.randint(1, 12)}.{index}", f"({index})", f"Step {index}:", f"Article {index}"][form]
+        label = [
+            f"{index}.",
+            f"{rng.randint(1, 12)}.{index}",
+            f"({index})",
+            f"Step {index}:",
+            f"Article {index}",
+        ][form]
         if label in draft.used:
             continue
         draft.used.add(label)

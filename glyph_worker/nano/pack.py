@@ -20,17 +20,16 @@ IGNORE = -100
 class Batch:
     """Rows of packed documents: every question sees its own document and itself only.
 
-    All int64. `tokens`, `document`, `segment`, `target`, `pointer`, `slot`, `anchor`,
-    `sink`, `question` are [rows, length];
-    `positions` is [3, rows, length]. `document` numbers the documents of a row from 1 (0 is
-    padding); `segment` is 0 for the document's tokens and k for its k-th question. `target` is the
-    next token where an answer is learned, else -100; `pointer` the row index of the visual token
-    that holds the next character, else -100, and `slot` which of its eight characters that is.
-    `anchor` is the visual token of the answer's first character for every learned position, or the
-    document's first token (always in `sink`) when the document does not hold the answer. `cells` [pages, lines, 64] are character ids of all
-    pages of one height, and `places` [pages * tokens_per_page] the flat index (row * length +
-    column) of each visual token. `question` is the index into `questions` (`task/visual tokens`),
-    -1 outside questions.
+    All int64, [rows, length] unless said otherwise. `document` numbers a row's documents from 1 (0
+    is padding); `segment` is 0 for a document's own tokens and k for its k-th question. `target`
+    is the next token where an answer is learned, else -100. `pointer` is the row index of the
+    visual token that shows the next character, else -100, and `slot` which of its eight characters
+    that is. `anchor` is, for every learned position, the visual token of the answer's first
+    character, or the document's first token (`sink`) when the document does not hold the answer.
+    `question` is the index into `questions` (`task/prompt tokens`), -1 outside questions.
+    `positions` is [3, rows, length]. `cells` [pages, lines, 64] are character ids of all pages of
+    one height, and `places` [pages * tokens] the flat index (row * length + column) of each of
+    their visual tokens.
     """
 
     tokens: Ints
@@ -115,9 +114,7 @@ class _Row:
         self.positions = np.zeros((3, length), dtype=np.int64)
 
 
-def _place(
-    row: _Row, sample: Sample, questions: list[str]
-) -> tuple[list[Ints], list[int]] | None:
+def _place(row: _Row, sample: Sample, questions: list[str]) -> tuple[list[Ints], list[int]] | None:
     """Put a document and as many of its questions as fit into the row; None if it is too long."""
     prefix = Prefix(sample.pages)
     start, size = row.used, len(prefix.tokens)

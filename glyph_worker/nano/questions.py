@@ -108,7 +108,11 @@ def absent(rng: Random, words: Words, draft: Draft) -> Question | None:
             if "of" in other[1:-1]:
                 parts = _stranger_of(words, " ".join(other))
             elif len(other) > 1:
-                parts = [*other[:-1], words.noun()] if rng.random() < 0.5 else [words.noun(), *other[1:]]
+                parts = (
+                    [*other[:-1], words.noun()]
+                    if rng.random() < 0.5
+                    else [words.noun(), *other[1:]]
+                )
             else:
                 parts = [words.noun(), *other] if rng.random() < 0.3 else [words.noun()]
         looks = {sep.join(parts) for sep in (" ", "_", "-", ".", "")}

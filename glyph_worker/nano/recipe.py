@@ -26,6 +26,7 @@ class Diet:
     max_pages: int = 1
 
 
+SMOKE = Diet(rows=2, length=256, low=1, high=3, asked=3)
 TINY = Diet(rows=24, length=256, low=1, high=4, asked=4)
 SMALL = Diet(rows=16, length=384, low=2, high=12, asked=6)
 FULL = Diet(rows=8, length=768, low=10, high=28, asked=11)
@@ -48,12 +49,13 @@ MIXES = {"oracle": ORACLE, "joint": JOINT}
 PAGES = 16  # of one height, in a step of the eyes
 
 
-def make_batch(stage: str, seed: str, step: int, steps: int) -> Batch:
+def make_batch(stage: str, seed: str, step: int, steps: int, *, smoke: bool = False) -> Batch:
     """The batch of one step; the same for the same arguments, whatever ran before."""
     rng = Random(f"{seed}/{stage}/{step}")
     mixes = MIXES[stage]
     mix = next(mix for until, mix in mixes if step < until * steps or until == 1.0)
     diet = rng.choices([diet for diet, _ in mix], [weight for _, weight in mix])[0]
+    diet = SMOKE if smoke else diet
     source = samples(
         f"{seed}/{stage}/{step}/text",
         low=diet.low,

@@ -22,4 +22,5 @@ class Sample:
     """A document as it stands on its pages (at most 28 lines of 64 columns) and its questions."""
 
     pages: list[list[str]]
+    text: str = ""  # the document as it would be submitted
     questions: list[Question] = field(default_factory=list)

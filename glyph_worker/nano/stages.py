@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from transformers import Glm4vForConditionalGeneration
 
 from glyph_worker.nano import vocabulary as v
-from glyph_worker.nano.configure import reader_config
+from glyph_worker.nano.configure import ANCHOR_LAYER, BEFORE_LAYER, POINTER_LAYERS, reader_config
 from glyph_worker.nano.draw import cell_atlas, draw, normalise
 from glyph_worker.nano.forward import packed_mask, read, see
 from glyph_worker.nano.oracle import CONTEXT, SPAN, Oracle, windows
 from glyph_worker.nano.pack import IGNORE, Batch
 
-POINTER_WEIGHT = 0.3
+LOOK_WEIGHT = 0.3
 DENSE_WEIGHT = 0.3
 OWN = [*range(CONTEXT, CONTEXT + 4), *range(SPAN + CONTEXT, SPAN + CONTEXT + 4)]
 
@@ -96,41 +96,47 @@ class Trainee(nn.Module):
         cos, sin = text.rotary_emb(embeds, positions)
         mask = packed_mask(document, segment)
         with self._autocast():
-            hidden, anchor, pointers = self.read(self.model, embeds, cos, sin, mask)
+            goals, due = self._goals(batch)
+            hidden, looks = self.read(self.model, embeds, cos, sin, mask, goals)
             chosen = target != IGNORE
             logits = F.linear(hidden[chosen], text.embed_tokens.weight).float()
         loss = F.cross_entropy(logits, target[chosen])
-        start, point = self._places(batch, mask, anchor, pointers)
-        parts = {"answer": loss.item(), "anchor": start.item(), "pointer": point.item()}
-        total = loss + POINTER_WEIGHT * (start + point)
+        missed = {layer: -(looks[layer] * due[layer]).sum() / due[layer].sum() for layer in looks}
+        parts = {"answer": loss.item()}
+        parts |= {f"look{layer}": value.item() for layer, value in missed.items()}
+        total = loss + LOOK_WEIGHT * torch.stack(list(missed.values())).sum()
         if dense is not None and right is not None:
             parts |= {"dense": dense.item(), "characters": right.item()}
             total = total + DENSE_WEIGHT * dense
         return Outcome(loss=total, parts=parts, right=logits.argmax(-1) == target[chosen])
 
-    def _places(
-        self, batch: Batch, mask: Tensor, anchor: Tensor, pointers: list[Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """Losses of the heads that are shown where to look.
+    def _goals(self, batch: Batch) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
+        """Where the taught heads should look (row indices [rows, heads, length]) and the
+        positions [rows, 1, length] at which it is asked of them, per layer.
 
-        Each of the eight characters of a visual token has a head of its own, upper line in the
-        first pointer layer, lower line in the second. The head of the next character looks at its
-        visual token, the seven others at the document's first token, so that the answer's
-        character is simply what the heads copy.
+        In the first layer three heads look one, two and three tokens back, so that a token knows
+        what was just written. Later one head looks at the answer's beginning. Each of the eight
+        characters of a visual token has a head of its own, upper line in the first pointer layer,
+        lower line in the second: the head of the next character looks at its visual token, the
+        others at the document's first token, so the answer is simply what the heads copy.
         """
-        pointer, slot, first, sink = (
-            torch.from_numpy(array).to(self.device)
-            for array in (batch.pointer, batch.slot, batch.anchor, batch.sink)
+        pointer, slot, first, sink, segment = (
+            torch.from_numpy(array).to(self.device)[:, None]
+            for array in (batch.pointer, batch.slot, batch.anchor, batch.sink, batch.segment)
         )
-        asked = first != IGNORE
-        start = _look_at(anchor, mask, asked, first[asked][:, None])
-        shown = pointer != IGNORE
-        lost = torch.zeros_like(start)
-        for layer, scores in enumerate(pointers):
-            mine = slot[shown][:, None] == torch.arange(4, device=self.device) + 4 * layer
-            goal = torch.where(mine, pointer[shown][:, None], sink[shown][:, None])
-            lost = lost + _look_at(scores, mask, shown, goal)
-        return start, lost
+        here = torch.arange(segment.shape[2], device=self.device)
+        inside = (segment > 0) & (segment == F.pad(segment[..., :-3], (3, 0)))
+        back = (here - torch.arange(1, 4, device=self.device)[:, None]).clamp(min=0)
+        goals = {
+            BEFORE_LAYER: back.expand(len(segment), -1, -1),
+            ANCHOR_LAYER: first.clamp(min=0),
+        }
+        due = {BEFORE_LAYER: inside, ANCHOR_LAYER: first != IGNORE}
+        for number, layer in enumerate(POINTER_LAYERS):
+            mine = slot == torch.arange(4, device=self.device)[:, None] + 4 * number
+            goals[layer] = torch.where(mine, pointer, sink).clamp(min=0)
+            due[layer] = pointer != IGNORE
+        return goals, {layer: where.float() for layer, where in due.items()}
 
     def _features(
         self, batch: Batch, *, oracle: bool
@@ -151,12 +157,3 @@ class Trainee(nn.Module):
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16)
-
-
-def _look_at(scores: Tensor, mask: Tensor, chosen: Tensor, goal: Tensor) -> Tensor:
-    """Cross-entropy of attention logits [rows, heads, length, length] at the chosen positions
-    against the places [positions, heads] they should look at, summed over heads."""
-    picked = scores.transpose(1, 2)[chosen].float()  # [positions, heads, length]
-    picked = picked.masked_fill(~mask[:, 0][chosen][:, None], -1e4)
-    heads = picked.shape[1]
-    return F.cross_entropy(picked.flatten(0, 1), goal.flatten()) * heads

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,7 @@ def optimizers(weights: dict[str, nn.Parameter]) -> list[torch.optim.Optimizer]:
     ]
 
 
-def ahead(stage: str, seed: str, first: int, steps: int) -> Iterator[Any]:
+def ahead(stage: str, seed: str, first: int, steps: int, *, smoke: bool) -> Iterator[Any]:
     """The stage's batches from step `first`, made by another process while this one trains."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         waiting: deque[Future[Any]] = deque()
@@ -80,7 +81,8 @@ def ahead(stage: str, seed: str, first: int, steps: int) -> Iterator[Any]:
             if stage == "eyes":
                 waiting.append(pool.submit(recipe.make_pages, seed, step))
             else:
-                waiting.append(pool.submit(recipe.make_batch, stage, seed, step, steps))
+                work = partial(recipe.make_batch, stage, seed, step, steps, smoke=smoke)
+                waiting.append(pool.submit(work))
             if len(waiting) > 3:
                 yield waiting.popleft().result()
         while waiting:
@@ -90,8 +92,10 @@ def ahead(stage: str, seed: str, first: int, steps: int) -> Iterator[Any]:
 class Run:
     """One training run in its folder: state, log, and the stages one after the other."""
 
-    def __init__(self, folder: Path, *, seed: str, device: str, steps: dict[str, int]) -> None:
-        self.folder, self.seed, self.steps = folder, seed, steps
+    def __init__(
+        self, folder: Path, *, seed: str, device: str, steps: dict[str, int], smoke: bool = False
+    ) -> None:
+        self.folder, self.seed, self.steps, self.smoke = folder, seed, steps, smoke
         folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(int(seed))
         self.trainee = Trainee().to(device)
@@ -117,7 +121,9 @@ class Run:
             optimizer.load_state_dict(state)
         log = Log(self.folder / "log.jsonl", stage, steps)
         kept = time.monotonic()
-        for step, batch in enumerate(ahead(stage, self.seed, first, steps), first):
+        for step, batch in enumerate(
+            ahead(stage, self.seed, first, steps, smoke=self.smoke), first
+        ):
             now = rate(stage, step, steps)
             for optimizer in optims:
                 for group in optimizer.param_groups:
@@ -164,9 +170,9 @@ def main() -> None:
         parser.add_argument(f"--{stage}-steps", type=int, default=STEPS[stage])
     args = parser.parse_args()
     steps = {stage: getattr(args, f"{stage}_steps") for stage in STAGES}
-    run = Run(
-        args.out, seed=args.seed, device=args.device, steps=QUICK_STEPS if args.quick else steps
-    )
+    if args.quick:
+        steps = {stage: min(count, QUICK_STEPS[stage]) for stage, count in steps.items()}
+    run = Run(args.out, seed=args.seed, device=args.device, steps=steps, smoke=args.quick)
     if not (args.no_compile or args.quick):
         run.trainee.fuse()
     run.train()

@@ -53,4 +53,5 @@ def decode(ids: list[int]) -> str:
     return "".join(chars)
 
 
-assert len(TOKENS) <= VOCAB_SIZE and len(set(TOKENS)) == len(TOKENS)
+assert len(TOKENS) <= VOCAB_SIZE
+assert len(ID) == len(TOKENS)

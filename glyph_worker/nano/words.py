@@ -1,4 +1,5 @@
 """Random words, names and values. A word of the held-out tenth never meets training."""
+# ruff: noqa: SIM905, E501  (word lists read better as text)
 
 from __future__ import annotations
 
@@ -63,9 +64,13 @@ Paula Peter Priya Rania Ravi Rosa Ruth Samir Sara Sofia Sven Tara Theo Tom Uma V
 Zoë Zara""".split()
 STREETS = "Street Road Avenue Lane Way Close Drive Square Court Boulevard".split()
 COMPANY = "Ltd Inc. GmbH LLC plc AG S.A. Corp. Group Partners & Sons Systems Logistics Labs".split()
-MONTHS = "January February March April May June July August September October November December".split()
+MONTHS = (
+    "January February March April May June July August September October November December".split()
+)
 TLDS = "com org net io dev eu de example internal local".split()
-FLAGS = "true false yes no on off null none enabled disabled auto info debug error True False".split()
+FLAGS = (
+    "true false yes no on off null none enabled disabled auto info debug error True False".split()
+)
 KINDS = """number number money date clock host address path code code code phrase phrase phrase person
 person company email pseudo pseudo flag street url span port count long place""".split()  # fmt: skip
 SUITED = {
@@ -220,7 +225,9 @@ class Words:
 
     def path(self) -> str:
         rng = self.rng
-        parts = [rng.choice([self.pseudo(1, 2), rng.choice(NOUNS)]) for _ in range(rng.randint(1, 4))]
+        parts = [
+            rng.choice([self.pseudo(1, 2), rng.choice(NOUNS)]) for _ in range(rng.randint(1, 4))
+        ]
         ending = rng.choice(["", "", ".conf", ".log", ".txt", ".json", ".py", "/"])
         return rng.choice(["/", "/", "./", "~/", "C:\\"]) + "/".join(parts) + ending
 

@@ -83,7 +83,7 @@ def test_packed_questions_read_as_if_each_were_alone(model) -> None:
     with torch.no_grad():
         cos, sin = text.rotary_emb(embeds, tensors["positions"])
         mask = packed_mask(tensors["document"], tensors["segment"])
-        packed, _, _ = read(model, embeds, cos, sin, mask)
+        packed, _ = read(model, embeds, cos, sin, mask, {})
         row = 0
         for document in range(1, int(tensors["document"][row].max()) + 1):
             mine = tensors["document"][row] == document

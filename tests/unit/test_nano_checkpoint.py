@@ -1,0 +1,56 @@
+"""The exported folder: what ordinary loading code makes of it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from glyph_worker.nano import checkpoint_path  # noqa: E402
+from glyph_worker.nano import vocabulary as v  # noqa: E402
+from glyph_worker.nano.export import tokenizer  # noqa: E402
+from glyph_worker.nano.pack import Prefix, question_tokens  # noqa: E402
+from glyph_worker.render.style import Style  # noqa: E402
+
+
+def test_importing_the_package_brings_no_torch() -> None:
+    code = (
+        "import sys; from glyph_worker.nano import checkpoint_path; checkpoint_path();"
+        "assert not {'torch', 'transformers', 'PIL'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_tokenizer_is_one_token_per_character() -> None:
+    made = tokenizer()
+    text = v.CHARACTERS + "\n x  y"
+    ids = made(text, add_special_tokens=False).input_ids
+    assert ids == v.encode(text)
+    assert made.decode(ids) == text
+    assert made("日", add_special_tokens=False).input_ids == [v.UNKNOWN]
+
+
+def test_the_chat_template_writes_the_prompt_of_training() -> None:
+    made = tokenizer()
+    content = [{"type": "image"}, {"type": "image"}, {"type": "text", "text": "What is x?"}]
+    text = made.apply_chat_template(
+        [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+    )
+    text = text.replace("<|image|>", "<|image|>" * 16)
+    trained = [*Prefix([["a"], ["b"]]).tokens, *question_tokens("What is x?")]
+    assert made(text, add_special_tokens=False).input_ids == trained
+
+
+def test_the_shipped_files_are_small_and_name_their_style() -> None:
+    folder = checkpoint_path()
+    assert sum(file.stat().st_size for file in folder.iterdir()) <= 24_000_000
+    style = Style.from_json(folder / "render_style.json")
+    assert style.digest == Style.preset("nano").digest
+    ends = json.loads((folder / "generation_config.json").read_text())["eos_token_id"]
+    assert tuple(ends) == v.END
+    assert not any(Path(file).suffix == ".bin" for file in folder.iterdir())

@@ -1,0 +1,72 @@
+"""The made documents: answers stand where they are said to stand, and tests hold unseen words."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from random import Random
+
+from glyph_worker.nano import vocabulary as v
+from glyph_worker.nano.corpus import samples
+from glyph_worker.nano.questions import NOT_FOUND
+from glyph_worker.nano.sample import Sample
+from glyph_worker.nano.words import NOUNS, Words, held_out
+from glyph_worker.render.paginate import paginate
+from glyph_worker.render.style import Style
+
+
+def some(seed: str, count: int, **options: int) -> list[Sample]:
+    return list(itertools.islice(samples(seed, low=3, high=28, asked=8, **options), count))
+
+
+def test_the_same_seed_makes_the_same_documents() -> None:
+    assert some("a", 5) == some("a", 5)
+    assert some("a", 5) != some("b", 5)
+
+
+def test_every_answer_stands_in_the_cells_that_it_names() -> None:
+    for sample in [*some("cells", 60), *some("pages", 6, max_pages=4)]:
+        for question in sample.questions:
+            if question.task == "absent":
+                assert question.answer == NOT_FOUND
+                continue
+            shown = ""
+            for cell in question.where:
+                page, line, column = cell or (0, -1, 0)
+                shown += sample.pages[page][line].ljust(64)[column] if cell else " "
+            assert shown == question.answer
+
+
+def test_pages_hold_the_lines_that_the_renderer_lays_out() -> None:
+    for sample in some("layout", 10, max_pages=4):
+        laid = list(paginate(sample.text, Style.preset("nano")))
+        assert [[line.shown.rstrip() for line in page.lines] for page in laid] == sample.pages
+
+
+def test_absent_fields_are_not_in_the_document() -> None:
+    for sample in some("absent", 60):
+        text = sample.text.lower()
+        for question in sample.questions:
+            if question.task == "absent":
+                asked = question.text.lower().rstrip("?.:")
+                assert asked not in text
+
+
+def test_test_words_never_meet_training() -> None:
+    train, test = Words(Random(1)), Words(Random(1), test=True)
+    known = {word.lower() for word in NOUNS}
+    for _ in range(500):
+        assert not held_out(train.pseudo())
+        assert held_out(test.pseudo())
+    for sample in some("train words", 20):
+        for question in sample.questions:
+            for word in re.findall(r"[a-z]{7,}", question.answer):
+                if held_out(word) and word not in known:
+                    # Only real English of the filler, parts of a longer word, or cut words remain.
+                    assert word in sample.text.lower()
+
+
+def test_all_text_is_in_the_readers_alphabet() -> None:
+    for sample in some("alphabet", 60):
+        for question in sample.questions:
+            assert v.UNKNOWN not in v.encode(question.text + question.answer)
