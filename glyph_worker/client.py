@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
+import re
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from glyph_worker.document import Document
+from glyph_worker import codec
+from glyph_worker.document import Document, digest
 from glyph_worker.errors import (
+    DeadlineTooShort,
     EmptyQuestion,
     GlyphError,
     InvalidOption,
@@ -23,14 +27,29 @@ from glyph_worker.errors import (
     UnknownJob,
     WaitTimeout,
 )
-from glyph_worker.job import Answer, Job, JobOptions, JobStatus
+from glyph_worker.job import (
+    Answer,
+    Delta,
+    Job,
+    JobOptions,
+    JobStatus,
+    Priority,
+    estimated_cost,
+)
+from glyph_worker.settings import Settings
+from glyph_worker.store.backlog import Backlog, Submission
+from glyph_worker.store.blobs import BlobStore
+from glyph_worker.store.connection import connect
+from glyph_worker.store.jobs import JobStore
+from glyph_worker.store.keys import Keys
+from glyph_worker.store.streams import StreamStore
 
 if TYPE_CHECKING:
+    import redis
     from celery import Celery
 
-    from glyph_worker.settings import Settings
-    from glyph_worker.store.blobs import BlobStore
-    from glyph_worker.store.jobs import JobStore
+TENANT = re.compile(r"[A-Za-z0-9._-]{1,64}")
+MAX_TTL_S = 30 * 86_400
 
 _T = TypeVar("_T")
 
@@ -44,7 +63,15 @@ class Client:
     Every method raises StoreUnavailable, StoreFull or StoreDenied when Redis cannot serve it.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, tenant: str = "default") -> None:
+        """`tenant` owns the jobs; other tenants' are unknown to this client."""
+        if not TENANT.fullmatch(tenant):
+            raise InvalidOption(
+                f"tenant is {tenant!r}, must be 1 to 64 letters, digits, dots, dashes or "
+                "underscores",
+                option="tenant",
+            )
+        self.tenant = tenant
         if settings.broker_url is None:
             raise StoreUnavailable(
                 "no broker: set GLYPH_BROKER_URL=redis://host:port/db "
@@ -54,54 +81,139 @@ class Client:
         self._url = settings.broker_url.get_secret_value()
 
     @classmethod
-    def from_env(cls, **overrides: Any) -> Client:
+    def from_env(cls, *, tenant: str = "default", **overrides: Any) -> Client:
         """From GLYPH_BROKER_URL, GLYPH_CACHE_URL, … Raises InvalidSetting."""
-        from glyph_worker.settings import Settings
+        return cls(Settings.load(**overrides), tenant=tenant)
 
-        return cls(Settings.load(**overrides))
-
-    def submit(self, document: str | bytes, question: str, **options: Any) -> Job:
+    def submit(
+        self,
+        document: str | bytes,
+        question: str,
+        *,
+        idempotency_key: str | None = None,
+        priority: str = "interactive",
+        deadline_s: float | None = None,
+        ttl_s: int | None = None,
+        webhook: str | None = None,
+        **options: Any,
+    ) -> Job:
         """Queue one question about one document and return at once.
 
-        `options` are JobOptions' fields: max_new_tokens, temperature, top_p, top_k, seed, stop,
-        style. Raises EmptyDocument, EmptyQuestion, InvalidEncoding, DocumentTooLarge,
-        QuestionTooLong, InvalidOption.
+        `idempotency_key`: the same key and payload give the same job, however often they are sent.
+        `priority`: `interactive` or `bulk`. `deadline_s`: seconds from now after which the answer
+        is worth nothing. `ttl_s`: how long the record outlives the job's end. `webhook`: a URL the
+        gateway calls at the end. `options` are JobOptions' fields: max_new_tokens, temperature,
+        top_p, top_k, seed, stop, style.
+
+        Raises EmptyDocument, EmptyQuestion, InvalidEncoding, DocumentTooLarge, QuestionTooLong,
+        InvalidOption, Conflict, QueueFull, QuotaExceeded, DeadlineTooShort.
         """
-        return self.submit_many(document, [question], **options)[0]
+        return self.submit_many(
+            document,
+            [question],
+            idempotency_key=idempotency_key,
+            priority=priority,
+            deadline_s=deadline_s,
+            ttl_s=ttl_s,
+            webhook=webhook,
+            **options,
+        )[0]
 
     def submit_many(
-        self, document: str | bytes, questions: Sequence[str], **options: Any
+        self,
+        document: str | bytes,
+        questions: Sequence[str],
+        *,
+        idempotency_key: str | None = None,
+        priority: str = "interactive",
+        deadline_s: float | None = None,
+        ttl_s: int | None = None,
+        webhook: str | None = None,
+        **options: Any,
     ) -> list[Job]:
-        """One job per question; the document travels once. All are checked before any is queued."""
-        if isinstance(questions, str):
-            raise InvalidOption("questions is one string; pass a list, or use submit")
-        limits = self._settings.limits
-        chosen = JobOptions.of(options)
-        if chosen.max_new_tokens > limits.max_new_tokens:
-            raise InvalidOption(
-                f"max_new_tokens is {chosen.max_new_tokens}, limit is {limits.max_new_tokens}",
-                option="max_new_tokens",
-            )
-        for question in questions:
-            _check_question(question, limits.max_question_chars)
-        checked = Document.of(document, max_bytes=limits.max_document_bytes)
+        """One job per question; the document travels once. All are checked before any is queued.
+
+        When one is refused for want of room, those before it stay queued; with an
+        `idempotency_key` the whole call can simply be sent again.
+        """
+        checked, chosen = self._check(document, questions, options)
+        urgency = Priority.of(priority)
+        if ttl_s is not None and not 10 <= ttl_s <= MAX_TTL_S:
+            raise InvalidOption(f"ttl_s is {ttl_s}, must be from 10 to {MAX_TTL_S}", option="ttl_s")
+        cost = estimated_cost(len(checked.text), chosen.max_new_tokens)
+        if deadline_s is not None:
+            self._check_deadline(deadline_s, cost * len(questions))
         self._blobs.put(checked)
-        return [self._enqueue(checked.digest, question, chosen) for question in questions]
+        jobs = []
+        for number, question in enumerate(questions):
+            payload = codec.pack("payload", {"question": question, **chosen.to_fields()})
+            key = f"{number}:{idempotency_key}" if idempotency_key else ""
+            jobs.append(
+                Submission(
+                    job_id=str(uuid.uuid4()),
+                    tenant=self.tenant,
+                    priority=urgency,
+                    document_digest=checked.digest,
+                    question=question,
+                    options=chosen,
+                    cost=cost,
+                    ttl_s=ttl_s or self._settings.queue.job_ttl_s,
+                    deadline_at=None if deadline_s is None else time.time() + deadline_s,
+                    webhook=webhook or "",
+                    idempotency_key=digest("idempotency", key) if key else "",
+                    payload_digest=digest("payload", checked.digest, payload),
+                )
+            )
+        return [self._enqueue(job) for job in jobs]
+
+    def retry(self, job_id: str) -> Job:
+        """Queue a failed or cancelled job's question again, as a new job.
+
+        Raises UnknownJob, JobExpired (its document is no longer kept), InvalidOption for a job
+        that succeeded or is not final.
+        """
+        record = self._jobs.record(job_id, tenant=self.tenant)
+        status = JobStatus(record[b"status"].decode())
+        if status not in (JobStatus.FAILED, JobStatus.CANCELLED):
+            raise InvalidOption(f"job {job_id} is {status}; only failed or cancelled jobs go again")
+        document = self._blobs.get(record[b"document_digest"].decode())
+        chosen = JobOptions.of(codec.unpack("options", record[b"options"]))
+        return self._enqueue(
+            Submission(
+                job_id=str(uuid.uuid4()),
+                tenant=self.tenant,
+                priority=Priority(int(record[b"priority"])),
+                document_digest=document.digest,
+                question=record[b"question"].decode(),
+                options=chosen,
+                cost=float(record[b"cost"]),
+                ttl_s=int(record[b"ttl_s"]),
+                webhook=record.get(b"webhook", b"").decode(),
+                retry_of=job_id,
+            )
+        )
 
     def status(self, job_id: str) -> Job:
-        """What is true of the job now. Raises UnknownJob."""
-        return self._jobs.get(job_id)
+        """What is true of the job now, with its place in line and its ETA. Raises UnknownJob."""
+        job = self._jobs.get(job_id, tenant=self.tenant)
+        if job.status.final:
+            return job
+        outlook = self._backlog.outlook(job_id)
+        waits = outlook.num_before >= 0 and job.status is JobStatus.QUEUED
+        return dataclasses.replace(
+            job, position=outlook.num_before if waits else None, eta=outlook.eta
+        )
 
     def status_many(self, job_ids: Sequence[str]) -> list[Job | None]:
         """In one round trip; None for an unknown id."""
-        return self._jobs.get_many(job_ids)
+        return self._jobs.get_many(job_ids, tenant=self.tenant)
 
     def result(self, job_id: str) -> Answer | None:
         """The answer, or None while the job is not final.
 
         Raises UnknownJob, JobFailed (with the stored code and message), JobCancelled.
         """
-        job = self._jobs.get(job_id)
+        job = self._jobs.get(job_id, tenant=self.tenant)
         if job.status is JobStatus.SUCCEEDED:
             answer = self._jobs.answer(job_id)
             if answer is None:  # it expired between the two reads
@@ -133,13 +245,36 @@ class Client:
 
         Raises UnknownJob, and JobFinished for a job that is final already.
         """
-        outcome = self._jobs.cancel(job_id)
-        if outcome == "unknown":
-            self._jobs.get(job_id)  # raises UnknownJob
-        job = self._jobs.get(job_id)
+        outcome = self._jobs.cancel(job_id, tenant=self.tenant)
+        job = self._jobs.get(job_id, tenant=self.tenant)  # raises UnknownJob
         if outcome == "final":
             raise JobFinished(f"job {job_id} is {job.status} already", status=job.status.value)
         return job
+
+    def stream(self, job_id: str, *, after: str = "0") -> Iterator[Delta]:
+        """The answer's text as it grows, up to the entry that has the final status.
+
+        After an interruption go on with `after=` the last `seq` seen. Raises UnknownJob.
+        """
+        while True:
+            deltas, done = self._next_deltas(job_id, after)
+            for delta in deltas:
+                after = delta.seq
+                yield delta
+            if done:
+                return
+
+    def _next_deltas(self, job_id: str, after: str) -> tuple[list[Delta], bool]:
+        """What came after `after`, waiting a second for it, and whether that was the end."""
+        job = self._jobs.get(job_id, tenant=self.tenant)
+        deltas = list(self._streams.read(job_id, after, block_s=0 if job.status.final else 1.0))
+        ended = any(delta.status is not None for delta in deltas)
+        if job.status.final and not deltas and after == "0":
+            # The stream is gone, or was never needed: the whole answer as one entry.
+            answer = self._jobs.answer(job_id)
+            text = "" if answer is None else answer.text
+            deltas = [Delta(seq="0-1", text=text, attempt=job.attempt, status=job.status)]
+        return deltas, ended or job.status.final
 
     @cached_property
     def aio(self) -> AsyncClient:
@@ -153,7 +288,7 @@ class Client:
         while True:
             yield pause_s
             if deadline is not None and time.monotonic() >= deadline:
-                job = self._jobs.get(job_id)
+                job = self._jobs.get(job_id, tenant=self.tenant)
                 if job.status.final:
                     continue
                 where = f", {job.stage}" if job.stage else ""
@@ -164,22 +299,52 @@ class Client:
                 )
             pause_s = min(pause_s * 1.5, _SLOWEST_POLL_S)
 
-    def _enqueue(self, document_digest: str, question: str, options: JobOptions) -> Job:
-        from glyph_worker.queue.app import publish
+    def _check(
+        self, document: str | bytes, questions: Sequence[str], options: dict[str, Any]
+    ) -> tuple[Document, JobOptions]:
+        if isinstance(questions, str):
+            raise InvalidOption("questions is one string; pass a list, or use submit")
+        limits = self._settings.limits
+        chosen = JobOptions.of(options)
+        if chosen.max_new_tokens > limits.max_new_tokens:
+            raise InvalidOption(
+                f"max_new_tokens is {chosen.max_new_tokens}, limit is {limits.max_new_tokens}",
+                option="max_new_tokens",
+            )
+        for question in questions:
+            _check_question(question, limits.max_question_chars)
+        return Document.of(document, max_bytes=limits.max_document_bytes), chosen
 
-        job_id = str(uuid.uuid4())
+    def _check_deadline(self, deadline_s: float, cost: float) -> None:
+        if not deadline_s > 0:
+            raise InvalidOption(f"deadline_s is {deadline_s}, must be above 0", option="deadline_s")
+        eta = self._backlog.outlook_of_cost(cost).eta
+        if eta is not None and eta.p50_s > deadline_s:
+            raise DeadlineTooShort(
+                f"half of such jobs take {eta.p50_s:.1f} s at the present load, the deadline is "
+                f"{deadline_s:g} s; allow more, or come back later",
+                retry_after_s=max(1.0, eta.p50_s - deadline_s),
+                p50_s=eta.p50_s,
+                p90_s=eta.p90_s,
+            )
+
+    def _enqueue(self, new: Submission) -> Job:
         # The record first: a missing record means "unknown", never "not yet written".
-        self._jobs.create(
-            job_id, document_digest=document_digest, question=question, options=options
-        )
+        job_id, _, turns = self._backlog.submit(new)
         try:
-            publish(self._app, job_id)
+            self._publish(turns)
         except Exception as exc:
             refused = StoreUnavailable(f"the broker did not take the job: {exc}", job_id=job_id)
             with contextlib.suppress(GlyphError):
                 self._jobs.fail(job_id, refused.to_wire())
             raise refused from exc
-        return self._jobs.get(job_id)
+        return self._jobs.get(job_id, tenant=self.tenant)
+
+    def _publish(self, job_ids: list[str]) -> None:
+        from glyph_worker.queue.app import publish
+
+        for job_id in job_ids:
+            publish(self._app, job_id)
 
     @cached_property
     def _app(self) -> Celery:
@@ -188,30 +353,32 @@ class Client:
         return make_app(self._settings)
 
     @cached_property
-    def _jobs(self) -> JobStore:
-        from glyph_worker.store.connection import connect
-        from glyph_worker.store.jobs import JobStore
-        from glyph_worker.store.keys import Keys
+    def _redis(self) -> redis.Redis:
+        return connect(self._url)
 
+    @cached_property
+    def _keys(self) -> Keys:
+        return Keys(self._settings.key_prefix)
+
+    @cached_property
+    def _jobs(self) -> JobStore:
         queue = self._settings.queue
         return JobStore(
-            connect(self._url),
-            Keys(self._settings.key_prefix),
-            url=self._url,
-            ttl_s=queue.job_ttl_s,
-            lease_s=queue.lease_s,
+            self._redis, self._keys, url=self._url, ttl_s=queue.job_ttl_s, lease_s=queue.lease_s
         )
 
     @cached_property
-    def _blobs(self) -> BlobStore:
-        from glyph_worker.store.blobs import BlobStore
-        from glyph_worker.store.connection import connect
-        from glyph_worker.store.keys import Keys
+    def _backlog(self) -> Backlog:
+        return Backlog(self._redis, self._keys, url=self._url, settings=self._settings.queue)
 
+    @cached_property
+    def _blobs(self) -> BlobStore:
         ttl_s = self._settings.queue.job_ttl_s
-        return BlobStore(
-            connect(self._url), Keys(self._settings.key_prefix), url=self._url, ttl_s=ttl_s
-        )
+        return BlobStore(self._redis, self._keys, url=self._url, ttl_s=ttl_s)
+
+    @cached_property
+    def _streams(self) -> StreamStore:
+        return StreamStore(self._redis, self._keys, self._url, self._settings.queue.job_ttl_s)
 
 
 class AsyncClient:
@@ -220,13 +387,16 @@ class AsyncClient:
     def __init__(self, core: Client) -> None:
         self._core = core
 
-    async def submit(self, document: str | bytes, question: str, **options: Any) -> Job:
-        return await _threaded(self._core.submit, document, question, **options)
+    async def submit(self, document: str | bytes, question: str, **terms: Any) -> Job:
+        return await _threaded(self._core.submit, document, question, **terms)
 
     async def submit_many(
-        self, document: str | bytes, questions: Sequence[str], **options: Any
+        self, document: str | bytes, questions: Sequence[str], **terms: Any
     ) -> list[Job]:
-        return await _threaded(self._core.submit_many, document, questions, **options)
+        return await _threaded(self._core.submit_many, document, questions, **terms)
+
+    async def retry(self, job_id: str) -> Job:
+        return await _threaded(self._core.retry, job_id)
 
     async def status(self, job_id: str) -> Job:
         return await _threaded(self._core.status, job_id)
@@ -249,6 +419,16 @@ class AsyncClient:
 
     async def cancel(self, job_id: str) -> Job:
         return await _threaded(self._core.cancel, job_id)
+
+    async def stream(self, job_id: str, *, after: str = "0") -> AsyncIterator[Delta]:
+        """As Client.stream."""
+        while True:
+            deltas, done = await _threaded(self._core._next_deltas, job_id, after)
+            for delta in deltas:
+                after = delta.seq
+                yield delta
+            if done:
+                return
 
 
 async def _threaded(call: Callable[..., _T], *args: Any, **kwargs: Any) -> _T:

@@ -36,6 +36,8 @@ GlyphError
 └── JobError                what waiting for a job can raise
     ├── JobFailed           ended FAILED; carries the stored code and message
     ├── JobCancelled        ended CANCELLED
+    ├── DeadlinePassed      stored in the record: its deadline came before a worker
+    ├── Poisonous           stored in the record: workers died at work on it
     └── WaitTimeout         not final within the caller's patience
 """
 
@@ -235,6 +237,28 @@ class JobCancelled(JobError):
     code = "job_cancelled"
     http_status = 409
     exit_code = 6
+
+
+class DeadlinePassed(JobError):
+    code = "deadline_passed"
+
+    @classmethod
+    def before_claim(cls) -> DeadlinePassed:
+        return cls(
+            "the deadline passed before the job was done; allow more time, ask less, or add workers"
+        )
+
+
+class Poisonous(JobError):
+    code = "poisonous"
+
+    @classmethod
+    def after(cls, num_strikes: int) -> Poisonous:
+        return cls(
+            f"{num_strikes} workers died at work on this job; it is filed as dead: "
+            "look at it with `glyph-worker jobs replay`",
+            num_strikes=num_strikes,
+        )
 
 
 class WaitTimeout(JobError):

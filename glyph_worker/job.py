@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Any, Self
 
 from glyph_worker.errors import InvalidOption
@@ -38,6 +38,23 @@ TRANSITIONS: dict[JobStatus, frozenset[JobStatus]] = {
     JobStatus.FAILED: frozenset(),
     JobStatus.CANCELLED: frozenset(),
 }
+
+
+class Priority(IntEnum):
+    INTERACTIVE = 0
+    """Somebody waits for it."""
+    BULK = 1
+    """Takes what interactive jobs leave, and one turn in eight."""
+
+    @classmethod
+    def of(cls, name: str) -> Priority:
+        """`interactive` or `bulk`. Raises InvalidOption."""
+        try:
+            return cls[name.upper()]
+        except (KeyError, AttributeError):
+            raise InvalidOption(
+                f"priority is {name!r}, must be 'interactive' or 'bulk'", option="priority"
+            ) from None
 
 
 class Stage(StrEnum):
@@ -180,6 +197,34 @@ class Answer:
         )
 
 
+def estimated_cost(num_chars: int, max_new_tokens: int) -> float:
+    """Rough device seconds of a job, before anything is laid out. Only proportions matter.
+
+    Reading grows with the text, answering with the tokens allowed, of which most jobs use a part.
+    """
+    return 0.05 + num_chars / 50_000 + max_new_tokens / 1_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Eta:
+    """Seconds from now until a job ends: half of all jobs, and nine of ten, end earlier."""
+
+    p50_s: float
+    p90_s: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Delta:
+    """What an answer grew by. Entries of a later attempt replace those of an earlier one."""
+
+    seq: str
+    """Ask for what came after it to go on after an interruption."""
+    text: str
+    attempt: int = 0
+    status: JobStatus | None = None
+    """Set on the last entry."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
     """What is true of a job at one moment. Times are seconds since the epoch, 0.0 if not yet."""
@@ -189,13 +234,23 @@ class Job:
     stage: Stage | None = None
     progress: Progress = field(default_factory=Progress)
     attempt: int = 0
+    tenant: str = "default"
+    priority: Priority = Priority.INTERACTIVE
     created_at: float = 0.0
     started_at: float = 0.0
     finished_at: float = 0.0
+    deadline_at: float = 0.0
     document_digest: str = ""
     error: dict[str, Any] | None = None
     """code, message, details of a FAILED job."""
     cancel_requested: bool = False
+    text: str = ""
+    """The answer so far."""
+    webhook: str = ""
+    position: int | None = None
+    """Jobs that will start before it; None for one that does not wait."""
+    eta: Eta | None = None
+    """None while too few jobs have ended to say."""
 
     def to_fields(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        return dataclasses.asdict(self) | {"priority": self.priority.name.lower()}

@@ -138,6 +138,13 @@ class QueueSettings(_Section):
     """After SIGTERM, time to finish before unfinished jobs are handed back; below the lease."""
     job_ttl_s: int = Field(default=86_400, ge=10)
     """How long a record and its answer outlive the job's end."""
+    max_jobs: int = Field(default=100_000, ge=1)
+    """Most unfinished jobs; above it a submit is refused with retry_after_s."""
+    max_jobs_per_tenant: int = Field(default=20_000, ge=1)
+    """Most unfinished jobs of one tenant."""
+    dispatch_window: int = Field(default=8, ge=1)
+    """Messages that wait on Celery's queues, first come first served; the rest wait behind them,
+    fair over tenants. Large: fewer round trips. Small: a newcomer's turn comes sooner."""
     max_attempts: int = Field(default=5, ge=1)
     """Attempts of one job before a transient error becomes its failure."""
 
@@ -176,7 +183,9 @@ class GatewaySettings(_Section):
     webhook_private: bool = False
     """Allow webhooks to loopback, private and link-local addresses."""
     webhook_attempts: int = Field(default=8, ge=1)
-    """Deliveries tried before a webhook is given up; the pauses grow from seconds to hours."""
+    """Deliveries tried before a webhook is given up."""
+    webhook_pause_s: float = Field(default=5.0, gt=0)
+    """Pause before the second try; each further one is six times as long, up to six hours."""
     webhook_timeout_s: float = Field(default=10.0, gt=0)
     """Longest wait for a receiver's answer."""
     trace_endpoint: str = ""

@@ -7,6 +7,7 @@ Keys, all strings unless said, all with a time to live, none of them needed for 
   {prefix}:feature-quarantine:{digest}   why these features may not be kept; quarantine_s
   {prefix}:feature-recipes       zset    recipes of live answer workers by last sign of life; 90 s
   {prefix}:feature-stats:{owner}         one worker's counters, packed; 90 s
+  {prefix}:feature-probe:{owner}         bytes by which a worker measures its link; 90 s
   {prefix}:page:{digest}                 a page image in the renderer's wire form, sealed; its ttl_s
 
 A miss is None. Raises StoreUnavailable, StoreFull, StoreDenied.
@@ -246,6 +247,15 @@ class CacheStore:
             values = cast("list[bytes | None]", self._control.mget(names)) if names else []
         pairs = zip(names, values, strict=True)
         return {name.removeprefix(prefix): value for name, value in pairs if value is not None}
+
+    def put_probe(self, owner: str, value: bytes) -> None:
+        """Leave bytes to measure the way back with."""
+        with _errors(self._url):
+            self._bulk.set(self._key("feature-probe", owner), value, ex=LIVE_S)
+
+    def get_probe(self, owner: str) -> bytes | None:
+        with _errors(self._url):
+            return cast("bytes | None", self._bulk.get(self._key("feature-probe", owner)))
 
     # page images
 

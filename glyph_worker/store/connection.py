@@ -24,6 +24,7 @@ def connect(url: str, *, timeout_s: float = 5.0, num_retries: int = 3) -> redis.
             socket_timeout=timeout_s,
             socket_connect_timeout=timeout_s,
             health_check_interval=25,
+            protocol=2,  # one shape of replies, whatever the library's default
             retry=Retry(ExponentialBackoff(cap=0.5, base=0.02), num_retries),
         )
     except ValueError as exc:

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from importlib import resources
 from typing import Any, cast
 
 import redis
 
 from glyph_worker import codec
-from glyph_worker.errors import UnknownJob
-from glyph_worker.job import Answer, Job, JobOptions, JobStatus, Progress, Stage
+from glyph_worker.errors import DeadlinePassed, Poisonous, UnknownJob
+from glyph_worker.job import Answer, Job, JobOptions, JobStatus, Priority, Progress, Stage
 from glyph_worker.store.connection import translated
 from glyph_worker.store.keys import Keys
+from glyph_worker.store.scripts import Scripts, flat
 
-_SCRIPTS = ("submit", "claim", "update", "release", "commit", "cancel", "active")
 _PROGRESS = ("num_pages", "num_pages_ready", "num_prompt_tokens", "num_prefilled_tokens",
              "num_answer_tokens")  # fmt: skip
 
+MAX_STRIKES = 3
+"""Workers that may die at work on one job before it is filed as dead."""
 
 Record = dict[bytes, bytes]
 """A hash as it comes from Redis; our connections never decode responses."""
@@ -44,10 +45,16 @@ class Order:
     job_id: str
     attempt: int
     owner: str
+    tenant: str
     document_digest: str
     question: str
     packed_options: bytes
     created_at: float
+    priority: Priority
+    deadline_at: float | None
+    """Seconds since the epoch."""
+    strikes: int
+    """Workers that have died at work on it; from the first on it runs alone."""
     notes: dict[str, float]
     """Numbers earlier stages left for the receipt: queue_ms, render_ms, pages_rendered, …"""
 
@@ -62,6 +69,8 @@ class Unfinished:
     """One job that is not final, as the reconciler sees it."""
 
     job_id: str
+    dispatched: bool
+    """It should have a message; else it waits for its tenant's turn."""
     rendered: bool
     """Its message belongs on the answer queue, not on the render queue."""
     waiting_s: float
@@ -69,7 +78,7 @@ class Unfinished:
 
 
 class JobStore:
-    """Records on the broker's server. Thread-safe; every method is one round trip.
+    """Records on the broker's server. Thread-safe; every method is one or two round trips.
 
     Raises StoreUnavailable, StoreFull or StoreDenied from every method.
     """
@@ -84,81 +93,86 @@ class JobStore:
         # One second shorter than the broker's, so that a message that comes back because its
         # worker died never finds the dead worker's lease on the record still running.
         self._lease_s = max(1.0, lease_s - 1)
-        folder = resources.files("glyph_worker.store").joinpath("lua")
-        self._scripts = {
-            name: client.register_script(folder.joinpath(f"{name}.lua").read_text())
-            for name in _SCRIPTS
-        }
+        self._run = Scripts(client, keys, url=url, ttl_s=ttl_s)
 
-    def _run(self, script: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
-        with translated(self._url):
-            return self._scripts[script](keys=list(keys), args=list(args))
+    # Reading -----------------------------------------------------------------------------------
 
-    # Producers ---------------------------------------------------------------------------------
-
-    def create(
-        self, job_id: str, *, document_digest: str, question: str, options: JobOptions
-    ) -> bool:
-        """Write a QUEUED record. False when this id has one already."""
-        fields = {
-            "document_digest": document_digest,
-            "question": question,
-            "options": codec.pack("options", options.to_fields()),
-        }
-        args = [job_id, self._ttl_s, *_flat(fields)]
-        return bool(self._run("submit", [self._keys.job(job_id), self._keys.active], args))
-
-    def get(self, job_id: str) -> Job:
-        """Raises UnknownJob."""
+    def record(self, job_id: str, *, tenant: str | None = None) -> Record:
+        """The raw hash. Raises UnknownJob, also for another tenant's job."""
         with translated(self._url):
             record = cast(Record, self._client.hgetall(self._keys.job(job_id)))
-        if not record:
+        if not record or (tenant is not None and record.get(b"tenant") != tenant.encode()):
             raise UnknownJob(
                 f"no job {job_id!r} here: never submitted, or over its time to live "
                 f"of {self._ttl_s} s",
                 job_id=job_id,
             )
-        return _job(job_id, record)
+        return record
 
-    def get_many(self, job_ids: Sequence[str]) -> list[Job | None]:
-        """In one round trip; None where there is no record."""
+    def get(self, job_id: str, *, tenant: str | None = None) -> Job:
+        """Raises UnknownJob."""
+        return _job(job_id, self.record(job_id, tenant=tenant))
+
+    def get_many(self, job_ids: Sequence[str], *, tenant: str | None = None) -> list[Job | None]:
+        """In one round trip; None where there is no record (or it is another tenant's)."""
         with translated(self._url):
             pipe = self._client.pipeline(transaction=False)
             for job_id in job_ids:
                 pipe.hgetall(self._keys.job(job_id))
             records = pipe.execute()
-        return [_job(i, r) if r else None for i, r in zip(job_ids, records, strict=True)]
+        jobs = [_job(i, r) if r else None for i, r in zip(job_ids, records, strict=True)]
+        return [job if job and tenant in (None, job.tenant) else None for job in jobs]
 
     def answer(self, job_id: str) -> Answer | None:
         with translated(self._url):
             raw = cast("bytes | None", self._client.hget(self._keys.job(job_id), "answer"))
         return None if raw is None else Answer.from_fields(codec.unpack("answer", raw))
 
-    def cancel(self, job_id: str) -> str:
+    def newest(self, limit: int, *, tenant: str | None = None) -> list[str]:
+        """Ids of jobs that are not final, newest first."""
+        key = self._keys.active if tenant is None else f"{self._keys.active}:{tenant}"
+        return self._ids(key, limit)
+
+    def dead(self, limit: int) -> list[str]:
+        """Ids of poisonous jobs, newest first."""
+        return self._ids(self._keys.dead, limit)
+
+    def _ids(self, key: str, limit: int) -> list[str]:
+        with translated(self._url):
+            found = cast("list[bytes]", self._client.zrevrange(key, 0, limit - 1))
+        return [raw.decode() for raw in found]
+
+    # Ending what nobody holds --------------------------------------------------------------------
+
+    def cancel(self, job_id: str, *, tenant: str) -> str:
         """Returns `cancelled`, `requested`, `final` or `unknown`."""
-        keys = [self._keys.job(job_id), self._keys.active]
-        args = [job_id, self._ttl_s, self._keys.cancels]
-        return str(self._run("cancel", keys, args).decode())
+        return str(self._run("cancel", job_id, tenant).decode())
 
     # Workers -----------------------------------------------------------------------------------
 
     def claim(self, job_id: str, *, owner: str, stage: Stage) -> tuple[Verdict, Order | None]:
         """Take the right to work on a job. The order is there when the verdict is CLAIMED."""
-        key = self._keys.job(job_id)
-        args = [job_id, owner, self._lease_s, stage.value, self._ttl_s]
-        verdict, attempt = self._run("claim", [key, self._keys.active], args)
+        verdict, attempt, strikes = self._run(
+            "claim", job_id, owner, self._lease_s, stage.value, MAX_STRIKES,
+            codec.pack("error", Poisonous.after(MAX_STRIKES).to_wire()),
+            codec.pack("error", DeadlinePassed.before_claim().to_wire()),
+        )  # fmt: skip
         if verdict != b"claimed":
             return Verdict(verdict.decode()), None
-        with translated(self._url):
-            record = cast(Record, self._client.hgetall(key))
+        record = self.record(job_id)
+        deadline = record.get(b"deadline_at")
         return Verdict.CLAIMED, Order(
             job_id=job_id,
             attempt=int(attempt),
             owner=owner,
+            tenant=record[b"tenant"].decode(),
             document_digest=record[b"document_digest"].decode(),
             question=record[b"question"].decode(),
             packed_options=record[b"options"],
             created_at=float(record[b"created_at"]),
+            priority=Priority(int(record[b"priority"])),
+            deadline_at=None if deadline is None else float(deadline),
+            strikes=int(strikes),
             notes={
                 name.decode().removeprefix("note:"): float(value)
                 for name, value in record.items()
@@ -167,17 +181,26 @@ class JobStore:
             | {"queue_ms": float(record.get(b"queue_ms", 0))},
         )
 
+    def admit(self, order: Order, *, mates: Sequence[str]) -> bool | None:
+        """From here on a death of this worker counts as a strike against the job."""
+        return self._update(order, {"admitted": "1", "mates": " ".join(mates)})
+
     def update(
         self, order: Order, *, stage: Stage | None = None, progress: Progress | None = None
     ) -> bool | None:
         """Write progress, renew the lease. True: go on; False: a cancel is asked; None: fenced."""
         fields: dict[str, Any] = {} if stage is None else {"stage": stage.value}
-        fields |= _row(progress)
-        args = [order.attempt, order.owner, self._lease_s, self._ttl_s, *_flat(fields)]
-        found = int(self._run("update", [self._keys.job(order.job_id)], args))
+        return self._update(order, fields | _row(progress))
+
+    def _update(self, order: Order, fields: dict[str, Any]) -> bool | None:
+        found = int(
+            self._run(
+                "update", order.job_id, order.attempt, order.owner, self._lease_s, *flat(fields)
+            )
+        )
         return {1: True, 2: False}.get(found)
 
-    def hand_over(self, order: Order, *, num_pages: int, notes: dict[str, float]) -> bool:
+    def hand_over(self, order: Order, *, num_pages: int, notes: Mapping[str, float]) -> bool:
         """Queue the job for its next stage. False when fenced off."""
         fields = {"stage": Stage.ENCODING.value, "num_pages": num_pages} | {
             f"note:{name}": value for name, value in notes.items()
@@ -186,11 +209,11 @@ class JobStore:
 
     def hand_back(self, order: Order) -> bool:
         """Queue the job again, unfinished. False when fenced off."""
-        return self._release(order, handed_over=False, fields={"stage": ""})
+        return self._release(order, handed_over=False, fields={})
 
     def _release(self, order: Order, *, handed_over: bool, fields: dict[str, Any]) -> bool:
-        args = [order.attempt, order.owner, self._ttl_s, int(handed_over), *_flat(fields)]
-        return int(self._run("release", [self._keys.job(order.job_id)], args)) == 1
+        args = [order.job_id, order.attempt, order.owner, int(handed_over), *flat(fields)]
+        return int(self._run("release", *args)) == 1
 
     def succeed(self, order: Order, answer: Answer, progress: Progress | None = None) -> bool:
         """False when fenced off or already final: the first answer stays."""
@@ -204,36 +227,37 @@ class JobStore:
     def end_cancelled(self, order: Order) -> bool:
         return self._commit(order.job_id, order, JobStatus.CANCELLED, {"cancel_requested": "1"})
 
+    def _commit(
+        self, job_id: str, order: Order | None, status: JobStatus, fields: dict[str, Any]
+    ) -> bool:
+        attempt, owner = ("", "") if order is None else (order.attempt, order.owner)
+        return int(self._run("commit", job_id, attempt, owner, status.value, *flat(fields))) == 1
+
+    # The reconciler ------------------------------------------------------------------------------
+
     def unfinished(self, *, start: int, limit: int) -> list[Unfinished]:
-        """A slice of the jobs that are not final, oldest first."""
-        now, *rows = self._run("active", [self._keys.active, self._keys.job("")], [start, limit])
+        """A slice of the jobs that are not final, oldest first; fails those past their deadline."""
+        late = codec.pack("error", DeadlinePassed.before_claim().to_wire())
+        now, *rows = self._run("unfinished", start, limit, late)
         jobs = []
-        for at in range(0, len(rows), 6):
-            job_id, status, stage, queued_at, lease_until, handed_over = rows[at : at + 6]
+        for at in range(0, len(rows), 7):
+            job_id, status, stage, queued_at, lease_until, over, dispatched = rows[
+                at : at + 7
+            ]
             since = queued_at if status == b"queued" else lease_until
             jobs.append(
                 Unfinished(
                     job_id=job_id.decode(),
-                    rendered=handed_over == b"1" or stage not in (b"", b"rendering"),
+                    dispatched=dispatched == b"1",
+                    rendered=over == b"1" or stage not in (b"", b"rendering"),
                     waiting_s=float(now) - float(since or 0),
                 )
             )
         return jobs
 
-    def _commit(
-        self, job_id: str, order: Order | None, status: JobStatus, fields: dict[str, Any]
-    ) -> bool:
-        attempt, owner = ("", "") if order is None else (order.attempt, order.owner)
-        args = [job_id, attempt, owner, self._ttl_s, status.value, *_flat(fields)]
-        return int(self._run("commit", [self._keys.job(job_id), self._keys.active], args)) == 1
-
 
 def _row(progress: Progress | None) -> dict[str, Any]:
     return {} if progress is None else {name: getattr(progress, name) for name in _PROGRESS}
-
-
-def _flat(fields: dict[str, Any]) -> list[Any]:
-    return [part for pair in fields.items() for part in pair] or ["v", codec.VERSION]
 
 
 def _job(job_id: str, record: Record) -> Job:
@@ -248,10 +272,15 @@ def _job(job_id: str, record: Record) -> Job:
         stage=Stage(stage) if stage else None,
         progress=Progress(**{name: int(number(name)) for name in _PROGRESS}),
         attempt=int(number("attempt")),
+        tenant=record.get(b"tenant", b"default").decode(),
+        priority=Priority(int(number("priority"))),
         created_at=number("created_at"),
         started_at=number("started_at"),
         finished_at=number("finished_at"),
+        deadline_at=number("deadline_at"),
         document_digest=record[b"document_digest"].decode(),
         error=None if error is None else codec.unpack("error", error),
         cancel_requested=record.get(b"cancel_requested") == b"1",
+        text=record.get(b"text", b"").decode(),
+        webhook=record.get(b"webhook", b"").decode(),
     )

@@ -1,19 +1,36 @@
 """Every key kept in Redis: its name, type, server and time to live. No I/O.
 
-Broker server (AOF, noeviction):
-  {prefix}:job:{id}            hash    one job's record; TTL job_ttl_s, renewed while it lives
-  {prefix}:blob:{digest}       string  a document, zlib-packed UTF-8; TTL job_ttl_s from last use
-  {prefix}:active              zset    ids of jobs that are not final, by creation time; no TTL
-  {prefix}:workers             hash    name → what a worker last said of itself; TTL 1 h
-  {prefix}:reconciler          string  which worker looks for lost messages; TTL 3 s
-  {prefix}:cancels             channel ids of running jobs to cancel; the record's flag is the truth
-  glyph.render, glyph.answer   list    Celery's queues (with a suffix per priority); no TTL
+Broker server (AOF, noeviction). `job_ttl` is queue.job_ttl_s:
+  {prefix}:job:{id}                 hash    one job's record; job_ttl, from its end the job's own
+  {prefix}:stream:{id}              stream  partial text and the end, newest 2,000; job_ttl
+  {prefix}:blob:{digest}            string  a document, packed UTF-8; job_ttl from last use
+  {prefix}:idempotency:{tenant}:{h} hash    id and payload digest of a submit; job_ttl
+  {prefix}:active                   zset    ids of jobs that are not final, by creation; no TTL,
+                                            swept by the reconciler
+  {prefix}:active:{tenant}          zset    the same of one tenant; 10 job_ttl
+  {prefix}:ring:{priority}          list    tenants with pending jobs, next turn first; job_ttl
+  {prefix}:pending:{priority}:{t}   list    a tenant's jobs that are not yet published; job_ttl
+  {prefix}:deficit:{priority}       hash    tenant → unused turns, in cost; job_ttl
+  {prefix}:turn                     string  counts dispatches; job_ttl
+  {prefix}:backlog                  string  cost of all unfinished jobs; 30 days
+  {prefix}:pace, :ratios            hash, list  what estimates are made of; 7 days
+  {prefix}:totals                   hash    jobs ended, by status; 30 days
+  {prefix}:events                   stream  every transition, newest 20,000; 7 days
+  {prefix}:dead                     zset    ids of poisonous jobs, newest 10,000; 30 days
+  {prefix}:webhooks                 zset    ids of ended jobs whose webhook is to be called; no TTL,
+                                            emptied by the gateway
+  {prefix}:tally                    hash    sums over ended jobs, for metrics; 30 days
+  {prefix}:engines                  hash    answer worker → what its engine last said; 1 h
+  {prefix}:workers                  hash    name → what a worker last said of itself; 1 h
+  {prefix}:reconciler               string  which worker looks for lost messages; 3 s
+  {prefix}:cancels                  channel ids of running jobs to cancel; the record is the truth
+  glyph.render, glyph.answer        list    Celery's queues; no TTL
   unacked, unacked_index, unacked_mutex, _kombu.*, celery.*   Celery's own; no TTL
 
-Cache server (allkeys-lru), see store/cache.py and features/:
-  {prefix}:layout:{digest}     string  the pages of a document in a style; TTL page_ttl_s
-  {prefix}:page:{digest}       string  a page image, packed; TTL page_ttl_s
-  {prefix}:feature:{digest}    string  a page's features; TTL features.ttl_s
+Cache server (allkeys-lru), see also store/cache.py:
+  {prefix}:layout:{digest}          string  the pages of a document in a style; page_ttl_s
+  {prefix}:page:{digest}            string  a page image, packed; page_ttl_s
+  {prefix}:feature:{digest}         string  a page's features; features.ttl_s
 """
 
 from __future__ import annotations
@@ -25,15 +42,49 @@ from dataclasses import dataclass
 class Keys:
     prefix: str
 
+    @property
+    def root(self) -> str:
+        return f"{self.prefix}:"
+
     def job(self, job_id: str) -> str:
         return f"{self.prefix}:job:{job_id}"
+
+    def stream(self, job_id: str) -> str:
+        return f"{self.prefix}:stream:{job_id}"
 
     def blob(self, document_digest: str) -> str:
         return f"{self.prefix}:blob:{document_digest}"
 
+    def layout(self, layout_digest: str) -> str:
+        return f"{self.prefix}:layout:{layout_digest}"
+
     @property
     def active(self) -> str:
         return f"{self.prefix}:active"
+
+    @property
+    def dead(self) -> str:
+        return f"{self.prefix}:dead"
+
+    @property
+    def events(self) -> str:
+        return f"{self.prefix}:events"
+
+    @property
+    def totals(self) -> str:
+        return f"{self.prefix}:totals"
+
+    @property
+    def tally(self) -> str:
+        return f"{self.prefix}:tally"
+
+    @property
+    def engines(self) -> str:
+        return f"{self.prefix}:engines"
+
+    @property
+    def webhooks(self) -> str:
+        return f"{self.prefix}:webhooks"
 
     @property
     def cancels(self) -> str:
@@ -46,6 +97,3 @@ class Keys:
     @property
     def workers(self) -> str:
         return f"{self.prefix}:workers"
-
-    def layout(self, layout_digest: str) -> str:
-        return f"{self.prefix}:layout:{layout_digest}"

@@ -14,6 +14,7 @@ from celery.exceptions import Reject
 from glyph_worker.errors import (
     ConfigurationError,
     GlyphError,
+    JobError,
     RefusedError,
     RequestError,
     StoreFull,
@@ -77,7 +78,7 @@ def attempt(
         raise Reject(str(exc), requeue=True) from exc
     except TransientError as exc:
         _again_or_fail(task, jobs, order, exc, settings)
-    except (RequestError, RefusedError, ConfigurationError) as exc:
+    except (RequestError, RefusedError, ConfigurationError, JobError) as exc:
         wire = exc.to_wire()
         settled(lambda: jobs.fail(job_id, wire, order))
         bound.info("job.failed", error=exc.code)

@@ -91,7 +91,11 @@ class Presence:
     ) -> None:
         stores = Stores.open(settings)
         self._reconciler = Reconciler(
-            app, stores.jobs, stores.broker, lock_key=Keys(settings.key_prefix).reconciler
+            app,
+            stores.jobs,
+            stores.backlog,
+            stores.broker,
+            lock_key=Keys(settings.key_prefix).reconciler,
         )
         self._workers, self._name = stores.workers, stores.owner
         self._kind, self._capacity, self._drain = kind, capacity, drain
@@ -121,6 +125,7 @@ class Presence:
             )
             try:
                 self._workers.announce(info)
+                self._reconciler.dispatch()
                 self._reconciler.look(self._name)
             except Exception as exc:  # noqa: BLE001 - kombu and redis-py raise many kinds
                 log.warning("presence.missed", error=type(exc).__name__)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import OrderedDict
+from collections.abc import Callable
 
 import numpy as np
 import structlog
 
 from glyph_worker.document import Page
 from glyph_worker.errors import TransientError
-from glyph_worker.features.digest import SHARED, page_image_digest
+from glyph_worker.features.digest import page_image_digest, tenant_salt
 from glyph_worker.features.protocol import PageRequest
 from glyph_worker.render.page import LaidPage
 from glyph_worker.render.paginate import paginate
@@ -23,6 +25,17 @@ from glyph_worker.worker.style import resolve_style
 
 log = structlog.get_logger(__name__)
 
+MAX_COUNTED = 1_000
+_COUNTED: OrderedDict[str, int] = OrderedDict()
+_COUNTED_LOCK = threading.Lock()
+
+
+def salt_of(settings: Settings, tenant: str) -> str:
+    """What keeps this tenant's pages and features apart from the others'."""
+    features = settings.features
+    secret = features.salt_secret.get_secret_value()
+    return tenant_salt(secret, tenant, shared=features.shared_pool)
+
 
 class PageSource:
     """One job's pages: laid out and drawn by a render worker, or here when the cache lost them."""
@@ -30,7 +43,8 @@ class PageSource:
     def __init__(self, settings: Settings, stores: Stores, order: Order) -> None:
         self._stores = stores
         self._order = order
-        self._style = resolve_style(settings, order.options.style)
+        self.style = resolve_style(settings, order.options.style)
+        self.salt = salt_of(settings, order.tenant)
         self._laid: list[LaidPage] | None = None
         self._lock = threading.Lock()
         self.num_drawn = 0
@@ -39,13 +53,27 @@ class PageSource:
     def pages(self) -> list[Page]:
         """In order. Raises JobExpired when neither layout nor document is left."""
         try:
-            pages = self._stores.layouts.get(self._order.document_digest, self._style.digest)
+            pages = self._stores.layouts.get(self._order.document_digest, self.style.digest)
         except TransientError as exc:
             log.warning("cache.skipped", what="layout", error=exc.code)
             pages = None
         if pages is None:
             pages = [laid.page for laid in self._lay_out()]
         return pages
+
+    def document_tokens(self, count: Callable[[str], int]) -> int:
+        """Text tokens of the document, counted once per document and process."""
+        name = self._order.document_digest
+        with _COUNTED_LOCK:
+            if name in _COUNTED:
+                _COUNTED.move_to_end(name)
+                return _COUNTED[name]
+        number = count(self._stores.blobs.get(name).text)
+        with _COUNTED_LOCK:
+            _COUNTED[name] = number
+            while len(_COUNTED) > MAX_COUNTED:
+                _COUNTED.popitem(last=False)
+        return number
 
     def request(self, page: Page) -> PageRequest:
         return PageRequest(
@@ -57,7 +85,7 @@ class PageSource:
 
     def _pixels(self, page: Page) -> np.ndarray:
         try:
-            packed = self._stores.cache.get_page(page_image_digest(page.digest, SHARED))
+            packed = self._stores.cache.get_page(page_image_digest(page.digest, self.salt))
             if packed is not None:
                 return unpack_page(packed)
         except (TransientError, WireError) as exc:
@@ -72,5 +100,5 @@ class PageSource:
         with self._lock:
             if self._laid is None:
                 document = self._stores.blobs.get(self._order.document_digest)
-                self._laid = list(paginate(document.text, self._style))
+                self._laid = list(paginate(document.text, self.style))
             return self._laid

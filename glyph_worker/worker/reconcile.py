@@ -1,4 +1,4 @@
-"""Finds jobs whose message is lost and publishes them again. One worker at a time does it.
+"""Keeps messages and records together: publishes jobs at their turn, and again when one is lost.
 
 A worker that dies between taking a message off its list and noting it as taken loses the message
 (the transport does the two in turn); so does a broker that loses its last second. The record is
@@ -15,6 +15,7 @@ from redis import Redis
 from glyph_worker.queue.app import publish
 from glyph_worker.queue.messages import held_messages
 from glyph_worker.queue.names import ANSWER_QUEUE, RENDER_QUEUE
+from glyph_worker.store.backlog import Backlog
 from glyph_worker.store.jobs import JobStore
 
 log = structlog.get_logger(__name__)
@@ -27,13 +28,23 @@ GRACE_S = 1.5
 class Reconciler:
     """Called about once a second by every worker; a short lock lets one of them look."""
 
-    def __init__(self, app: Celery, jobs: JobStore, client: Redis, *, lock_key: str) -> None:
+    def __init__(
+        self, app: Celery, jobs: JobStore, backlog: Backlog, client: Redis, *, lock_key: str
+    ) -> None:
         self._app = app
+        self._backlog = backlog
         self._jobs = jobs
         self._client = client
         self._lock_key = lock_key
         self._start = 0
         self._suspects: frozenset[str] = frozenset()
+
+    def dispatch(self) -> int:
+        """Publish the jobs whose turn it is. Every worker may, at any time."""
+        turns = self._backlog.dispatch()
+        for job_id in turns:
+            publish(self._app, job_id)
+        return len(turns)
 
     def look(self, owner: str) -> int:
         """One look. Returns how many jobs were published again.
@@ -48,7 +59,7 @@ class Reconciler:
         self._client.pexpire(self._lock_key, 3_000)
         jobs = self._jobs.unfinished(start=self._start, limit=SLICE)
         self._start = self._start + SLICE if len(jobs) == SLICE else 0
-        waiting = {job.job_id: job for job in jobs if job.waiting_s > GRACE_S}
+        waiting = {job.job_id: job for job in jobs if job.dispatched and job.waiting_s > GRACE_S}
         if not waiting:
             self._suspects = frozenset()
             return 0

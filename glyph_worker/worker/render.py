@@ -12,7 +12,7 @@ from celery.exceptions import Ignore, Reject, Retry
 
 from glyph_worker.document import Page
 from glyph_worker.errors import DocumentTooLarge, TransientError
-from glyph_worker.features.digest import SHARED, page_image_digest
+from glyph_worker.features.digest import page_image_digest
 from glyph_worker.features.known import KnownPages
 from glyph_worker.job import Progress, Stage
 from glyph_worker.queue.names import ANSWER_QUEUE, ANSWER_TASK, RENDER_TASK
@@ -24,6 +24,7 @@ from glyph_worker.render.wire import pack_page
 from glyph_worker.settings import Settings
 from glyph_worker.store.jobs import Order
 from glyph_worker.worker.attempt import Cancelled, Fenced, attempt, settled
+from glyph_worker.worker.pages import salt_of
 from glyph_worker.worker.stores import Stores
 from glyph_worker.worker.style import resolve_style
 
@@ -67,10 +68,13 @@ class RenderStage:
             _replace(task, job_id)
 
     def _work(self, order: Order) -> Order:
+        if self._stores.jobs.admit(order, mates=()) is None:
+            raise Fenced("a later attempt holds the job")
         started = time.perf_counter()
         style = resolve_style(self._settings, order.options.style)
         pages = self._layout(order, style)
-        num_drawn = 0
+        salt = salt_of(self._settings, order.tenant)
+        num_drawn = num_missing = 0
         if pages is None:
             document = self._stores.blobs.get(order.document_digest)
             laid = paginate(document.text, style)
@@ -78,12 +82,17 @@ class RenderStage:
             while batch := list(islice(laid, PAGES_PER_BATCH)):
                 pages += [one.page for one in batch]
                 self._check(order, num_pages=len(pages))
-                num_drawn += self._draw(batch)
+                num_drawn += self._draw(batch, salt)
+            num_missing = laid.report.num_missing_glyphs
             try:
                 self._stores.layouts.put(order.document_digest, style.digest, pages)
             except TransientError as exc:
                 log.warning("cache.skipped", what="layout", error=exc.code)
-        notes = {"render_ms": (time.perf_counter() - started) * 1e3, "pages_rendered": num_drawn}
+        notes = {
+            "render_ms": (time.perf_counter() - started) * 1e3,
+            "pages_rendered": num_drawn,
+            "missing_glyphs": num_missing,
+        }
         num_pages = len(pages)
         if not settled(
             lambda: self._stores.jobs.hand_over(order, num_pages=num_pages, notes=notes)
@@ -124,14 +133,14 @@ class RenderStage:
         if not go_on:
             raise Cancelled("the producer took the job back")
 
-    def _draw(self, batch: list[LaidPage]) -> int:
+    def _draw(self, batch: list[LaidPage], salt: str) -> int:
         """Draw and store the pages whose features nobody has. Returns how many."""
         cache = self._stores.cache
         try:
-            known = KnownPages(cache).known([laid.page.digest for laid in batch])
+            known = KnownPages(cache).known([laid.page.digest for laid in batch], salt=salt)
             wanted = [laid for laid, have in zip(batch, known, strict=True) if not have]
             for laid in wanted:
-                name = page_image_digest(laid.page.digest, SHARED)
+                name = page_image_digest(laid.page.digest, salt)
                 cache.put_page(name, pack_page(draw(laid)), ttl_s=self._settings.render.page_ttl_s)
         except TransientError as exc:
             # The answer worker draws what it does not find.

@@ -10,12 +10,15 @@ from dataclasses import dataclass
 import redis
 
 from glyph_worker.settings import Settings
+from glyph_worker.store.backlog import Backlog
 from glyph_worker.store.blobs import BlobStore
 from glyph_worker.store.cache import CacheStore
+from glyph_worker.store.cancels import CancelChannel
 from glyph_worker.store.connection import connect
 from glyph_worker.store.jobs import JobStore
 from glyph_worker.store.keys import Keys
 from glyph_worker.store.layouts import LayoutStore
+from glyph_worker.store.streams import StreamStore
 from glyph_worker.store.workers import WorkerStore
 
 
@@ -25,6 +28,9 @@ class Stores:
     """Names this process; a restart is another owner, so its predecessor's claims are not its."""
     broker: redis.Redis
     jobs: JobStore
+    backlog: Backlog
+    streams: StreamStore
+    cancels: CancelChannel
     blobs: BlobStore
     layouts: LayoutStore
     workers: WorkerStore
@@ -46,6 +52,9 @@ class Stores:
             jobs=JobStore(
                 broker, keys, url=broker_url, ttl_s=queue.job_ttl_s, lease_s=queue.lease_s
             ),
+            backlog=Backlog(broker, keys, url=broker_url, settings=queue),
+            cancels=CancelChannel(broker, keys, url=broker_url),
+            streams=StreamStore(broker, keys, broker_url, queue.job_ttl_s),
             blobs=BlobStore(broker, keys, url=broker_url, ttl_s=queue.job_ttl_s),
             layouts=LayoutStore(cache, keys, url=cache_url, ttl_s=settings.render.page_ttl_s),
             workers=WorkerStore(broker, keys, url=broker_url),

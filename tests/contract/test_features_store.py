@@ -156,6 +156,13 @@ def test_recipes_and_reports_are_told_to_all(store: FeatureStore) -> None:
     assert store.reports() == {"w1": b"stats"}
 
 
+def test_a_probe_comes_back_as_it_was(store: FeatureStore) -> None:
+    assert store.get_probe("w1") is None
+    store.put_probe("w1", bytes(1000))
+    assert store.get_probe("w1") == bytes(1000)
+    assert list(store.digests()) == []
+
+
 def test_sizes_and_memory_are_known(store: FeatureStore) -> None:
     put(store, A, b"abc")
     assert store.sizes([A, B]) == [3, 0]

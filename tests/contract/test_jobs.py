@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import Any
 
 import pytest
 import redis
@@ -26,10 +27,13 @@ from glyph_worker.job import (
     FinishReason,
     JobOptions,
     JobStatus,
+    Priority,
     Progress,
     Receipt,
     Stage,
 )
+from glyph_worker.settings import QueueSettings
+from glyph_worker.store.backlog import Backlog, Submission
 from glyph_worker.store.connection import connect
 from glyph_worker.store.jobs import JobStore, Order, Verdict
 from glyph_worker.store.keys import Keys
@@ -42,11 +46,29 @@ def _store(url: str, *, lease_s: float = 30.0) -> JobStore:
     return JobStore(connect(url), Keys("test"), url=url, ttl_s=60, lease_s=lease_s)
 
 
-def _create(store: JobStore, job_id: str = "j") -> None:
-    created = store.create(
-        job_id, document_digest="d", question="why?", options=JobOptions(max_new_tokens=7)
+def _submission(job_id: str = "j", **fields: Any) -> Submission:
+    plain: dict[str, Any] = {
+        "job_id": job_id,
+        "tenant": "t",
+        "priority": Priority.INTERACTIVE,
+        "document_digest": "d",
+        "question": "why?",
+        "options": JobOptions(max_new_tokens=7),
+        "cost": 1.0,
+        "ttl_s": 60,
+    }
+    return Submission(**plain | fields)
+
+
+def _create(url: str, job_id: str = "j", **fields: Any) -> None:
+    found, new, _ = _backlog(url).submit(_submission(job_id, **fields))
+    assert (found, new) == (job_id, True)
+
+
+def _backlog(url: str, **settings: Any) -> Backlog:
+    return Backlog(
+        connect(url), Keys("test"), url=url, settings=QueueSettings(job_ttl_s=60, **settings)
     )
-    assert created
 
 
 def _claim(store: JobStore, owner: str, stage: Stage = Stage.RENDERING) -> Order:
@@ -61,22 +83,22 @@ def store(broker_url: str) -> JobStore:
     return _store(broker_url)
 
 
-def test_an_id_without_a_record_is_unknown_never_waiting(store: JobStore) -> None:
+def test_an_id_without_a_record_is_unknown_never_waiting(store: JobStore, broker_url: str) -> None:
     with pytest.raises(UnknownJob, match="'nobody'"):
         store.get("nobody")
     assert store.claim("nobody", owner="w", stage=Stage.RENDERING) == (Verdict.UNKNOWN, None)
-    assert store.cancel("nobody") == "unknown"
+    assert store.cancel("nobody", tenant="t") == "unknown"
 
 
-def test_a_record_is_never_overwritten_by_a_second_submit(store: JobStore) -> None:
-    _create(store)
+def test_a_record_is_never_overwritten_by_a_second_submit(store: JobStore, broker_url: str) -> None:
+    _create(broker_url)
     first = store.get("j")
-    again = store.create("j", document_digest="e", question="?", options=JobOptions())
-    assert (again, store.get("j")) == (False, first)
+    _, new, _ = _backlog(broker_url).submit(_submission(document_digest="e", question="?"))
+    assert (new, store.get("j")) == (False, first)
 
 
-def test_a_claim_hands_over_what_was_submitted(store: JobStore) -> None:
-    _create(store)
+def test_a_claim_hands_over_what_was_submitted(store: JobStore, broker_url: str) -> None:
+    _create(broker_url)
     order = _claim(store, "w")
     assert (order.question, order.document_digest, order.attempt) == ("why?", "d", 1)
     assert order.options == JobOptions(max_new_tokens=7)
@@ -85,8 +107,10 @@ def test_a_claim_hands_over_what_was_submitted(store: JobStore) -> None:
     assert job.created_at <= job.started_at <= time.time() + 1
 
 
-def test_a_handover_stays_the_same_attempt_and_carries_its_notes(store: JobStore) -> None:
-    _create(store)
+def test_a_handover_stays_the_same_attempt_and_carries_its_notes(
+    store: JobStore, broker_url: str
+) -> None:
+    _create(broker_url)
     assert store.hand_over(_claim(store, "r"), num_pages=3, notes={"render_ms": 1.5})
     waiting = store.get("j")
     assert (waiting.status, waiting.stage) == (JobStatus.QUEUED, Stage.ENCODING)
@@ -97,15 +121,15 @@ def test_a_handover_stays_the_same_attempt_and_carries_its_notes(store: JobStore
     assert store.get("j").progress.num_pages == 3
 
 
-def test_a_job_held_by_a_living_worker_is_not_given_away(store: JobStore) -> None:
-    _create(store)
+def test_a_job_held_by_a_living_worker_is_not_given_away(store: JobStore, broker_url: str) -> None:
+    _create(broker_url)
     _claim(store, "w1")
     assert store.claim("j", owner="w2", stage=Stage.RENDERING)[0] is Verdict.HELD
 
 
 def test_a_dead_workers_job_goes_to_the_next_and_the_zombie_is_fenced(broker_url: str) -> None:
     store = _store(broker_url, lease_s=2.0)  # one second on the record
-    _create(store)
+    _create(broker_url)
     zombie = _claim(store, "w1")
     deadline = time.monotonic() + 5
     while store.claim("j", owner="w2", stage=Stage.RENDERING)[0] is Verdict.HELD:
@@ -119,8 +143,8 @@ def test_a_dead_workers_job_goes_to_the_next_and_the_zombie_is_fenced(broker_url
     assert store.get("j").status is JobStatus.RUNNING
 
 
-def test_a_redelivered_job_keeps_its_first_answer(store: JobStore) -> None:
-    _create(store)
+def test_a_redelivered_job_keeps_its_first_answer(store: JobStore, broker_url: str) -> None:
+    _create(broker_url)
     order = _claim(store, "w")
     assert store.succeed(order, ANSWER, Progress(num_answer_tokens=2))
     assert not store.succeed(order, OTHER)
@@ -129,19 +153,21 @@ def test_a_redelivered_job_keeps_its_first_answer(store: JobStore) -> None:
     assert store.get("j").progress.num_answer_tokens == 2
 
 
-def test_a_queued_job_is_cancelled_at_once_and_stays_so(store: JobStore) -> None:
-    _create(store)
-    assert store.cancel("j") == "cancelled"
+def test_a_queued_job_is_cancelled_at_once_and_stays_so(store: JobStore, broker_url: str) -> None:
+    _create(broker_url)
+    assert store.cancel("j", tenant="t") == "cancelled"
     assert store.claim("j", owner="w", stage=Stage.RENDERING)[0] is Verdict.FINAL
-    assert store.cancel("j") == "final"
+    assert store.cancel("j", tenant="t") == "final"
     assert store.get("j").status is JobStatus.CANCELLED
 
 
-def test_a_running_job_hears_of_its_cancel_at_the_next_update(store: JobStore) -> None:
-    _create(store)
+def test_a_running_job_hears_of_its_cancel_at_the_next_update(
+    store: JobStore, broker_url: str
+) -> None:
+    _create(broker_url)
     order = _claim(store, "w")
     assert store.update(order, stage=Stage.DECODING, progress=Progress(num_answer_tokens=1)) is True
-    assert store.cancel("j") == "requested"
+    assert store.cancel("j", tenant="t") == "requested"
     assert store.update(order) is False
     assert store.end_cancelled(order)
     assert store.get("j").status is JobStatus.CANCELLED
@@ -149,16 +175,16 @@ def test_a_running_job_hears_of_its_cancel_at_the_next_update(store: JobStore) -
 
 def test_a_cancel_outlives_a_worker_that_never_heard_of_it(broker_url: str) -> None:
     store = _store(broker_url, lease_s=2.0)
-    _create(store)
+    _create(broker_url)
     order = _claim(store, "w1")
-    store.cancel("j")
+    store.cancel("j", tenant="t")
     assert store.hand_back(order)
     assert store.claim("j", owner="w2", stage=Stage.RENDERING)[0] is Verdict.CANCELLED
     assert store.get("j").status is JobStatus.CANCELLED
 
 
 def test_only_one_of_many_claims_at_once_wins(broker_url: str) -> None:
-    _create(_store(broker_url))
+    _create(broker_url)
     verdicts: list[Verdict] = []
     start = threading.Barrier(8)
 
@@ -175,9 +201,9 @@ def test_only_one_of_many_claims_at_once_wins(broker_url: str) -> None:
     assert sorted(verdicts) == [Verdict.CLAIMED] + [Verdict.HELD] * 7
 
 
-def test_many_records_are_read_in_one_round_trip(store: JobStore) -> None:
+def test_many_records_are_read_in_one_round_trip(store: JobStore, broker_url: str) -> None:
     for job_id in ("a", "b"):
-        _create(store, job_id)
+        _create(broker_url, job_id)
     found = store.get_many(["a", "x", "b"])
     assert [job and job.id for job in found] == ["a", None, "b"]
 
@@ -193,7 +219,7 @@ class Protocol(RuleBasedStateMachine):
         self.client = redis.Redis.from_url(self.url)
         self.client.flushdb()
         self.store = _store(self.url)
-        _create(self.store)
+        _create(self.url)
         self.seen = JobStatus.QUEUED
         self.final: tuple[JobStatus, Answer | None] | None = None
         self.attempt = 0
@@ -208,8 +234,9 @@ class Protocol(RuleBasedStateMachine):
         assert (order is not None) == (verdict is Verdict.CLAIMED)
         if order is None:
             return Order(
-                job_id="j", attempt=0, owner="nobody", document_digest="", question="",
-                packed_options=b"", created_at=0, notes={},
+                job_id="j", attempt=0, owner="nobody", tenant="t", document_digest="",
+                question="", packed_options=b"", created_at=0, priority=Priority.BULK,
+                deadline_at=None, strikes=0, notes={},
             )  # fmt: skip
         assert self.final is None
         assert order.attempt >= max(1, self.attempt)
@@ -259,7 +286,7 @@ class Protocol(RuleBasedStateMachine):
 
     @rule()
     def cancel(self) -> None:
-        outcome = self.store.cancel("j")
+        outcome = self.store.cancel("j", tenant="t")
         assert (outcome == "final") == (self.final is not None)
         if outcome == "cancelled":
             self._ended(True)

@@ -35,7 +35,7 @@ def test_producers_need_no_torch_and_no_pillow(module: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_importing_the_client_opens_nothing_and_loads_no_celery() -> None:
-    code = "import sys, glyph_worker; print('celery' in sys.modules, 'redis' in sys.modules)"
+def test_importing_the_client_loads_no_celery() -> None:
+    code = "import sys, glyph_worker; print('celery' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False", "False"]
+    assert done.stdout.split() == ["False"]

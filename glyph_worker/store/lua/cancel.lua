@@ -1,19 +1,14 @@
 -- Ask for a cancel. A queued job ends at once; a running one ends at its next step.
--- KEYS[1] record  KEYS[2] active set
--- ARGV[1] id  ARGV[2] ttl seconds  ARGV[3] channel of cancels
+-- ARGV[2] id  [3] tenant
 -- Returns cancelled, requested, final or unknown.
-local time = redis.call('TIME')
-local now = time[1] + time[2] / 1e6
-local record = redis.call('HMGET', KEYS[1], 'status', 'lease_until')
-local status = record[1]
-if not status then return 'unknown' end
-if status ~= 'queued' and status ~= 'running' then return 'final' end
-redis.call('HSET', KEYS[1], 'cancel_requested', '1')
-if status == 'queued' or tonumber(record[2] or '0') <= now then
-  redis.call('HSET', KEYS[1], 'status', 'cancelled', 'finished_at', now, 'stage', '', 'owner', '')
-  redis.call('EXPIRE', KEYS[1], ARGV[2])
-  redis.call('ZREM', KEYS[2], ARGV[1])
+local record = key('job', ARGV[2])
+local seen = redis.call('HMGET', record, 'status', 'lease_until', 'tenant')
+if not seen[1] or seen[3] ~= ARGV[3] then return 'unknown' end
+if seen[1] ~= 'queued' and seen[1] ~= 'running' then return 'final' end
+redis.call('HSET', record, 'cancel_requested', '1')
+if seen[1] == 'queued' or tonumber(seen[2] or '0') <= now then
+  finish(ARGV[2], 'cancelled')
   return 'cancelled'
 end
-redis.call('PUBLISH', ARGV[3], ARGV[1])
+redis.call('PUBLISH', key('cancels'), ARGV[2])
 return 'requested'

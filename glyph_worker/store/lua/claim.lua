@@ -1,29 +1,45 @@
 -- Take the right to work on a job. A claim after a crash is a new attempt, which fences the old one.
--- KEYS[1] record  KEYS[2] active set
--- ARGV[1] id  ARGV[2] owner  ARGV[3] lease seconds  ARGV[4] stage  ARGV[5] ttl seconds
--- Returns {verdict, attempt}; verdict: claimed, unknown, final, cancelled, held.
-local time = redis.call('TIME')
-local now = time[1] + time[2] / 1e6
-local record = redis.call('HMGET', KEYS[1], 'status', 'attempt', 'lease_until', 'owner',
-                          'cancel_requested', 'handed_over', 'queued_at', 'queue_ms')
-local status, attempt = record[1], tonumber(record[2] or '0')
-if not status then return {'unknown', 0} end
-if status ~= 'queued' and status ~= 'running' then return {'final', attempt} end
-if record[5] == '1' then
-  redis.call('HSET', KEYS[1], 'status', 'cancelled', 'finished_at', now, 'stage', '')
-  redis.call('ZREM', KEYS[2], ARGV[1])
-  redis.call('EXPIRE', KEYS[1], ARGV[5])
-  return {'cancelled', attempt}
+-- ARGV[2] id  [3] owner  [4] lease seconds  [5] stage  [6] most strikes
+-- [7] packed error of a poisonous job  [8] packed error of a passed deadline
+-- Returns {verdict, attempt, strikes}; verdict: claimed, unknown, final, cancelled, held.
+local id, record = ARGV[2], key('job', ARGV[2])
+local seen = redis.call('HMGET', record, 'status', 'attempt', 'lease_until', 'owner',
+                        'cancel_requested', 'handed_over', 'queued_at', 'queue_ms', 'deadline_at',
+                        'admitted', 'strikes')
+local status, attempt, strikes = seen[1], tonumber(seen[2] or '0'), tonumber(seen[11] or '0')
+if not status then return {'unknown', 0, 0} end
+if status ~= 'queued' and status ~= 'running' then return {'final', attempt, strikes} end
+if status == 'running' and tonumber(seen[3] or '0') > now and seen[4] ~= ARGV[3] then
+  return {'held', attempt, strikes}
 end
-if status == 'running' and tonumber(record[3] or '0') > now and record[4] ~= ARGV[2] then
-  return {'held', attempt}
+if seen[5] == '1' then
+  finish(id, 'cancelled')
+  return {'cancelled', attempt, strikes}
+end
+if seen[9] and tonumber(seen[9]) < now then
+  finish(id, 'failed', 'error', ARGV[8])
+  return {'final', attempt, strikes}
+end
+-- Its last holder died at work on it, not while it waited beside others: a strike.
+if status == 'running' and seen[10] == '1' then
+  strikes = redis.call('HINCRBY', record, 'strikes', 1)
+  note(id, 'strike', attempt, seen[4])
+  if strikes >= tonumber(ARGV[6]) then
+    finish(id, 'failed', 'error', ARGV[7])
+    redis.call('ZADD', key('dead'), now, id)
+    redis.call('ZREMRANGEBYRANK', key('dead'), 0, -10001)
+    redis.call('EXPIRE', key('dead'), 2592000)
+    return {'final', attempt, strikes}
+  end
 end
 -- An orderly handover between stages stays the same attempt.
-if not (status == 'queued' and record[6] == '1') then attempt = attempt + 1 end
-local waited = tonumber(record[8] or '0')
-if status == 'queued' then waited = waited + (now - tonumber(record[7] or now)) * 1000 end
-redis.call('HSET', KEYS[1], 'status', 'running', 'stage', ARGV[4], 'attempt', attempt,
-           'owner', ARGV[2], 'lease_until', now + ARGV[3], 'handed_over', '0', 'queue_ms', waited)
-redis.call('HSETNX', KEYS[1], 'started_at', now)
-redis.call('EXPIRE', KEYS[1], ARGV[5])
-return {'claimed', attempt}
+if not (status == 'queued' and seen[6] == '1') then attempt = attempt + 1 end
+local waited = tonumber(seen[8] or '0')
+if status == 'queued' then waited = waited + (now - tonumber(seen[7] or now)) * 1000 end
+redis.call('HSET', record, 'status', 'running', 'stage', ARGV[5], 'attempt', attempt, 'owner',
+           ARGV[3], 'lease_until', now + ARGV[4], 'handed_over', '0', 'queue_ms', waited,
+           'admitted', '0')
+redis.call('HSETNX', record, 'started_at', now)
+redis.call('EXPIRE', record, TTL)
+note(id, 'claimed', attempt, ARGV[3])
+return {'claimed', attempt, strikes}

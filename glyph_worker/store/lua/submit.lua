@@ -1,11 +1,43 @@
--- Create a job's record. Never overwrites one.
--- KEYS[1] record  KEYS[2] active set
--- ARGV[1] id  ARGV[2] ttl seconds  ARGV[3..] field, value, …
--- Returns 1 when created, 0 when a record of this id exists.
-local time = redis.call('TIME')
-local now = time[1] + time[2] / 1e6
-if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
-redis.call('HSET', KEYS[1], 'status', 'queued', 'created_at', now, 'queued_at', now, unpack(ARGV, 3))
-redis.call('EXPIRE', KEYS[1], ARGV[2])
-redis.call('ZADD', KEYS[2], now, ARGV[1])
-return 1
+-- Create a job's record and put it behind its tenant's others. Never overwrites one.
+-- ARGV[2] id  [3] tenant  [4] priority 0 or 1  [5] cost  [6] most unfinished jobs  [7] of a tenant
+-- [8] window  [9] idempotency key, hashed, or ''  [10] payload digest  [11] ttl of this job
+-- [12..] field, value, …
+-- Returns {'created', id, ids to publish…}, {'same', id}, {'conflict', id}, {'exists', id},
+-- {'queue_full', number} or {'quota_exceeded', number}.
+local id, tenant, priority, cost = ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
+if ARGV[9] ~= '' then
+  local before = redis.call('HMGET', key('idempotency', tenant, ARGV[9]), 'id', 'payload')
+  if before[1] then
+    return {before[2] == ARGV[10] and 'same' or 'conflict', before[1]}
+  end
+end
+if redis.call('EXISTS', key('job', id)) == 1 then return {'exists', id} end
+local active, own = key('active'), key('active', tenant)
+redis.call('ZREMRANGEBYSCORE', own, '-inf', now - 10 * TTL)
+if redis.call('ZCARD', active) >= tonumber(ARGV[6]) then
+  return {'queue_full', tostring(redis.call('ZCARD', active))}
+end
+if redis.call('ZCARD', own) >= tonumber(ARGV[7]) then
+  return {'quota_exceeded', tostring(redis.call('ZCARD', own))}
+end
+local ahead = tonumber(redis.call('GET', key('backlog')) or '0')
+redis.call('HSET', key('job', id), 'status', 'queued', 'created_at', now, 'queued_at', now,
+           'tenant', tenant, 'priority', priority, 'cost', cost, 'ttl_s', ARGV[11],
+           'predicted_s', predict(cost, ahead), unpack(ARGV, 12))
+redis.call('EXPIRE', key('job', id), math.max(TTL, tonumber(ARGV[11])))
+redis.call('ZADD', active, now, id)
+redis.call('ZADD', own, now, id)
+redis.call('EXPIRE', own, 10 * TTL)
+redis.call('INCRBYFLOAT', key('backlog'), cost)
+redis.call('EXPIRE', key('backlog'), 2592000)
+if ARGV[9] ~= '' then
+  redis.call('HSET', key('idempotency', tenant, ARGV[9]), 'id', id, 'payload', ARGV[10])
+  redis.call('EXPIRE', key('idempotency', tenant, ARGV[9]), math.max(TTL, tonumber(ARGV[11])))
+end
+local pending, ring = key('pending', priority, tenant), key('ring', priority)
+redis.call('RPUSH', pending, id)
+if not redis.call('LPOS', ring, tenant) then redis.call('RPUSH', ring, tenant) end
+redis.call('EXPIRE', pending, math.max(TTL, tonumber(ARGV[11])))
+redis.call('EXPIRE', ring, math.max(TTL, tonumber(ARGV[11])))
+note(id, 'queued')
+return {'created', id, unpack(dispatch(tonumber(ARGV[8])))}

@@ -1,12 +1,12 @@
 -- Write fields of a running job and renew its lease, if the attempt still holds it.
--- KEYS[1] record
--- ARGV[1] attempt  ARGV[2] owner  ARGV[3] lease seconds  ARGV[4] ttl seconds  ARGV[5..] field, value, …
--- Returns 1 written, 2 written and a cancel is asked, 0 fenced off or final, -1 no record.
-local time = redis.call('TIME')
-local record = redis.call('HMGET', KEYS[1], 'status', 'attempt', 'owner', 'cancel_requested')
-if not record[1] then return -1 end
-if record[1] ~= 'running' or record[2] ~= ARGV[1] or record[3] ~= ARGV[2] then return 0 end
-redis.call('HSET', KEYS[1], 'lease_until', time[1] + time[2] / 1e6 + ARGV[3], unpack(ARGV, 5))
-redis.call('EXPIRE', KEYS[1], ARGV[4])
-if record[4] == '1' then return 2 end
+-- ARGV[2] id  [3] attempt  [4] owner  [5] lease seconds  [6..] field, value, …
+-- Returns 1 written, 2 written and a cancel is asked or the deadline has passed, 0 fenced off or
+-- final, -1 no record.
+local record = key('job', ARGV[2])
+local seen = redis.call('HMGET', record, 'status', 'attempt', 'owner', 'cancel_requested')
+if not seen[1] then return -1 end
+if seen[1] ~= 'running' or seen[2] ~= ARGV[3] or seen[3] ~= ARGV[4] then return 0 end
+redis.call('HSET', record, 'lease_until', now + ARGV[5], unpack(ARGV, 6))
+redis.call('EXPIRE', record, TTL)
+if seen[4] == '1' then return 2 end
 return 1

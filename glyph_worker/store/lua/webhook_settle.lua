@@ -1,0 +1,12 @@
+-- End a webhook, or put it off.
+-- ARGV[2] id  [3] seconds until the next try, or '' when there is none  [4] what became of it
+-- Returns 1.
+if ARGV[3] == '' then
+  redis.call('ZREM', key('webhooks'), ARGV[2])
+  if redis.call('EXISTS', key('job', ARGV[2])) == 1 then
+    redis.call('HSET', key('job', ARGV[2]), 'webhook_outcome', ARGV[4])
+  end
+else
+  redis.call('ZADD', key('webhooks'), 'XX', now + ARGV[3], ARGV[2])
+end
+return 1

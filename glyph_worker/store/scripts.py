@@ -1,0 +1,38 @@
+"""The job scripts, each behind the common part, run by hash and loaded again when forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import resources
+from typing import Any
+
+import redis
+
+from glyph_worker.store.connection import translated
+from glyph_worker.store.keys import Keys
+
+_FOLDER = resources.files("glyph_worker.store").joinpath("lua")
+
+
+class Scripts:
+    """Every call is one round trip and atomic. Raises StoreUnavailable, StoreFull, StoreDenied."""
+
+    def __init__(self, client: redis.Redis, keys: Keys, *, url: str, ttl_s: int) -> None:
+        self._client = client
+        self._root = keys.root
+        self._url = url
+        self._ttl_s = ttl_s
+        self._common = _FOLDER.joinpath("common.lua").read_text()
+        self._loaded: dict[str, Any] = {}
+
+    def __call__(self, name: str, *args: Any) -> Any:
+        if name not in self._loaded:
+            body = self._common + _FOLDER.joinpath(f"{name}.lua").read_text()
+            self._loaded[name] = self._client.register_script(body)
+        with translated(self._url):
+            return self._loaded[name](keys=[self._root], args=[self._ttl_s, *args])
+
+
+def flat(fields: dict[str, Any]) -> Sequence[Any]:
+    """Field, value, field, value, … ; never empty, because HSET refuses nothing."""
+    return [part for pair in fields.items() for part in pair] or ["v", 1]

@@ -1,0 +1,43 @@
+"""Webhooks that wait to be called: ids of ended jobs by due time. Calls nothing itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import redis
+
+from glyph_worker.store.keys import Keys
+from glyph_worker.store.scripts import Scripts
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DueWebhook:
+    job_id: str
+    tenant: str
+    url: str
+    tries: int
+    """This one included."""
+
+
+class WebhookStore:
+    """At least once: taken, tried, settled. Raises StoreUnavailable, StoreFull, StoreDenied."""
+
+    def __init__(self, client: redis.Redis, keys: Keys, *, url: str, ttl_s: int) -> None:
+        self._run = Scripts(client, keys, url=url, ttl_s=ttl_s)
+
+    def take(self, *, limit: int, lease_s: float) -> list[DueWebhook]:
+        """Those due now; each comes back after `lease_s` unless it is settled."""
+        flat = [raw.decode() for raw in self._run("webhooks", limit, lease_s)]
+        return [
+            DueWebhook(job_id=i, tenant=tenant, url=url, tries=int(tries))
+            for i, tenant, url, tries in zip(
+                flat[::4], flat[1::4], flat[2::4], flat[3::4], strict=True
+            )
+        ]
+
+    def settle(self, job_id: str, outcome: str) -> None:
+        """No further try; `outcome` (delivered, gone, refused, given_up) goes into the record."""
+        self._run("webhook_settle", job_id, "", outcome)
+
+    def put_off(self, job_id: str, pause_s: float) -> None:
+        self._run("webhook_settle", job_id, pause_s, "")

@@ -1,0 +1,284 @@
+"""Whose turn it is: admission, idempotency, fairness, deadlines, strikes, estimates."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from typing import Any
+
+import pytest
+import redis
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from glyph_worker.errors import Conflict, QueueFull, QuotaExceeded
+from glyph_worker.job import Answer, FinishReason, JobOptions, JobStatus, Priority, Stage
+from glyph_worker.settings import QueueSettings
+from glyph_worker.store.backlog import MIN_RATIOS, Backlog, Submission, _outlook
+from glyph_worker.store.connection import connect
+from glyph_worker.store.jobs import MAX_STRIKES, JobStore, Order, Verdict
+from glyph_worker.store.keys import Keys
+
+KEYS = Keys("test")
+ANSWER = Answer(text="42", finish_reason=FinishReason.STOP)
+
+
+class Line:
+    """A backlog and its records, with no worker but ourselves."""
+
+    def __init__(self, url: str, **queue: Any) -> None:
+        chosen = QueueSettings(**{"job_ttl_s": 60, "dispatch_window": 1_000} | queue)
+        self.client = connect(url)
+        self.backlog = Backlog(self.client, KEYS, url=url, settings=chosen)
+        self.jobs = JobStore(self.client, KEYS, url=url, ttl_s=60, lease_s=30)
+        self.number = 0
+
+    def submit(self, tenant: str = "t", *, bulk: bool = False, **fields: Any) -> list[str]:
+        """The ids whose turn it is, after this job."""
+        self.number += 1
+        plain: dict[str, Any] = {
+            "job_id": f"{tenant}-{self.number}",
+            "tenant": tenant,
+            "priority": Priority.BULK if bulk else Priority.INTERACTIVE,
+            "document_digest": "d",
+            "question": "why?",
+            "options": JobOptions(),
+            "cost": 1.0,
+            "ttl_s": 60,
+        }
+        return self.backlog.submit(Submission(**plain | fields))[2]
+
+    def publish(self, ids: list[str]) -> None:
+        for job_id in ids:
+            self.client.lpush("glyph.render", job_id)
+
+    def claim(self, job_id: str, owner: str = "w") -> Order:
+        verdict, order = self.jobs.claim(job_id, owner=owner, stage=Stage.ENCODING)
+        assert order is not None, verdict
+        return order
+
+    def die(self, job_id: str) -> None:
+        self.client.hset(KEYS.job(job_id), "lease_until", "0")
+
+
+@pytest.fixture
+def line(broker_url: str) -> Line:
+    return Line(broker_url)
+
+
+def test_the_same_key_and_payload_give_the_same_job(line: Line) -> None:
+    first = line.backlog.submit(_keyed("a", payload="p"))
+    again = line.backlog.submit(_keyed("b", payload="p"))
+    assert first[:2] == ("a", True)
+    assert again == ("a", False, [])
+
+
+def test_the_same_key_with_another_payload_conflicts_and_names_the_job(line: Line) -> None:
+    line.backlog.submit(_keyed("a", payload="p"))
+    with pytest.raises(Conflict, match="another payload") as caught:
+        line.backlog.submit(_keyed("b", payload="q"))
+    assert caught.value.details["job_id"] == "a"
+    assert line.backlog.submit(_keyed("c", payload="q", tenant="other"))[0] == "c"
+
+
+def _keyed(job_id: str, *, payload: str, tenant: str = "t") -> Submission:
+    return Submission(
+        job_id=job_id, tenant=tenant, priority=Priority.INTERACTIVE, document_digest="d",
+        question="?", options=JobOptions(), cost=1, ttl_s=60, idempotency_key="k",
+        payload_digest=payload,
+    )  # fmt: skip
+
+
+def test_a_full_queue_refuses_with_a_time_to_come_back(broker_url: str) -> None:
+    line = Line(broker_url, max_jobs=3)
+    for _ in range(3):
+        line.submit()
+    with pytest.raises(QueueFull, match="3 jobs are unfinished, limit is 3") as caught:
+        line.submit()
+    assert caught.value.retry_after_s > 0
+
+
+def test_a_tenants_quota_is_its_own_and_ended_jobs_do_not_count(broker_url: str) -> None:
+    line = Line(broker_url, max_jobs_per_tenant=2)
+    line.submit("a", job_id="first")
+    line.submit("a")
+    with pytest.raises(QuotaExceeded, match="'a' has 2"):
+        line.submit("a")
+    line.submit("b")
+    line.jobs.succeed(line.claim("first"), ANSWER)
+    line.submit("a")
+
+
+def test_only_a_window_of_jobs_is_published_and_the_rest_follow_their_turn(broker_url: str) -> None:
+    line = Line(broker_url, dispatch_window=2)
+    for _ in range(5):
+        line.publish(line.submit())
+    assert line.client.llen("glyph.render") == 2
+    assert line.backlog.dispatch() == []
+    line.client.rpop("glyph.render")
+    line.publish(line.backlog.dispatch())
+    assert line.client.llen("glyph.render") == 2
+
+
+def test_a_loud_tenant_does_not_delay_another_by_more_than_the_window(broker_url: str) -> None:
+    line = Line(broker_url, dispatch_window=4)
+    for _ in range(300):
+        line.publish(line.submit("loud"))
+    line.publish(line.submit("quiet", job_id="mine"))
+    served = []
+    while "mine" not in served:
+        served.append(line.client.rpop("glyph.render").decode())
+        line.publish(line.backlog.dispatch())
+    assert len(served) <= 4 + 3
+
+
+def test_tenants_share_by_cost_not_by_count(broker_url: str) -> None:
+    line = Line(broker_url, dispatch_window=1)
+    for _ in range(40):
+        line.publish(line.submit("heavy", cost=4.0))
+        line.publish(line.submit("light", cost=1.0))
+    spent: Counter[str] = Counter()
+    for _ in range(40):
+        tenant = line.client.rpop("glyph.render").decode().partition("-")[0]
+        spent[tenant] += 4 if tenant == "heavy" else 1
+        line.publish(line.backlog.dispatch())
+    assert 0.6 < spent["heavy"] / spent["light"] < 1.7
+
+
+def test_interactive_goes_first_and_bulk_still_moves(broker_url: str) -> None:
+    line = Line(broker_url, dispatch_window=1)
+    for _ in range(40):
+        line.publish(line.submit("t", bulk=True, job_id=f"bulk-{line.number}"))
+    for _ in range(40):
+        line.publish(line.submit("t"))
+    served = []
+    for _ in range(33):
+        served.append(line.client.rpop("glyph.render").decode().partition("-")[0])
+        line.publish(line.backlog.dispatch())
+    assert 3 <= served.count("bulk") <= 6
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("abc"), st.booleans(), st.floats(0.1, 9)),
+        min_size=1,
+        max_size=25,
+    ),
+    st.integers(1, 6),
+)
+def test_every_job_is_published_exactly_once(
+    redis_server: Any, arrivals: list[tuple[str, bool, float]], window: int
+) -> None:
+    url = redis_server.url(5)
+    with redis.Redis.from_url(url) as client:
+        client.flushdb()
+    line = Line(url, dispatch_window=window)
+    published: list[str] = []
+    for tenant, bulk, cost in arrivals:
+        published += line.submit(tenant, bulk=bulk, cost=cost)
+    for _ in range(len(arrivals)):
+        published += line.backlog.dispatch()
+    assert len(published) == len(set(published)) == len(arrivals)
+
+
+def test_a_job_cancelled_while_it_waits_never_gets_a_turn(broker_url: str) -> None:
+    line = Line(broker_url, dispatch_window=1)
+    line.publish(line.submit())
+    line.submit(job_id="gone")
+    line.submit(job_id="next")
+    assert line.jobs.cancel("gone", tenant="t") == "cancelled"
+    line.client.rpop("glyph.render")
+    assert line.backlog.dispatch() == ["next"]
+
+
+def test_a_job_past_its_deadline_fails_at_the_claim_and_in_the_queue(line: Line) -> None:
+    for job_id in ("claimed", "waiting"):
+        line.submit(job_id=job_id, deadline_at=time.time() - 1)
+    assert line.jobs.claim("claimed", owner="w", stage=Stage.ENCODING)[0] is Verdict.FINAL
+    line.jobs.unfinished(start=0, limit=10)
+    for job_id in ("claimed", "waiting"):
+        job = line.jobs.get(job_id)
+        assert job.status is JobStatus.FAILED
+        assert job.error is not None
+        assert job.error["code"] == "deadline_passed"
+
+
+def test_a_job_that_kills_its_workers_is_filed_as_dead(line: Line) -> None:
+    line.submit(job_id="poison")
+    for strike in range(MAX_STRIKES):
+        order = line.claim("poison", f"w{strike}")
+        assert order.strikes == strike
+        assert line.jobs.admit(order, mates=["a", "b"])
+        line.die("poison")
+    assert line.jobs.claim("poison", owner="last", stage=Stage.ENCODING)[0] is Verdict.FINAL
+    job = line.jobs.get("poison")
+    assert job.error is not None
+    assert job.error["code"] == "poisonous"
+    assert line.jobs.dead(10) == ["poison"]
+
+
+def test_a_death_beside_which_a_job_only_waited_is_no_strike(line: Line) -> None:
+    line.submit(job_id="bystander")
+    for attempt in range(6):
+        order = line.claim("bystander", f"w{attempt}")
+        line.die("bystander")
+    assert (order.attempt, order.strikes) == (6, 0)
+
+
+def test_an_orderly_end_of_an_attempt_clears_the_strikes(line: Line) -> None:
+    line.submit(job_id="j")
+    line.jobs.admit(line.claim("j", "w1"), mates=())
+    line.die("j")
+    order = line.claim("j", "w2")
+    assert order.strikes == 1
+    line.jobs.hand_back(order)
+    assert line.claim("j", "w3").strikes == 0
+
+
+def test_totals_and_events_tell_what_happened(line: Line) -> None:
+    line.submit(job_id="j")
+    line.jobs.succeed(line.claim("j"), ANSWER)
+    assert line.client.hgetall(KEYS.totals) == {b"succeeded": b"1"}
+    events = [fields[b"event"] for _, fields in line.client.xrange(KEYS.events)]
+    assert events == [b"queued", b"claimed", b"succeeded"]
+
+
+def test_no_estimate_is_given_before_there_is_ground_for_one(line: Line) -> None:
+    line.submit(job_id="j")
+    assert line.backlog.outlook("j").eta is None
+
+
+def test_nine_of_ten_jobs_end_within_p90() -> None:
+    chance = random.Random(5)
+    draw = lambda: chance.lognormvariate(0, 0.6)  # noqa: E731
+    seen = [draw() for _ in range(200)]
+    reply = [b"0", b"10.0", *(str(ratio).encode() for ratio in seen)]
+    eta = _outlook(reply).eta
+    assert eta is not None
+    later = [10 * draw() for _ in range(2_000)]
+    assert 0.85 <= sum(took <= eta.p90_s for took in later) / len(later) <= 0.95
+    assert 0.42 <= sum(took <= eta.p50_s for took in later) / len(later) <= 0.58
+
+
+def test_estimates_grow_with_the_line_and_come_from_what_was_seen(line: Line) -> None:
+    for n in range(MIN_RATIOS + 2):
+        line.submit(job_id=f"past-{n}")
+        line.jobs.succeed(line.claim(f"past-{n}"), ANSWER)
+    alone = line.backlog.outlook_of_cost(1.0).eta
+    for _ in range(20):
+        line.submit()
+    behind = line.backlog.outlook_of_cost(1.0).eta
+    assert alone is not None
+    assert behind is not None
+    assert behind.p50_s > 5 * alone.p50_s
+
+
+def test_place_in_line_counts_ones_own_and_the_others_turns(broker_url: str) -> None:
+    line = Line(broker_url, dispatch_window=1)
+    line.publish(line.submit("a"))
+    for _ in range(4):
+        line.submit("a")
+    line.submit("b", job_id="b-last")
+    assert line.backlog.outlook("b-last").num_before == 1 + 1
