@@ -86,12 +86,14 @@ class FeatureCache:
         self._batcher = PageBatcher(
             encoder,
             max_pages=settings.micro_batch,
+            on_warm=lambda num_tokens, ms: self._policy.encoded(num_tokens, None, ms),
             on_encoded=self._landing.encoded,
             on_failed=self._landing.failed,
         )
         self._fetcher = Fetcher(
             self._guard,
             self._policy,
+            owner=self.owner,
             device=device,
             dtype=encoder.dtype,
             hidden_size=encoder.hidden_size,
@@ -134,6 +136,13 @@ class FeatureCache:
         self._running = True
         for part in (self._batcher, self._publisher, self._fetcher, self._cluster):
             part.start()
+
+    def wait_ready(self, timeout_s: float) -> bool:
+        """Wait until tower and link are warm and measured; jobs need not. False when it took
+        too long."""
+        deadline = time.monotonic() + timeout_s
+        parts = (self._batcher, self._fetcher, self._cluster)
+        return all(part.calibrated.wait(max(0.0, deadline - time.monotonic())) for part in parts)
 
     def stop(self) -> None:
         """End waiting jobs with WorkerDraining, publish what is fresh, give up all claims."""

@@ -11,14 +11,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from glyph_worker.features.fetch import Fetcher
 from glyph_worker.features.flight import Flight, FlightBoard, State
 from glyph_worker.features.guard import StoreGuard
-from glyph_worker.features.policy import BreakEven
+from glyph_worker.features.policy import LEAST_SAMPLES, BreakEven
 from glyph_worker.features.protocol import ClaimState, Observer
 
 log = logging.getLogger(__name__)
@@ -86,7 +85,7 @@ class Cluster:
         self._num_backlog = 0
         self._claims: dict[str, _Claim] = {}
         self._given_up: list[tuple[str, str]] = []
-        self._known: deque[tuple[str, int]] = deque(maxlen=8)
+        self.calibrated = threading.Event()
         self._due = _Due()
         self._running = True
         self._thread = threading.Thread(target=self._run, name="glyph-cluster", daemon=True)
@@ -124,15 +123,21 @@ class Cluster:
         with self._board.lock:
             self.give_up(digest, token)
 
-    def settled(self, digest: str, token: str, num_tokens: int) -> None:
-        """The server holds this page now and has ended the claim. Without the board's lock."""
+    def settled(self, digest: str, token: str) -> None:
+        """The server has ended this claim. Without the board's lock."""
         with self._board.lock:
-            self._known.append((digest, num_tokens))
             claim = self._claims.get(digest)
             if claim is not None and claim.token == token:
                 del self._claims[digest]
 
     def _run(self) -> None:
+        for _ in range(LEAST_SAMPLES):
+            started = time.perf_counter()
+            self._guard.call("ping", lambda store: store.ping())
+            if self._guard.up:
+                self._policy.asked((time.perf_counter() - started) * 1e3)
+        self._keep_up()
+        self.calibrated.set()
         while True:
             with self._changed:
                 self._changed.wait_for(self._something_due, self._nap_s())
@@ -234,7 +239,6 @@ class Cluster:
             flight.token = token
             self._board.want(flight, publish=True)
         elif state == "stored":
-            self._known.append((flight.digest, flight.num_tokens))
             if flight.fetches < 2 and self._policy.fetch_pays():
                 flight.state = State.FETCHING
                 if not flight.followed and self._audit():
@@ -281,9 +285,9 @@ class Cluster:
             self._due.renew = now + self._lease_s / 3
             self._guard.call("renew", lambda store: store.renew(claims, lease_s=self._lease_s))
         self._guard.probe()
-        if self._known and not self._policy.fetch_pays() and self._policy.probe_due(now):
+        if not self._policy.fetch_pays() and self._policy.probe_due(now):
             self._policy.probed(now, 0.0)
-            self._fetcher.probe(*self._known[-1])
+            self._fetcher.probe()
         if now >= self._due.announce:
             self._due.announce = now + ANNOUNCE_S
             recipe = self._recipe()

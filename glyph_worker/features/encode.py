@@ -23,6 +23,9 @@ from glyph_worker.features.protocol import PageEncoder
 
 log = logging.getLogger(__name__)
 
+BLANK = (392, 448)
+"""Height and width in pixels: a page of the embedded reader, 224 visual tokens."""
+
 Pixels = np.ndarray[Any, Any]
 
 
@@ -42,13 +45,16 @@ class PageBatcher:
         encoder: PageEncoder,
         *,
         max_pages: int,
+        on_warm: Callable[[int, float], None],
         on_encoded: Callable[[list[Encoded], float], None],
         on_failed: Callable[[Flight, EngineFault], None],
     ) -> None:
-        """Both callbacks run in the encoder's thread. `on_encoded` gets a whole micro-batch and
-        its milliseconds."""
+        """All callbacks run in the encoder's thread. `on_warm` gets visual tokens and milliseconds
+        of a blank page, `on_encoded` a whole micro-batch and its milliseconds."""
         self._encoder = encoder
         self._max_pages = max_pages
+        self._on_warm = on_warm
+        self.calibrated = threading.Event()
         self._on_encoded = on_encoded
         self._on_failed = on_failed
         self._changed = threading.Condition()
@@ -88,7 +94,20 @@ class PageBatcher:
             self._ready.extendleft(reversed(others))
             return batch
 
+    def _warm_up(self) -> None:
+        """A blank page twice: the first pays for what is lazy, the second is measured."""
+        blank = np.full(BLANK, 255, dtype=np.uint8)
+        try:
+            self._forward([blank])
+            started = time.perf_counter()
+            [features] = self._forward([blank])
+            self._on_warm(features.shape[0], (time.perf_counter() - started) * 1e3)
+        except Exception:
+            log.exception("warm-up of the vision tower")  # a job will meet it and say so
+        self.calibrated.set()
+
     def _run(self) -> None:
+        self._warm_up()
         while batch := self._take():
             batch = [item for item in batch if item[0].state is not State.DONE]
             if not batch:  # the cache server was faster after all

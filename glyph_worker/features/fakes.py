@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import select
+import queue
 import socket
 import threading
 import time
@@ -54,6 +54,11 @@ class FakeEncoder:
         return (width // PATCH) * (height // PATCH)
 
     def encode_pages(self, pages: list[Pixels]) -> list[torch.Tensor]:
+        if all(page.min() == 255 for page in pages):  # the warm-up, which is no page
+            num_tokens = self.num_visual_tokens(pages[0].shape[1], pages[0].shape[0])
+            if self.ms_per_page:
+                time.sleep(self.ms_per_page * num_tokens / 8 / 1e3)  # a page of ours has eight
+            return [torch.zeros(num_tokens, self.hidden_size, dtype=self.dtype) for _ in pages]
         for page in pages:
             if self._on_page is not None:
                 self._on_page(page)
@@ -136,20 +141,30 @@ class SlowLink:
                 threading.Thread(target=self._relay, args=pair, daemon=True).start()
 
     def _relay(self, source: socket.socket, target: socket.socket) -> None:
+        """Reads at the link's speed; a second thread hands on what has travelled long enough."""
+        wire: queue.SimpleQueue[tuple[float, bytes]] = queue.SimpleQueue()
+        threading.Thread(target=self._deliver, args=(wire, target), daemon=True).start()
         free_at = time.monotonic()
         with contextlib.suppress(OSError, ValueError):
             while self._open:
-                select.select([source], [], [])
-                raw = source.recv(1 << 16)
+                raw = source.recv(1 << 15)
                 if not raw:
                     break
                 now = time.monotonic()
                 if self.bytes_per_s:
                     free_at = max(now, free_at) + len(raw) / self.bytes_per_s
-                    time.sleep(max(0.0, free_at - now))
-                if self.delay_s:  # bursts share one delay closely enough for a benchmark
-                    time.sleep(self.delay_s)
+                    if free_at - now > 1e-4:
+                        time.sleep(free_at - now)
+                wire.put((time.monotonic() + self.delay_s, raw))
+        wire.put((0.0, b""))
+
+    def _deliver(self, wire: queue.SimpleQueue[tuple[float, bytes]], target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                due, raw = wire.get()
+                if not raw:
+                    break
+                time.sleep(max(0.0, due - time.monotonic()))
                 target.sendall(raw)
-        for one in (source, target):
-            with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):
+            target.shutdown(socket.SHUT_RDWR)

@@ -18,13 +18,15 @@ import torch
 from glyph_worker.features import wire
 from glyph_worker.features.flight import Flight, State
 from glyph_worker.features.guard import StoreGuard
-from glyph_worker.features.policy import BreakEven
+from glyph_worker.features.policy import LEAST_SAMPLES, BreakEven
 from glyph_worker.features.protocol import Observer
 from glyph_worker.features.transfer import Transfer
 
 log = logging.getLogger(__name__)
 
 MAX_TRANSFER_BYTES = 32 << 20
+PROBE_TOKENS = 256
+MAX_PROBE_BYTES = 1 << 19
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ class Fetcher:
         guard: StoreGuard,
         policy: BreakEven,
         *,
+        owner: str,
         device: torch.device,
         dtype: torch.dtype,
         hidden_size: int,
@@ -51,6 +54,7 @@ class Fetcher:
     ) -> None:
         self._guard = guard
         self._policy = policy
+        self._owner = owner
         self._transfer = Transfer(device)
         self._dtype = dtype
         self._hidden_size = hidden_size
@@ -60,7 +64,8 @@ class Fetcher:
         self._changed = threading.Condition()
         self._queue: deque[Flight] = deque()
         self._queued_tokens = 0
-        self._probe: tuple[str, int] | None = None
+        self._probe_due = False
+        self.calibrated = threading.Event()
         self._running = True
         self._thread = threading.Thread(target=self._run, name="glyph-fetch", daemon=True)
 
@@ -85,26 +90,30 @@ class Fetcher:
             self._queue.extend(flights)
             self._changed.notify()
 
-    def probe(self, digest: str, num_tokens: int) -> None:
-        """Measure one fetch in the background, its outcome unused."""
+    def probe(self) -> None:
+        """Measure the link in the background, now."""
         with self._changed:
-            self._probe = (digest, num_tokens)
+            self._probe_due = True
             self._changed.notify()
 
     def _run(self) -> None:
+        # Before the first job comes the policy knows what it would decide.
+        for _ in range(LEAST_SAMPLES):
+            self._measure()
+        self.calibrated.set()
         while True:
             with self._changed:
-                while self._running and not self._queue and self._probe is None:
+                while self._running and not self._queue and not self._probe_due:
                     self._changed.wait()
                 if not self._running:
                     return
-                probe, self._probe = self._probe, None
+                probe_due, self._probe_due = self._probe_due, False
                 batch = self._take()
             try:
                 if batch:
                     self._fetch(batch)
-                if probe is not None:
-                    self._measure(*probe)
+                if probe_due:
+                    self._measure()
             except Exception:
                 log.exception("fetch thread")
                 self._on_fetched([Fetched(flight, None, None, 0.0) for flight in batch])
@@ -157,10 +166,20 @@ class Fetcher:
             self._guard.call("drop", lambda store: store.drop([flight.digest]))
             return None
 
-    def _measure(self, digest: str, num_tokens: int) -> None:
+    def _measure(self) -> None:
+        """One transfer of our own, as many bytes as a page has or half a megabyte."""
+        if not self._guard.up or self._queue:
+            return
+        token_bytes = self._hidden_size * self._dtype.itemsize
+        num_bytes = min(PROBE_TOKENS * token_bytes, MAX_PROBE_BYTES)
         started = time.perf_counter()
-        values = self._guard.call("probe", lambda store: store.fetch([digest]))
+        value = self._guard.call("probe", lambda store: store.get_probe(self._owner))
+        if value is None and self._guard.up:
+            probe = bytes(num_bytes)
+            self._guard.call("probe", lambda store: store.put_probe(self._owner, probe))
+            started = time.perf_counter()
+            value = self._guard.call("probe", lambda store: store.get_probe(self._owner))
         took_s = time.perf_counter() - started
-        if values is None or values[0] is not None:
-            self._policy.fetched(num_tokens, 1, took_s * 1e3)
+        if value is not None:
+            self._policy.fetched(num_bytes / token_bytes, None, took_s * 1e3)
         self._policy.probed(self._clock(), took_s)

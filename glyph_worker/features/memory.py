@@ -28,6 +28,7 @@ class MemoryStore:
         self._quarantine: dict[str, float] = {}
         self._recipes: dict[bytes, float] = {}
         self._reports: dict[str, bytes] = {}
+        self._probes: dict[str, bytes] = {}
         self._fence = itertools.count(1)
 
     def _value(self, digest: str) -> bytes | None:
@@ -127,6 +128,14 @@ class MemoryStore:
     def reports(self) -> dict[str, bytes]:
         with self._lock:
             return dict(self._reports)
+
+    def put_probe(self, owner: str, value: bytes) -> None:
+        with self._lock:
+            self._probes[owner] = value
+
+    def get_probe(self, owner: str) -> bytes | None:
+        with self._lock:
+            return self._probes.get(owner)
 
     def ping(self) -> None:
         return

@@ -55,15 +55,19 @@ class BreakEven:
         self._next_probe_s = 0.0
         self._savings = 0.0
 
-    def encoded(self, num_tokens: int, num_pages: int, elapsed_ms: float) -> None:
+    def encoded(self, num_tokens: int, num_pages: int | None, elapsed_ms: float) -> None:
+        """`num_pages` None: a warm-up, which is no page."""
         with self._lock:
             self._encode.add(elapsed_ms / max(1, num_tokens))
-            self._page_tokens.add(num_tokens / num_pages)
+            if num_pages is not None:
+                self._page_tokens.add(num_tokens / num_pages)
 
-    def fetched(self, num_tokens: int, num_pages: int, elapsed_ms: float) -> None:
+    def fetched(self, num_tokens: float, num_pages: int | None, elapsed_ms: float) -> None:
+        """`num_pages` None: a probe, which is no page."""
         with self._lock:
             self._fetch.add(elapsed_ms / max(1, num_tokens))
-            self._page_tokens.add(num_tokens / num_pages)
+            if num_pages is not None:
+                self._page_tokens.add(num_tokens / num_pages)
 
     def published(self, num_tokens: int, elapsed_ms: float) -> None:
         with self._lock:
@@ -129,7 +133,7 @@ class BreakEven:
             if self._encode.value is None:
                 return self._max_wait_s
             encode_s = self._encode.value * num_tokens / 1e3
-        return min(self._max_wait_s, max(LEAST_PATIENCE_S, 2 * encode_s))
+        return min(self._max_wait_s, max(LEAST_PATIENCE_S, encode_s))
 
     def encode_ms(self, num_tokens: int) -> float:
         """What encoding takes, by the median; 1 ms per page while unknown."""

@@ -45,7 +45,7 @@ class Publisher:
         max_queued_bytes: int,
         device: torch.device,
         release: Callable[[str, str], None],
-        settled: Callable[[str, str, int], None],
+        settled: Callable[[str, str], None],
         keep: Callable[[str, torch.Tensor], None],
         observer: Observer,
     ) -> None:
@@ -142,7 +142,7 @@ class Publisher:
         if state is None:
             return self._skip(fresh, "cache server failed")
         self._policy.published(host.shape[0], elapsed_ms)
-        self._settled(fresh.digest, fresh.token, host.shape[0])
+        self._settled(fresh.digest, fresh.token)
         num_bytes = sum(len(part) for part in parts)
         fields = {"feature_digest": fresh.digest, "num_bytes": num_bytes, "ms": elapsed_ms}
         self._observer("published" if state == "stored" else f"publish_{state}", fields)

@@ -86,9 +86,9 @@ def test_what_does_not_pay_is_still_asked_at_one_per_cent() -> None:
     assert 90 <= asked <= 100
 
 
-def test_patience_is_no_longer_than_two_encodes() -> None:
+def test_patience_is_no_longer_than_the_encode() -> None:
     policy = measured(encode=60)
-    assert policy.patience_s(PAGE) == 0.12
+    assert policy.patience_s(PAGE) == 0.06
     assert policy.patience_s(PAGE // 100) == 0.05
     assert policy.patience_s(PAGE * 100) == 0.5
 
