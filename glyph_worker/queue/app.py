@@ -42,6 +42,7 @@ def make_app(settings: Settings) -> Celery:
         task_track_started=True,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
+        broker_transport="glyph_worker.queue.transport:Transport",
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         task_queues=[_queue(RENDER_QUEUE), _queue(ANSWER_QUEUE)],

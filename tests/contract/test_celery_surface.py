@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
 import pickle
@@ -98,6 +99,32 @@ def test_pickle_and_json_are_refused_before_they_are_decoded(app: Any) -> None:
     for content_type in ("application/x-python-serialize", "application/json"):
         with pytest.raises(ContentDisallowed):
             loads(pickle.dumps({}), content_type, "binary", accept={"application/x-msgpack"})
+
+
+@pytest.mark.parametrize("garbage", [b"\xff\xfe", b"{", b"[]", b"{}", b"null", b'{"body": 1}'])
+def test_garbage_in_a_queue_is_skipped_and_the_next_message_arrives(
+    app: Any, broker_url: str, garbage: bytes
+) -> None:
+    with redis.Redis.from_url(broker_url) as client:
+        client.lpush(RENDER_QUEUE, garbage)
+    publish(app, "good")
+    with app.connection_for_read() as connection:
+        assert type(connection.transport).__module__ == "glyph_worker.queue.transport"
+        taken: list[Any] = []
+        consumer = connection.Consumer(
+            [app.amqp.queues[RENDER_QUEUE]], on_message=taken.append, accept=["msgpack"]
+        )
+        with consumer:
+            wait_until(
+                lambda: _drained(connection) or taken, description="the good message arrives"
+            )
+        assert taken[0].headers["id"] == "good"
+        taken[0].ack()
+
+
+def _drained(connection: Any) -> None:
+    with contextlib.suppress(TimeoutError):
+        connection.drain_events(timeout=0.2)
 
 
 def test_every_worker_shares_one_visibility_timeout(app: Any) -> None:
