@@ -27,7 +27,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from glyph_worker.errors import StoreFull, StoreUnavailable
+from glyph_worker.errors import InvalidSetting, StoreFull, StoreUnavailable
+from glyph_worker.settings import Settings
 from glyph_worker.store.connection import connect, hidden, translated
 
 ClaimState = Literal["stored", "claimed", "held", "free", "quarantined"]
@@ -87,6 +88,20 @@ class CacheStore:
             client.set_retry(Retry(NoBackoff(), 0))
             clients.append(client)
         return cls(*clients, prefix=prefix, url=url, chunk_bytes=chunk_bytes)
+
+    @classmethod
+    def of(cls, settings: Settings) -> CacheStore:
+        """The cache server these settings name; the broker's, if they name no other."""
+        url = settings.cache_url or settings.broker_url
+        if url is None:
+            raise InvalidSetting("no cache server: set GLYPH_CACHE_URL or GLYPH_BROKER_URL")
+        return cls.connect(
+            url.get_secret_value(),
+            prefix=settings.key_prefix,
+            timeout_s=settings.features.timeout_s,
+            bulk_timeout_s=settings.features.transfer_timeout_s,
+            chunk_bytes=settings.features.chunk_bytes,
+        )
 
     def close(self) -> None:
         self._control.close()
