@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from glyph_worker.client import Client
-from glyph_worker.errors import GlyphError, InvalidOption, JobError
+from glyph_worker.errors import ConfigurationError, GlyphError, InvalidOption, JobError
 from glyph_worker.job import Answer, Job, JobStatus
 from glyph_worker.settings import Settings
 
@@ -28,10 +28,13 @@ app = typer.Typer(
 )
 worker_app = typer.Typer(help="Serve one queue.", no_args_is_help=True)
 app.add_typer(worker_app, name="worker")
+jobs_app = typer.Typer(help="Look at jobs, and do them again.", no_args_is_help=True)
+app.add_typer(jobs_app, name="jobs")
 
 out = Console()
 err = Console(stderr=True)
 
+Limit = Annotated[int, typer.Option(min=1, help="How many.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 File = Annotated[Path, typer.Argument(help="A UTF-8 text file; `-` reads standard input.")]
 
@@ -98,6 +101,36 @@ def up(
             for line in service.revive():
                 err.print(f"[yellow]restart[/] {line}")
         err.print("draining …")
+
+
+@app.command()
+def gateway(
+    host: Annotated[str | None, typer.Option(help="Default: GLYPH_GATEWAY_HOST.")] = None,
+    port: Annotated[int | None, typer.Option(help="0: a free one.")] = None,
+    exit_with_parent: Annotated[
+        bool, typer.Option("--exit-with-parent", help="Stop when standard input ends.")
+    ] = False,
+) -> None:
+    """Serve HTTP: the API, the page, metrics. Needs pip install 'glyph_worker[gateway]'."""
+    import importlib
+
+    from glyph_worker.telemetry import configure_logging
+
+    settings = Settings.load()
+    chosen = {"host": host, "port": port}
+    section = settings.gateway.model_copy(
+        update={name: value for name, value in chosen.items() if value is not None}
+    )
+    settings = settings.model_copy(update={"gateway": section})
+    configure_logging(settings.log_level)
+    try:
+        # By name: CLI and gateway are neighbours that do not know each other.
+        serve = importlib.import_module("glyph_worker.gateway.serve").serve
+    except ImportError as exc:
+        raise ConfigurationError(
+            f"the gateway cannot start: {exc}; pip install 'glyph_worker[gateway]'"
+        ) from exc
+    serve(settings, exit_with_parent=exit_with_parent)
 
 
 @app.command()
@@ -234,6 +267,99 @@ def render(
                 name.replace("_", " "), f"{value:g}" if isinstance(value, float) else str(value)
             )
     out.print(table)
+
+
+@jobs_app.command("list")
+def jobs_list(limit: Limit = 20, as_json: AsJson = False) -> None:
+    """Jobs that are not final, newest first."""
+    client = Client.from_env()
+    _print_jobs(client, client.unfinished(limit), as_json)
+
+
+@jobs_app.command("dead")
+def jobs_dead(limit: Limit = 20, as_json: AsJson = False) -> None:
+    """Jobs at work on which workers have died, newest first."""
+    client = Client.from_env()
+    _print_jobs(client, client.dead(limit), as_json)
+
+
+@jobs_app.command("show")
+def jobs_show(job_id: str) -> None:
+    """All that is known of one job, as JSON."""
+    client = Client.from_env()
+    job = client.status(job_id)
+    answer = client.result(job_id) if job.status is JobStatus.SUCCEEDED else None
+    print(json.dumps(_row(job, answer), ensure_ascii=False, indent=2))
+
+
+@jobs_app.command("retry")
+def jobs_retry(job_id: str) -> None:
+    """Queue a failed or cancelled job's question again; print the new job's id."""
+    print(Client.from_env().retry(job_id).id)
+
+
+@jobs_app.command("replay")
+def jobs_replay(
+    job_id: str,
+    out_dir: Annotated[Path, typer.Option("--out", help="Folder for the PNG pages.")],
+    as_json: AsJson = False,
+) -> None:
+    """Do a stored job again here, beside the same batch-mates, without touching it."""
+    from glyph_worker.replay import replay
+
+    done = replay(Settings.load(), job_id, out_dir)
+    fields = {
+        "answer": done.answer.to_fields() if isinstance(done.answer, Answer) else None,
+        "error": None if isinstance(done.answer, Answer) else done.answer.to_wire(),
+        "stored": None if done.stored is None else done.stored.to_fields(),
+        "mates": done.mates,
+        "pages": str(done.pages),
+    }
+    if as_json:
+        _print_json(fields)
+        return
+    again = done.answer.text if isinstance(done.answer, Answer) else str(done.answer)
+    out.print(f"now:    {again}", highlight=False)
+    out.print(f"then:   {'-' if done.stored is None else done.stored.text}", highlight=False)
+    out.print(f"beside: {len(done.mates)} others; pages in {done.pages}/", highlight=False)
+
+
+def _print_jobs(client: Client, ids: list[str], as_json: bool) -> None:
+    jobs = [job for job in client.status_many(ids) if job is not None]
+    if as_json:
+        _print_json({"jobs": [_row(job) for job in jobs]})
+        return
+    table = Table("id", "status", "stage", "attempt", "tenant", "pages", "answer tokens")
+    for job in jobs:
+        progress = job.progress
+        table.add_row(
+            job.id, job.status.value, (job.stage or "-"), str(job.attempt), job.tenant,
+            f"{progress.num_pages_ready}/{progress.num_pages}", str(progress.num_answer_tokens),
+        )  # fmt: skip
+    out.print(table)
+
+
+@app.command()
+def batch(
+    source: Annotated[Path, typer.Argument(help="JSON lines: id, document or file, question.")],
+    target: Annotated[Path, typer.Argument(help="JSON lines of answers; go on where it ends.")],
+) -> None:
+    """Ask everything in a file. Send it again to go on after an interruption."""
+    from rich.progress import Progress
+
+    from glyph_worker.batch import run_batch
+
+    with Progress(console=err, transient=True) as bar:
+        shown = bar.add_task("answers")
+        good, bad = run_batch(
+            Client.from_env(),
+            source,
+            target,
+            on_done=lambda done, total: bar.update(shown, completed=done, total=total),
+        )
+    err.print(f"{good} answered, {bad} failed; {target}")
+    if bad:
+        raise SystemExit(JobError.exit_code)
 
 
 ExitWithParent = Annotated[

@@ -204,6 +204,14 @@ class Client:
             job, position=outlook.num_before if waits else None, eta=outlook.eta
         )
 
+    def unfinished(self, limit: int = 100) -> list[str]:
+        """Ids of this tenant's jobs that are not final, newest first."""
+        return self._jobs.newest(limit, tenant=self.tenant)
+
+    def dead(self, limit: int = 100) -> list[str]:
+        """Ids of poisonous jobs, newest first, of all tenants: for operators."""
+        return self._jobs.dead(limit)
+
     def status_many(self, job_ids: Sequence[str]) -> list[Job | None]:
         """In one round trip; None for an unknown id."""
         return self._jobs.get_many(job_ids, tenant=self.tenant)

@@ -19,7 +19,10 @@ class CancelChannel:
         self._url = url
 
     def _channel(self) -> PubSub:
-        return self._client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
+        channel: PubSub = self._client.pubsub(  # type: ignore[no-untyped-call]
+            ignore_subscribe_messages=True
+        )
+        return channel
 
     def listen(self, stop: threading.Event) -> Iterator[str]:
         """Ids of running jobs whose cancel is asked for, until `stop`. Raises StoreUnavailable."""

@@ -159,11 +159,18 @@ class JobStore:
         )  # fmt: skip
         if verdict != b"claimed":
             return Verdict(verdict.decode()), None
+        return Verdict.CLAIMED, self._order(job_id, int(attempt), owner, int(strikes))
+
+    def peek(self, job_id: str) -> Order:
+        """The order as a worker had it, without any right to work on it. Raises UnknownJob."""
+        return self._order(job_id, 0, "nobody", 0)
+
+    def _order(self, job_id: str, attempt: int, owner: str, strikes: int) -> Order:
         record = self.record(job_id)
         deadline = record.get(b"deadline_at")
-        return Verdict.CLAIMED, Order(
+        return Order(
             job_id=job_id,
-            attempt=int(attempt),
+            attempt=attempt,
             owner=owner,
             tenant=record[b"tenant"].decode(),
             document_digest=record[b"document_digest"].decode(),
@@ -172,7 +179,7 @@ class JobStore:
             created_at=float(record[b"created_at"]),
             priority=Priority(int(record[b"priority"])),
             deadline_at=None if deadline is None else float(deadline),
-            strikes=int(strikes),
+            strikes=strikes,
             notes={
                 name.decode().removeprefix("note:"): float(value)
                 for name, value in record.items()
@@ -241,9 +248,7 @@ class JobStore:
         now, *rows = self._run("unfinished", start, limit, late)
         jobs = []
         for at in range(0, len(rows), 7):
-            job_id, status, stage, queued_at, lease_until, over, dispatched = rows[
-                at : at + 7
-            ]
+            job_id, status, stage, queued_at, lease_until, over, dispatched = rows[at : at + 7]
             since = queued_at if status == b"queued" else lease_until
             jobs.append(
                 Unfinished(

@@ -20,6 +20,7 @@ from glyph_worker.worker.attempt import Cancelled, Fenced, attempt, settled
 from glyph_worker.worker.gate import Gate
 from glyph_worker.worker.pages import PageSource
 from glyph_worker.worker.parts import Parts
+from glyph_worker.worker.report import Reporter
 from glyph_worker.worker.run import Run
 from glyph_worker.worker.stores import Stores
 
@@ -42,6 +43,7 @@ class AnswerStage:
         self._runs: dict[str, Run] = {}
         self._lock = threading.Lock()
         self._gate = Gate()
+        self._reporter = Reporter(self._stores.tally, self._stores.owner)
         self._stopping = threading.Event()
         self._dead = threading.Event()
         self._draining = False
@@ -77,6 +79,7 @@ class AnswerStage:
 
     def stop(self) -> None:
         self._stopping.set()
+        self._reporter.look(self.parts.engine, now=True)
         self.parts.stop()
 
     def cancel(self, job_id: str) -> bool:
@@ -147,6 +150,7 @@ class AnswerStage:
         if not settled(lambda: self._stores.jobs.succeed(order, answer, run.progress)):
             raise Fenced("a later attempt holds the job, or it is final")
         receipt = answer.receipt
+        self._reporter.add(receipt)
         log.info(
             "job.succeeded",
             job_id=order.job_id,
@@ -161,6 +165,7 @@ class AnswerStage:
 
     def _beat(self) -> None:
         while not self._stopping.wait(HEARTBEAT_S):
+            self._reporter.look(self.parts.engine)
             for run in list(self._runs.values()):
                 order = run.order
                 if order is None or run.done.is_set():

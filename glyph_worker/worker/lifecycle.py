@@ -17,6 +17,7 @@ from celery.worker import state
 from glyph_worker.errors import GlyphError
 from glyph_worker.queue.app import make_app
 from glyph_worker.queue.lease import Lease
+from glyph_worker.queue.messages import num_waiting
 from glyph_worker.queue.names import ANSWER_QUEUE, RENDER_QUEUE
 from glyph_worker.settings import Settings
 from glyph_worker.store.keys import Keys
@@ -25,6 +26,10 @@ from glyph_worker.worker.reconcile import Reconciler
 from glyph_worker.worker.stores import Stores
 
 log = structlog.get_logger(__name__)
+
+DEAF_S = 10.0
+"""Idle beside waiting messages for so long, a worker is deaf; its supervisor starts another."""
+EX_TEMPFAIL = 75
 
 Kind = Literal["render", "answer"]
 
@@ -100,6 +105,10 @@ class Presence:
         self._workers, self._name = stores.workers, stores.owner
         self._kind, self._capacity, self._drain = kind, capacity, drain
         self._started_at = time.time()
+        self._queue = RENDER_QUEUE if kind == "render" else ANSWER_QUEUE
+        self._client = stores.broker
+        self._deaf_after_s = max(DEAF_S, settings.queue.lease_s)
+        self._idle_since: float | None = None
         self._leaving = threading.Event()
         self._thread = threading.Thread(target=self._announce, name="presence", daemon=True)
 
@@ -125,11 +134,23 @@ class Presence:
             )
             try:
                 self._workers.announce(info)
+                self._probe()
                 self._reconciler.dispatch()
                 self._reconciler.look(self._name)
             except Exception as exc:  # noqa: BLE001 - kombu and redis-py raise many kinds
                 log.warning("presence.missed", error=type(exc).__name__)
             self._leaving.wait(ANNOUNCE_S)
+
+    def _probe(self) -> None:
+        """After a broker's restart a worker can be connected and yet take nothing: end it then."""
+        idle = not state.reserved_requests and not self._drain.draining
+        if not (idle and num_waiting(self._client, self._queue)):
+            self._idle_since = None
+        elif self._idle_since is None:
+            self._idle_since = time.monotonic()
+        elif time.monotonic() - self._idle_since > self._deaf_after_s:
+            log.error("worker.deaf", queue=self._queue, idle_s=round(self._deaf_after_s))
+            os._exit(EX_TEMPFAIL)
 
 
 class Drain:

@@ -20,14 +20,15 @@ class Parts:
     reader: Reader
     features: FeatureCache
     engine: Engine
-    streams: StreamStore
+    streams: StreamStore | None
+    """None: partial text goes nowhere."""
 
     @classmethod
     def start(
         cls,
         settings: Settings,
         cache: CacheStore | None,
-        streams: StreamStore,
+        streams: StreamStore | None,
         *,
         on_fatal: Callable[[BaseException], None],
     ) -> Self:

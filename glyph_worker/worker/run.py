@@ -93,9 +93,11 @@ class Run:
             receipt=self._receipt(order, parts, source, pages, outcome),
         )
 
-    def _stream(self, order: Order, streams: StreamStore, text: str, *, last: bool = False) -> None:
+    def _stream(
+        self, order: Order, streams: StreamStore | None, text: str, *, last: bool = False
+    ) -> None:
         now = time.monotonic()
-        if not last and now - self._streamed_at < STREAM_EVERY_S:
+        if streams is None or (not last and now - self._streamed_at < STREAM_EVERY_S):
             return
         # A model's last character may still change (an unfinished one, a tag being cleaned away):
         # what was streamed must stay a prefix, so a text that shrank waits.

@@ -19,6 +19,7 @@ from glyph_worker.store.jobs import JobStore
 from glyph_worker.store.keys import Keys
 from glyph_worker.store.layouts import LayoutStore
 from glyph_worker.store.streams import StreamStore
+from glyph_worker.store.tally import Tally
 from glyph_worker.store.workers import WorkerStore
 
 
@@ -34,6 +35,7 @@ class Stores:
     blobs: BlobStore
     layouts: LayoutStore
     workers: WorkerStore
+    tally: Tally
     cache: CacheStore
 
     @classmethod
@@ -58,5 +60,6 @@ class Stores:
             blobs=BlobStore(broker, keys, url=broker_url, ttl_s=queue.job_ttl_s),
             layouts=LayoutStore(cache, keys, url=cache_url, ttl_s=settings.render.page_ttl_s),
             workers=WorkerStore(broker, keys, url=broker_url),
+            tally=Tally(broker, keys, broker_url),
             cache=CacheStore.connect(cache_url, prefix=settings.key_prefix),
         )

@@ -156,6 +156,18 @@ def module_fleet(
     fleet.stop()
 
 
+@pytest.fixture(scope="module")
+def nano_fleet(tmp_path_factory: pytest.TempPathFactory, redis_server: Any) -> Iterator[Fleet]:
+    """A fleet with the embedded reader, as a new user has it."""
+    urls = redis_server.url(6), redis_server.url(7)
+    for url in urls:
+        with connect(url) as client:
+            client.flushdb()
+    fleet = Fleet(tmp_path_factory.mktemp("nano"), environment(*urls, Path("nano")))
+    yield fleet
+    fleet.stop()
+
+
 def environment(broker_url: str, cache_url: str, checkpoint: Path) -> dict[str, str]:
     return {
         "GLYPH_BROKER_URL": broker_url,

@@ -1,0 +1,147 @@
+"""Ten thousand questions from a file to a file: JSON lines in, JSON lines out, resumable."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from glyph_worker.client import Client
+from glyph_worker.errors import GlyphError, InvalidOption, RefusedError, TransientError
+
+MAX_IN_FLIGHT = 500
+POLL_S = 0.25
+TERMS = ("deadline_s", "ttl_s", "priority")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the input: `{"id", "document" or "file", "question", …options}`."""
+
+    id: str
+    document: str | bytes
+    question: str
+    options: dict[str, Any]
+
+
+def read_lines(path: Path) -> Iterator[Line]:
+    """Raises InvalidOption, naming the line. A `file` is relative to the input's folder."""
+    seen: set[str] = set()
+    with path.open(encoding="utf-8") as rows:
+        for number, row in enumerate(rows, start=1):
+            if not row.strip():
+                continue
+            try:
+                fields = json.loads(row)
+                name = str(fields.pop("id", number))
+                question = fields.pop("question")
+                document = (
+                    (path.parent / fields.pop("file")).read_bytes()
+                    if "file" in fields
+                    else fields.pop("document")
+                )
+            except (ValueError, KeyError, AttributeError, OSError) as exc:
+                raise InvalidOption(
+                    f"line {number} of {path} is no job: {type(exc).__name__} {exc}; "
+                    'needed are "question" and "document" or "file"',
+                    line=number,
+                ) from exc
+            if name in seen:
+                raise InvalidOption(f"line {number} of {path} repeats the id {name!r}", line=number)
+            seen.add(name)
+            yield Line(name, document, question, fields)
+
+
+def run_batch(
+    client: Client, source: Path, target: Path, *, on_done: Callable[[int, int], None]
+) -> tuple[int, int]:
+    """Ask all of `source` that `target` does not hold yet; append answers as they come.
+
+    Send it again after any interruption: jobs that were queued are found by their idempotency key
+    (the target's path and the line's id), not queued twice. Returns (succeeded, failed) of the
+    whole target. Raises InvalidOption for a bad line, StoreUnavailable when Redis stays away.
+    """
+    answered = _answered(target)
+    todo = deque(line for line in read_lines(source) if line.id not in answered)
+    total = len(todo) + len(answered)
+    counts = [sum(answered.values()), len(answered) - sum(answered.values())]
+    in_flight: dict[str, str] = {}
+    with target.open("a", encoding="utf-8") as out:
+
+        def write(line_id: str, fields: dict[str, Any], ok: bool) -> None:
+            out.write(json.dumps({"id": line_id, **fields}, ensure_ascii=False) + "\n")
+            out.flush()
+            counts[0 if ok else 1] += 1
+            on_done(sum(counts), total)
+
+        while todo or in_flight:
+            while todo and len(in_flight) < MAX_IN_FLIGHT:
+                line = todo[0]
+                try:
+                    job = _submit(client, line, target)
+                except RefusedError:
+                    break  # as many as the queue takes; the rest follow as these end
+                except TransientError:
+                    raise
+                except GlyphError as exc:
+                    write(line.id, {"error": exc.to_wire()}, ok=False)
+                else:
+                    in_flight[job] = line.id
+                todo.popleft()
+            ended = _collect(client, in_flight, write)
+            if not ended:
+                time.sleep(POLL_S)
+    return counts[0], counts[1]
+
+
+def _submit(client: Client, line: Line, target: Path) -> str:
+    terms = {name: line.options[name] for name in TERMS if name in line.options}
+    options = {name: value for name, value in line.options.items() if name not in TERMS}
+    key = f"batch:{target.resolve()}:{line.id}"
+    terms = {"priority": "bulk", **terms}
+    return client.submit(line.document, line.question, idempotency_key=key, **terms, **options).id
+
+
+def _collect(
+    client: Client, in_flight: dict[str, str], write: Callable[[str, dict[str, Any], bool], None]
+) -> int:
+    ids = list(in_flight)
+    ended = 0
+    for job_id, job in zip(ids, client.status_many(ids), strict=True):
+        if job is not None and not job.status.final:
+            continue
+        ended += 1
+        line_id = in_flight.pop(job_id)
+        try:
+            answer = client.result(job_id)
+            assert answer is not None
+            write(line_id, {"job_id": job_id, **answer.to_fields()}, True)
+        except GlyphError as exc:
+            write(line_id, {"job_id": job_id, "error": exc.to_wire()}, False)
+    return ended
+
+
+def _answered(target: Path) -> dict[str, bool]:
+    """Ids in the target and whether each succeeded. A last line cut off by a crash is dropped."""
+    if not target.exists():
+        return {}
+    rows = target.read_text(encoding="utf-8").splitlines(keepends=True)
+    found: dict[str, bool] = {}
+    kept = 0
+    for row in rows:
+        try:
+            fields = json.loads(row) if row.endswith("\n") else None
+        except ValueError:
+            fields = None
+        if fields is None:
+            break
+        found[fields["id"]] = "error" not in fields
+        kept += len(row.encode())
+    if kept < target.stat().st_size:
+        with target.open("r+b") as file:
+            file.truncate(kept)
+    return found

@@ -1,0 +1,80 @@
+"""Tells the cluster's tally what jobs took and how engine and device are. Never fails a job."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from typing import Any, Protocol
+
+import structlog
+
+from glyph_worker.errors import GlyphError
+from glyph_worker.job import Receipt
+from glyph_worker.store.tally import Tally
+
+log = structlog.get_logger(__name__)
+
+PERIOD_S = 1.0
+
+
+class HasStats(Protocol):
+    def stats(self) -> Any: ...
+
+
+class Reporter:
+    """One per answer worker. `look` is called from its heartbeat."""
+
+    def __init__(self, tally: Tally, worker: str) -> None:
+        self._tally = tally
+        self._worker = worker
+        self._next = 0.0
+        self._device = DeviceGauges()
+
+    def add(self, receipt: Receipt) -> None:
+        """One committed answer; in memory."""
+        self._tally.add(receipt)
+
+    def look(self, engine: HasStats, *, now: bool = False) -> None:
+        """Once a second: flush the sums, say how the engine is."""
+        if not now and time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + PERIOD_S
+        try:
+            self._tally.flush()
+            stats = {
+                name: float(value)
+                for name, value in dataclasses.asdict(engine.stats()).items()
+                if isinstance(value, (int, float))
+            }
+            self._tally.announce(self._worker, stats | self._device.read())
+        except GlyphError as exc:
+            log.warning("report.missed", error=exc.code)
+
+
+class DeviceGauges:
+    """Memory and utilisation of the first CUDA device through NVML, where there is one."""
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+        self._nvml: Any = None
+        with contextlib.suppress(Exception):  # no library, no driver or no device: nothing to tell
+            import pynvml
+
+            pynvml.nvmlInit()
+            self._handle = pynvml.nvmlDeviceGetHandleByIndex(0)
+            self._nvml = pynvml
+
+    def read(self) -> dict[str, float]:
+        if self._handle is None:
+            return {}
+        try:
+            memory = self._nvml.nvmlDeviceGetMemoryInfo(self._handle)
+            busy = self._nvml.nvmlDeviceGetUtilizationRates(self._handle)
+        except self._nvml.NVMLError:
+            return {}
+        return {
+            "device_memory_used_bytes": float(memory.used),
+            "device_memory_total_bytes": float(memory.total),
+            "device_utilisation": busy.gpu / 100,
+        }
