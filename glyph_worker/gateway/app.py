@@ -1,0 +1,122 @@
+"""The gateway put together: routes, limits, errors, OpenAPI, start, end. Serves nothing alone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from starlette.middleware.cors import CORSMiddleware
+
+from glyph_worker.gateway import events, health, infer, jobs, metrics, page, pages, webhooks
+from glyph_worker.gateway.body import BodyLimit
+from glyph_worker.gateway.context import Context
+from glyph_worker.gateway.problems import Problem, install
+from glyph_worker.gateway.schemas import BatchBody, SubmitBody
+from glyph_worker.gateway.tracing import install_traces
+from glyph_worker.settings import Settings
+
+MAX_THREADS = 16
+"""Blocking Redis calls at once; more would only queue in Redis."""
+
+_DESCRIPTION = """Questions about long documents, answered by a model that reads rendered pages.
+
+Submit a job, then poll it, long-poll it (`wait`), follow its events, or be called back. Errors are
+`application/problem+json` with a stable `code`.
+"""
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """An ASGI app of its own. Raises InvalidSetting, StoreUnavailable (no broker is set)."""
+    context = Context(settings)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="gateway")
+        asyncio.get_running_loop().set_default_executor(threads)
+        context.watcher.start()
+        context.deliverer.start()
+        try:
+            yield
+        finally:
+            await context.deliverer.stop()
+            await context.watcher.stop()
+
+    app = FastAPI(
+        title="glyph-worker",
+        version=_version(),
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        separate_input_output_schemas=False,
+    )
+    app.state.context = context
+    for part in (jobs, events, pages, infer, webhooks, health, metrics, page):
+        app.include_router(part.router)
+    install(app)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    gateway = settings.gateway
+    origins = [origin.strip() for origin in gateway.cors_origins.split(",") if origin.strip()]
+    if origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["Authorization", "X-API-Key", "Content-Type", "Idempotency-Key",
+                           "Last-Event-ID"],
+            expose_headers=["Location", "Retry-After"],
+        )  # fmt: skip
+    app.add_middleware(BodyLimit, max_bytes=gateway.max_body_bytes)
+    app.add_middleware(metrics.HttpMetrics, context=context)
+    install_traces(app, gateway)
+    return app
+
+
+def _version() -> str:
+    try:
+        return version("glyph_worker")
+    except PackageNotFoundError:  # run from a tree that is not installed
+        return "0"
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """FastAPI's schema, with the bodies that are read by hand, the problem and the keys."""
+    if app.openapi_schema is None:
+        schema = get_openapi(
+            title=app.title, version=app.version, description=app.description, routes=app.routes
+        )
+        parts = schema.setdefault("components", {})
+        models = parts.setdefault("schemas", {})
+        for model in (Problem, SubmitBody, BatchBody):
+            models[model.__name__] = model.model_json_schema(
+                ref_template="#/components/schemas/{model}"
+            )
+        parts["securitySchemes"] = {
+            "bearer": {"type": "http", "scheme": "bearer"},
+            "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+        }
+        # FastAPI declares its own 422; ours is a problem.
+        for path in schema["paths"].values():
+            for name, operation in path.items():
+                replies = operation["responses"]
+                for reply in replies.values():
+                    content = reply.get("content", {})
+                    if "#/components/schemas/HTTPValidationError" in str(content):
+                        content.clear()
+                        content["application/problem+json"] = {
+                            "schema": {"$ref": "#/components/schemas/Problem"}
+                        }
+                if name in ("get", "post", "delete") and "operations" not in operation.get(
+                    "tags", []
+                ):
+                    operation["security"] = [{"bearer": []}, {"key": []}, {}]
+        for name in ("HTTPValidationError", "ValidationError"):
+            models.pop(name, None)
+        app.openapi_schema = schema
+    return app.openapi_schema

@@ -1,0 +1,79 @@
+"""What the routes share: settings, a client per tenant, the watcher. One per gateway process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Depends, Request
+
+from glyph_worker.client import Client
+from glyph_worker.gateway.tenants import Tenants
+from glyph_worker.gateway.watch import Watcher
+from glyph_worker.settings import Settings
+from glyph_worker.store.connection import connect
+from glyph_worker.store.keys import Keys
+
+T = TypeVar("T")
+
+MAX_CLIENTS = 1_000
+
+
+class Context:
+    """Raises StoreUnavailable when the settings name no broker."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.tenants = Tenants(settings.gateway)
+        self._clients: OrderedDict[str, Client] = OrderedDict()
+        self.client("default")  # settings without a broker end here
+        assert settings.broker_url is not None
+        self.url = settings.broker_url.get_secret_value()
+        self.keys = Keys(settings.key_prefix)
+        self.broker = connect(self.url)
+        self.watcher = Watcher(self.broker, self.keys, url=self.url)
+        self.num_streams = 0
+        # Here and not above: they know the context.
+        from glyph_worker.gateway.metrics import GatewayMetrics
+        from glyph_worker.gateway.pages import PageDrawer
+        from glyph_worker.gateway.webhooks import Deliverer, Signer
+
+        self.drawer = PageDrawer(self)
+        self.signer = Signer(settings.gateway)
+        self.deliverer = Deliverer(self, self.signer)
+        self.metrics = GatewayMetrics(self)
+
+    def client(self, tenant: str) -> Client:
+        """The tenant's own client: to it, other tenants' jobs are unknown."""
+        if tenant not in self._clients:
+            self._clients[tenant] = Client(self.settings, tenant=tenant)
+            if len(self._clients) > MAX_CLIENTS:
+                self._clients.popitem(last=False)
+        return self._clients[tenant]
+
+
+def _context(request: Request) -> Context:
+    context: Context = request.app.state.context
+    return context
+
+
+def _tenant(request: Request) -> str:
+    return _context(request).tenants.tenant_of(request)
+
+
+def _client(request: Request) -> Client:
+    return _context(request).client(_tenant(request))
+
+
+InContext = Annotated[Context, Depends(_context)]
+TenantName = Annotated[str, Depends(_tenant)]
+TenantClient = Annotated[Client, Depends(_client)]
+"""The client of whoever holds the API key; raises KeyMissing before the body is read."""
+
+
+async def threaded(call: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    """Run a blocking call of the one synchronous core beside the event loop."""
+    return await asyncio.get_running_loop().run_in_executor(None, partial(call, *args, **kwargs))

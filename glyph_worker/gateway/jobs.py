@@ -1,0 +1,312 @@
+"""Routes of jobs: submit, batch, status with long poll, result, cancel. Thin over the client."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Path, Query, Request, Response
+from fastapi.responses import JSONResponse
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+
+from glyph_worker import errors
+from glyph_worker.client import Client
+from glyph_worker.errors import (
+    InvalidOption,
+    JobCancelled,
+    JobFailed,
+    JobFinished,
+    UnknownJob,
+    UnsupportedMedia,
+)
+from glyph_worker.gateway.context import Context, InContext, TenantClient, threaded
+from glyph_worker.gateway.problems import responses
+from glyph_worker.gateway.schemas import (
+    AnswerView,
+    BatchBody,
+    JobList,
+    JobView,
+    Options,
+    SubmitBody,
+    answer_fields,
+    job_fields,
+    parsed,
+)
+from glyph_worker.gateway.uploads import extract
+from glyph_worker.gateway.webhooks import check_address
+from glyph_worker.job import Job
+
+router = APIRouter(tags=["jobs"])
+
+POLL_AGAIN_S = "1"
+
+JobPath = Annotated[str, Path(description="As POST /v1/jobs returned it.", max_length=200)]
+Wait = Annotated[
+    float, Query(ge=0, description="Long poll: seconds to wait for the job's end (capped).")
+]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=200,
+        description="The same key with the same payload gives the same job; else 409.",
+    ),
+]
+
+_REFUSALS = (
+    errors.Conflict, errors.DocumentTooLarge, errors.UnsupportedMedia, errors.InvalidOption,
+    errors.EmptyDocument, errors.QuotaExceeded, errors.QueueFull, errors.NotAllowed,
+)  # fmt: skip
+
+_FILE = {
+    "type": "string",
+    "contentMediaType": "application/octet-stream",
+    "format": "binary",
+    "description": "Text, Markdown, HTML or PDF.",
+}
+
+
+def _bodies(kind: type[SubmitBody] | type[BatchBody]) -> dict[str, Any]:
+    """The request bodies for OpenAPI: JSON by reference, multipart with the document as a file."""
+    options = Options.model_json_schema()["properties"]
+    options = {name: value for name, value in options.items() if name != "stop"}
+    several = {"type": "array", "items": {"type": "string"}, "minItems": 1}
+    form = {
+        "type": "object",
+        "required": ["document", "question"],
+        "additionalProperties": False,
+        "properties": {
+            "document": _FILE,
+            "question": {"type": "string"} if kind is SubmitBody else several,
+        }
+        | {name: _form_field(value) for name, value in options.items()},
+    }
+    schema = kind.model_json_schema(ref_template="#/components/schemas/{model}")
+    examples = {"example": {"value": schema["examples"][0]}}
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": {"$ref": f"#/components/schemas/{kind.__name__}"},
+                    "examples": examples,
+                },
+                "multipart/form-data": {"schema": form},
+            },
+        }
+    }
+
+
+def _form_field(schema: dict[str, Any]) -> dict[str, Any]:
+    """A form knows no null: an absent field is the default."""
+    plain: dict[str, Any] = next(one for one in schema["anyOf"] if one.get("type") != "null")
+    return plain | {"description": schema.get("description", "")}
+
+
+@router.post(
+    "/v1/jobs",
+    status_code=202,
+    response_model=JobView,
+    responses=responses(*_REFUSALS),
+    openapi_extra=_bodies(SubmitBody),
+    summary="Ask one question about one document",
+)
+async def submit(
+    request: Request, client: TenantClient, context: InContext, key: IdempotencyKey = None
+) -> Response:
+    """Queues the job and returns at once; follow `Location`, or the events."""
+    document, questions, options = await _read(request, SubmitBody)
+    if len(questions) != 1:
+        raise InvalidOption("POST /v1/jobs takes one question; POST /v1/jobs:batch takes several")
+    job = await _submit(client, context, document, questions[0], key, options)
+    return _accepted(job_fields(job), f"/v1/jobs/{job.id}")
+
+
+@router.post(
+    "/v1/jobs:batch",
+    status_code=202,
+    response_model=JobList,
+    responses=responses(*_REFUSALS),
+    openapi_extra=_bodies(BatchBody),
+    summary="Ask several questions about one document",
+)
+async def submit_batch(
+    request: Request, client: TenantClient, context: InContext, key: IdempotencyKey = None
+) -> Response:
+    """One job per question, in their order; the document travels once."""
+    document, questions, options = await _read(request, BatchBody)
+    limit = context.settings.gateway.max_questions
+    if len(questions) > limit:
+        raise InvalidOption(f"{len(questions)} questions, limit is {limit} in one request")
+    await _check_webhook(context, options)
+    if key is not None:
+        options["idempotency_key"] = key
+    jobs = await threaded(client.submit_many, document, questions, **options)
+    ids = ",".join(job.id for job in jobs)
+    where = f"/v1/jobs?ids={ids}" if len(ids) < 4_000 else "/v1/jobs"
+    return _accepted({"jobs": [job_fields(job) for job in jobs]}, where)
+
+
+@router.get(
+    "/v1/jobs",
+    response_model=JobList,
+    responses=responses(errors.InvalidOption, errors.NotAllowed),
+    summary="Several jobs at once",
+)
+async def statuses(
+    client: TenantClient,
+    ids: Annotated[str, Query(max_length=80_000, description="Ids, comma-separated; up to 1000.")],
+) -> Response:
+    """In one round trip. Ids that are unknown are absent from the reply."""
+    wanted = list(dict.fromkeys(part for part in ids.split(",") if part))
+    if len(wanted) > 1_000:
+        raise InvalidOption(f"{len(wanted)} ids, limit is 1000")
+    found = await threaded(client.status_many, wanted) if wanted else []
+    return JSONResponse({"jobs": [job_fields(job) for job in found if job is not None]})
+
+
+@router.get(
+    "/v1/jobs/{job_id}",
+    response_model=JobView,
+    responses=responses(UnknownJob, errors.JobExpired, errors.InvalidOption, errors.NotAllowed),
+    summary="What is true of a job now",
+)
+async def status(
+    job_id: JobPath, client: TenantClient, context: InContext, wait: Wait = 0
+) -> Response:
+    job = await _awaited(client, context, job_id, wait)
+    headers = {} if job.status.final else {"Retry-After": POLL_AGAIN_S}
+    return JSONResponse(job_fields(job), headers=headers)
+
+
+@router.get(
+    "/v1/jobs/{job_id}/result",
+    response_model=AnswerView,
+    responses=responses(
+        UnknownJob, errors.JobExpired, JobCancelled, errors.InvalidOption, errors.NotAllowed
+    )
+    | {202: {"model": JobView, "description": "Not ended yet; come back after Retry-After."}},
+    summary="The answer",
+)
+async def result(
+    job_id: JobPath, client: TenantClient, context: InContext, wait: Wait = 0
+) -> Response:
+    """200 with the answer; 202 while there is none; 409 for a job that failed or was cancelled."""
+    job = await _awaited(client, context, job_id, wait)
+    if not job.status.final:
+        return _accepted(job_fields(job), f"/v1/jobs/{job_id}")
+    try:
+        answer = await threaded(client.result, job_id)
+    except JobFailed as exc:
+        # Not the status of the code's class: this request is fine, and asking again is in vain.
+        raise _Ended(exc) from exc
+    assert answer is not None
+    return JSONResponse(answer_fields(job_id, answer))
+
+
+@router.delete(
+    "/v1/jobs/{job_id}",
+    response_model=JobView,
+    responses=responses(UnknownJob, JobFinished, errors.NotAllowed)
+    | {202: {"model": JobView, "description": "Runs; ends within a step."}},
+    summary="Take a job back",
+)
+async def cancel(job_id: JobPath, client: TenantClient) -> Response:
+    """At once while it is queued, within a step while it runs; 409 when it is final already."""
+    job = await threaded(client.cancel, job_id)
+    return JSONResponse(job_fields(job), 200 if job.status.final else 202)
+
+
+class _Ended(JobFailed):
+    """A failed job's result was asked for."""
+
+    http_status = 409
+
+    def __init__(self, exc: JobFailed) -> None:
+        details = {k: v for k, v in exc.details.items() if k not in ("code", "job_id", "message")}
+        super().__init__(exc.message, code=exc.code, job_id=exc.job_id, **details)
+
+
+async def _submit(
+    client: Client,
+    context: Context,
+    document: str | bytes,
+    question: str,
+    key: str | None,
+    options: dict[str, Any],
+) -> Job:
+    await _check_webhook(context, options)
+    if key is not None:
+        options["idempotency_key"] = key
+    return await threaded(client.submit, document, question, **options)
+
+
+async def _check_webhook(context: Context, options: Mapping[str, Any]) -> None:
+    if (webhook := options.get("webhook")) is not None:
+        await threaded(check_address, webhook, context.settings.gateway)
+
+
+async def _awaited(client: Client, context: Context, job_id: str, wait: float) -> Job:
+    job = await threaded(client.status, job_id)
+    within_s = min(wait, context.settings.gateway.max_wait_s)
+    if job.status.final or within_s <= 0:
+        return job
+    await context.watcher.ended(job_id, within_s=within_s)
+    return await threaded(client.status, job_id)
+
+
+def _accepted(fields: dict[str, Any], location: str) -> JSONResponse:
+    headers = {"Location": location, "Retry-After": POLL_AGAIN_S}
+    return JSONResponse(fields, 202, headers=headers)
+
+
+async def _read(
+    request: Request, kind: type[SubmitBody] | type[BatchBody]
+) -> tuple[str | bytes, list[str], dict[str, Any]]:
+    """Document, questions and options from JSON or from a form."""
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type in ("application/json", ""):
+        body = parsed(kind, await request.body())
+        questions = [body.question] if isinstance(body, SubmitBody) else body.questions
+        return body.document, questions, body.chosen()
+    if content_type not in ("multipart/form-data", "application/x-www-form-urlencoded"):
+        raise UnsupportedMedia(
+            f"content type {content_type!r} is not read; send JSON or multipart/form-data"
+        )
+    try:
+        async with request.form(max_files=1, max_fields=1_100, max_part_size=1 << 24) as form:
+            return await _from_form(form)
+    except HTTPException as exc:  # starlette's word for a broken form
+        raise InvalidOption(f"the form cannot be read: {exc.detail}") from exc
+
+
+async def _from_form(form: FormData) -> tuple[str | bytes, list[str], dict[str, Any]]:
+    known = {"document", "question", *Options.model_fields}
+    if unknown := sorted(set(form) - known):
+        raise InvalidOption(f"unknown field {unknown[0]!r}; there are {', '.join(sorted(known))}")
+    part = form.get("document")
+    if part is None:
+        raise InvalidOption("the form has no field `document`; send the file or the text there")
+    if isinstance(part, UploadFile):
+        document = await threaded(
+            extract,
+            await part.read(),
+            name=part.filename or "",
+            content_type=part.content_type or "",
+        )
+    else:
+        document = part
+    questions = [text for text in form.getlist("question") if isinstance(text, str)]
+    if not questions:
+        raise InvalidOption("the form has no field `question`")
+    values: dict[str, Any] = {}
+    for name in Options.model_fields:
+        texts = [text for text in form.getlist(name) if isinstance(text, str)]
+        if texts:
+            values[name] = texts if name == "stop" else texts[-1]
+    # Numbers are text in a form; validation from JSON would refuse them.
+    options: Options = parsed(Options, json.dumps(values).encode())
+    return document, questions, options.chosen()

@@ -1,0 +1,223 @@
+"""What travels over HTTP, with its examples: requests in, jobs and answers out. No I/O."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from glyph_worker.errors import InvalidOption
+from glyph_worker.gateway.problems import invalid_input
+from glyph_worker.job import Answer, Job, JobOptions
+
+JobId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+
+_DOCUMENT = "Invoice 4711\nCustomer: Orchid GmbH\nTotal: 1,204.50 EUR, due 2026-12-01.\n"
+_ID = "0f0c6a4e-93a8-4a5e-9b0f-7d1f6f7f7a11"
+
+
+class Options(BaseModel):
+    """What a caller may choose per job; absent means the default. Checked again by the client."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    max_new_tokens: int | None = Field(None, ge=1, description="Longest answer, tokens.")
+    temperature: float | None = Field(None, ge=0, le=5, description="0 is deterministic.")
+    top_p: float | None = Field(None, gt=0, le=1)
+    top_k: int | None = Field(None, ge=0, description="0: no limit.")
+    seed: int | None = Field(None, ge=0, lt=2**63)
+    stop: list[Annotated[str, Field(min_length=1, max_length=200)]] | None = Field(
+        None, max_length=8, description="The answer ends before any of these."
+    )
+    style: str | None = Field(
+        None, min_length=1, max_length=200, description="Render preset; `auto` is the model's own."
+    )
+    priority: Literal["interactive", "bulk"] | None = None
+    deadline_s: float | None = Field(
+        None, gt=0, description="Refused, or failed, when it cannot end within these seconds."
+    )
+    ttl_s: int | None = Field(None, ge=1, description="How long record and answer outlive the end.")
+    webhook: str | None = Field(
+        None, max_length=2_000, description="HTTP(S) address told, signed, when the job ends."
+    )
+
+    def chosen(self) -> dict[str, Any]:
+        """The keyword arguments of `Client.submit`."""
+        names = Options.model_fields
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+
+class SubmitBody(Options):
+    """One question about one document."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"document": _DOCUMENT, "question": "What is the total?", "max_new_tokens": 32}
+            ]
+        },
+    )
+
+    document: str = Field(description="Text; it is laid out on pages that the model reads.")
+    question: str
+
+
+class BatchBody(Options):
+    """Several questions about one document, which travels once. All are queued, or none."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"document": _DOCUMENT, "questions": ["Who is the customer?", "When is it due?"]}
+            ]
+        },
+    )
+
+    document: str
+    questions: list[str] = Field(min_length=1)
+
+
+class ImageConfig(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    style: str | None = Field(None, min_length=1, max_length=200)
+
+
+class InferBody(BaseModel):
+    """The article's request, answered in one call."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"text": _DOCUMENT, "question": "What is the total?"}]},
+    )
+
+    text: str
+    question: str = "Summarize this text."
+    image_config: ImageConfig | None = Field(None, description="How the text is drawn.")
+    max_new_tokens: int | None = Field(None, ge=1)
+    temperature: float | None = Field(None, ge=0, le=5)
+
+    def options(self) -> dict[str, Any]:
+        options: dict[str, Any] = {
+            "max_new_tokens": self.max_new_tokens,
+            "temperature": self.temperature,
+            "style": self.image_config.style if self.image_config else None,
+        }
+        return {name: value for name, value in options.items() if value is not None}
+
+
+class Links(BaseModel):
+    self: str
+    result: str
+    events: str
+    pages: str = Field(description="Page images, `{n}` from 1.")
+
+    @classmethod
+    def of(cls, job_id: str) -> Self:
+        here = f"/v1/jobs/{job_id}"
+        parts = {"result": "result", "events": "events", "pages": "pages/{n}.png"}
+        return cls(self=here, **{name: f"{here}/{part}" for name, part in parts.items()})
+
+
+class JobView(BaseModel):
+    """What is true of a job now. Times are seconds since the epoch, 0 if not yet."""
+
+    model_config = ConfigDict(
+        extra="allow",
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": _ID, "status": "running", "stage": "prefilling", "attempt": 1,
+                    "progress": {"num_pages": 12, "num_pages_ready": 12,
+                                 "num_prompt_tokens": 7700, "num_prefilled_tokens": 4096},
+                    "created_at": 1795341305.2, "started_at": 1795341305.3,
+                    "links": {"self": f"/v1/jobs/{_ID}"},
+                }
+            ]
+        },
+    )  # fmt: skip
+
+    id: str
+    status: Literal["queued", "running", "succeeded", "failed", "cancelled"]
+    stage: str | None = None
+    progress: dict[str, int] = Field(default_factory=dict)
+    attempt: int = 0
+    tenant: str = "default"
+    priority: str = "interactive"
+    position: int | None = Field(None, description="Jobs that will start before it.")
+    eta: dict[str, float] | None = Field(None, description="Seconds to its end: p50_s, p90_s.")
+    text: str = Field("", description="The answer so far.")
+    created_at: float = 0.0
+    started_at: float = 0.0
+    finished_at: float = 0.0
+    deadline_at: float = 0.0
+    document_digest: str = ""
+    error: dict[str, Any] | None = Field(None, description="code, message, details when failed.")
+    cancel_requested: bool = False
+    links: Links
+
+
+class AnswerView(BaseModel):
+    """The answer, and what it took."""
+
+    model_config = ConfigDict(
+        extra="allow",
+        json_schema_extra={
+            "examples": [
+                {
+                    "job_id": _ID, "text": "1,204.50 EUR", "finish_reason": "stop",
+                    "receipt": {"pages_encoded": 12, "pages_reused": 0, "compression_ratio": 3.4,
+                                "queue_ms": 3.1, "render_ms": 14.0, "total_ms": 912.5},
+                }
+            ]
+        },
+    )  # fmt: skip
+
+    job_id: str
+    text: str
+    finish_reason: str
+    receipt: dict[str, Any]
+
+
+class JobList(BaseModel):
+    jobs: list[JobView]
+
+
+class InferReply(BaseModel):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"response": "1,204.50 EUR", "job_id": _ID, "receipt": {"total_ms": 912.5}}
+            ]
+        }
+    )
+
+    response: str
+    job_id: str
+    receipt: dict[str, Any]
+
+
+def job_fields(job: Job) -> dict[str, Any]:
+    """A job as JobView's fields; what is not known stays away."""
+    fields = {name: value for name, value in job.to_fields().items() if value is not None}
+    return fields | {"links": Links.of(job.id).model_dump()}
+
+
+def answer_fields(job_id: str, answer: Answer) -> dict[str, Any]:
+    return {"job_id": job_id} | answer.to_fields()
+
+
+def parsed(kind: type[BaseModel], raw: bytes) -> Any:
+    """A body that was read by hand. Raises InvalidOption, with the place and never the input."""
+    try:
+        return kind.model_validate_json(raw)
+    except ValidationError as exc:
+        raise invalid_input(exc.errors(include_url=False, include_input=False)) from exc
+    except ValueError as exc:
+        raise InvalidOption(f"the body is no JSON: {exc}") from exc
+
+
+OPTION_NAMES = frozenset(JobOptions.__dataclass_fields__)
+"""What the client takes per job; a test keeps Options beside it."""

@@ -1,0 +1,86 @@
+"""Runs the gateway with uvicorn until SIGTERM, then lets requests end. Also `python -m`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+
+import structlog
+import uvicorn
+
+from glyph_worker.errors import InvalidSetting
+from glyph_worker.gateway.app import create_app
+from glyph_worker.gateway.tenants import Tenants, is_loopback
+from glyph_worker.settings import Settings
+from glyph_worker.telemetry import configure_logging
+
+log = structlog.get_logger(__name__)
+
+
+def serve(settings: Settings, *, exit_with_parent: bool = False) -> None:
+    """Blocks. Raises InvalidSetting for an address that is taken, or open to strangers."""
+    gateway = settings.gateway
+    if Tenants(gateway).open and not gateway.open and not is_loopback(gateway.host):
+        raise InvalidSetting(
+            f"the gateway would listen on {gateway.host} and ask nobody for a key; set "
+            "GLYPH_GATEWAY_API_KEYS=tenant:key, or GLYPH_GATEWAY_OPEN=true behind a proxy that asks"
+        )
+    app = create_app(settings)
+    family = socket.AF_INET6 if ":" in gateway.host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((gateway.host, gateway.port))
+    except OSError as exc:
+        listener.close()
+        raise InvalidSetting(
+            f"cannot listen on {gateway.host}:{gateway.port}: {exc.strerror}; "
+            "set GLYPH_GATEWAY_PORT to another port, or 0 for a free one"
+        ) from exc
+    port = listener.getsockname()[1]
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=max(1, int(gateway.drain_s)),
+        timeout_keep_alive=30,
+        h11_max_incomplete_event_size=64 * 1024,
+    )
+    server = _Server(config, app.state.context.watcher.close)
+    if exit_with_parent:
+        threading.Thread(target=_follow_parent, name="parent", daemon=True).start()
+    log.info("gateway.listening", url=f"http://{gateway.host}:{port}", pid=os.getpid())
+    server.run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """Ends long polls and streams as soon as it is told to stop: they would outlast the grace."""
+
+    def __init__(self, config: uvicorn.Config, on_stop: object) -> None:
+        super().__init__(config)
+        self._on_stop = on_stop
+
+    def handle_exit(self, sig: int, frame: object) -> None:
+        super().handle_exit(sig, frame)  # type: ignore[arg-type]
+        assert callable(self._on_stop)
+        self._on_stop()
+
+
+def _follow_parent() -> None:
+    while os.read(0, 1024):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def main() -> None:
+    settings = Settings.load()
+    configure_logging(settings.log_level)
+    serve(settings, exit_with_parent="--exit-with-parent" in sys.argv)
+
+
+if __name__ == "__main__":
+    main()

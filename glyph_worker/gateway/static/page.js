@@ -1,0 +1,402 @@
+"use strict";
+// The page speaks the public API and nothing else. State: the chosen file, the jobs on screen.
+
+const $ = (id) => document.getElementById(id);
+const FINAL = new Set(["succeeded", "failed", "cancelled"]);
+const PAGES_AT_ONCE = 8;
+const RECENT = "glyph-worker.recent", KEY = "glyph-worker.key";
+const SAMPLE = `Service agreement 2026-118
+
+Between Orchid GmbH, Lindenstrasse 4, Leipzig, and Harbor Freight Ltd, Cork.
+
+1. The monthly fee is 1,240.00 EUR, due on the 5th of each month.
+2. The agreement begins on 1 March 2026 and ends after 24 months.
+3. Notice is given in writing, 90 days before the end.
+4. The contact at Orchid is Mara Lindqvist, extension 417.
+5. Incidents of severity 1 are answered within 30 minutes, day and night.
+`;
+const SAMPLE_QUESTIONS = ["What is the monthly fee?", "Who is the contact at Orchid?"];
+
+let file = null;
+let shown = [];
+
+// Requests ------------------------------------------------------------------------------------
+
+function headers(more = {}) {
+  const key = $("key").value.trim();
+  return key ? { Authorization: `Bearer ${key}`, ...more } : more;
+}
+
+async function call(path, options = {}) {
+  const reply = await fetch(path, { ...options, headers: headers(options.headers) });
+  if (!reply.ok) throw await problemOf(reply);
+  return reply;
+}
+
+async function problemOf(reply) {
+  let detail = `${reply.status} ${reply.statusText}`;
+  try {
+    const problem = await reply.json();
+    detail = problem.detail || detail;
+  } catch { /* not ours: a proxy's page */ }
+  if (reply.status === 401) { $("options").open = true; $("key").focus(); }
+  return Object.assign(new Error(detail), { status: reply.status });
+}
+
+// Server-sent events by hand: EventSource cannot send a key.
+async function* events(path, after) {
+  const more = after ? { "Last-Event-ID": after } : {};
+  const reply = await call(path, { headers: more });
+  const reader = reply.body.pipeThrough(new TextDecoderStream()).getReader();
+  let buffer = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    buffer += value;
+    for (let end; (end = buffer.indexOf("\n\n")) >= 0; buffer = buffer.slice(end + 2)) {
+      const event = { name: "message", data: "", id: null };
+      for (const line of buffer.slice(0, end).split("\n")) {
+        const at = line.indexOf(":");
+        const field = line.slice(0, at), text = line.slice(at + 1).trimStart();
+        if (field === "event") event.name = text;
+        if (field === "data") event.data += text;
+        if (field === "id") event.id = text;
+      }
+      if (event.data) yield event;
+    }
+  }
+}
+
+// Asking --------------------------------------------------------------------------------------
+
+function addQuestion(text = "") {
+  const row = $("question-row").content.cloneNode(true);
+  const input = row.querySelector("input");
+  input.value = text;
+  input.setAttribute("aria-label", `Question ${$("questions").children.length + 1}`);
+  row.querySelector(".remove").addEventListener("click", (event) => {
+    if ($("questions").children.length > 1) event.target.closest("li").remove();
+    else input.value = "";
+  });
+  $("questions").append(row);
+  return input;
+}
+
+function questions() {
+  return [...$("questions").querySelectorAll("input")].map((i) => i.value.trim()).filter(Boolean);
+}
+
+function choose(chosen) {
+  file = chosen;
+  $("document").required = !file;
+  $("document").disabled = Boolean(file);
+  if (file) $("document").value = "";
+  $("document").placeholder = file ? `${file.name} will be sent` : $("document").dataset.hint;
+  measure();
+}
+
+function measure() {
+  const size = file ? file.size : new Blob([$("document").value]).size;
+  const text = size >= 1e6 ? `${(size / 1e6).toFixed(1)} MB` : size >= 1e3 ? `${(size / 1e3).toFixed(1)} kB` : `${size} bytes`;
+  $("size").textContent = size ? (file ? `${file.name}, ${text}` : text) : "";
+  if (file) {
+    const drop = document.createElement("button");
+    drop.type = "button"; drop.className = "link"; drop.textContent = "remove";
+    drop.addEventListener("click", () => { $("file").value = ""; choose(null); });
+    $("size").append(" ", drop);
+  }
+}
+
+function options() {
+  const chosen = { max_new_tokens: Number($("max_new_tokens").value) || 64, priority: $("priority").value };
+  if ($("style").value.trim()) chosen.style = $("style").value.trim();
+  return chosen;
+}
+
+async function ask(event) {
+  event.preventDefault();
+  const asked = questions();
+  say("");
+  $("send").disabled = true;
+  try {
+    let body, more = {};
+    if (file) {
+      body = new FormData();
+      body.append("document", file, file.name);
+      for (const question of asked) body.append("question", question);
+      for (const [name, value] of Object.entries(options())) body.append(name, value);
+    } else {
+      more = { "Content-Type": "application/json" };
+      body = JSON.stringify({ document: $("document").value, questions: asked, ...options() });
+    }
+    const reply = await call("v1/jobs:batch", { method: "POST", body, headers: more });
+    const { jobs } = await reply.json();
+    remember(jobs.map((job, at) => ({ id: job.id, question: asked[at] })));
+    show(jobs, asked);
+  } catch (error) {
+    say(error.message);
+  } finally {
+    $("send").disabled = false;
+  }
+}
+
+function say(text) {
+  $("problem").textContent = text;
+  $("problem").hidden = !text;
+}
+
+// Answers -------------------------------------------------------------------------------------
+
+function show(jobs, asked) {
+  $("cards").replaceChildren();
+  document.querySelector("#answers .empty").hidden = true;
+  $("pages").hidden = true;
+  $("sheets").replaceChildren();
+  shown = jobs.map((job, at) => new Card(job, asked[at]));
+  $("stop").hidden = false;
+  for (const card of shown) card.follow();
+  $("answers").scrollIntoView({ block: "nearest" });
+}
+
+class Card {
+  constructor(job, question) {
+    this.id = job.id;
+    this.job = job;
+    this.text = "";
+    this.attempt = 0;
+    const card = $("card").content.cloneNode(true);
+    this.root = card.querySelector("article");
+    this.root.dataset.job = job.id;
+    card.querySelector("h3").textContent = question;
+    $("cards").append(card);
+    this.draw(job);
+  }
+
+  async follow() {
+    let after = null;
+    for (let misses = 0; misses < 8;) {
+      try {
+        for await (const event of events(`v1/jobs/${this.id}/events`, after)) {
+          misses = 0;
+          if (event.id) after = event.id;
+          const body = JSON.parse(event.data);
+          if (event.name === "delta") this.grow(body);
+          if (event.name === "status") this.draw(body);
+          if (event.name === "end") { this.draw(body); return await this.end(); }
+        }
+      } catch (error) {
+        if (error.status >= 400 && error.status < 500) { this.fail(error.message); return; }
+      }
+      misses += 1;
+      await new Promise((wake) => setTimeout(wake, 250 * 2 ** misses));
+    }
+    this.fail("the connection broke; the job goes on, see below");
+  }
+
+  grow({ text, attempt }) {
+    if (attempt !== this.attempt) { this.text = ""; this.attempt = attempt; }
+    this.text += text;
+    const answer = this.root.querySelector(".answer");
+    answer.textContent = this.text;
+    answer.classList.add("writing");
+  }
+
+  draw(job) {
+    this.job = job;
+    const { progress: p } = job;
+    const badge = this.root.querySelector(".badge");
+    badge.textContent = job.stage && !FINAL.has(job.status) ? job.stage : job.status;
+    badge.className = `badge ${job.status}`;
+    const where = [];
+    if (p.num_pages) where.push(`${p.num_pages_ready || 0} of ${p.num_pages} pages ready`);
+    if (p.num_answer_tokens) where.push(`${p.num_answer_tokens} tokens written`);
+    if (job.position != null) where.push(`${job.position} before it`);
+    if (job.eta) where.push(`about ${job.eta.p50_s.toFixed(1)} s left`);
+    if (job.attempt > 1) where.push(`attempt ${job.attempt}`);
+    this.root.querySelector(".where").textContent = where.join(" · ");
+    const bar = this.root.querySelector("progress");
+    bar.hidden = FINAL.has(job.status);
+    const read = p.num_prompt_tokens ? p.num_prefilled_tokens / p.num_prompt_tokens : 0;
+    const ready = p.num_pages ? p.num_pages_ready / p.num_pages : 0;
+    bar.value = job.status === "queued" ? 0 : 0.1 + 0.3 * ready + 0.4 * read + (p.num_answer_tokens ? 0.1 : 0);
+    if (p.num_pages) showPages(this.id, p.num_pages);
+    recent();
+  }
+
+  async end() {
+    const answer = this.root.querySelector(".answer");
+    answer.classList.remove("writing");
+    if (shown.every((card) => FINAL.has(card.job.status))) $("stop").hidden = true;
+    if (this.job.status === "failed") { this.fail(this.job.error?.message || "failed"); return; }
+    if (this.job.status !== "succeeded") return;
+    try {
+      const done = await (await call(`v1/jobs/${this.id}/result`)).json();
+      answer.textContent = done.text || "(the model answered nothing)";
+      this.receipt(done.receipt);
+    } catch (error) { this.fail(error.message); }
+  }
+
+  receipt(r) {
+    const pages = r.pages_encoded + r.pages_reused;
+    const rows = {
+      pages: `${pages}`, reused: `${r.pages_reused}`,
+      compression: `${r.compression_ratio.toFixed(1)}×`,
+      "visual tokens": r.visual_tokens, "answer tokens": r.answer_tokens,
+      queued: ms(r.queue_ms), drawn: ms(r.render_ms), encoded: ms(r.encode_ms),
+      read: ms(r.prefill_ms), written: ms(r.decode_ms), total: ms(r.total_ms),
+    };
+    const list = this.root.querySelector(".receipt");
+    list.replaceChildren(...Object.entries(rows).map(([name, value]) => {
+      const row = document.createElement("div");
+      row.append(Object.assign(document.createElement("dt"), { textContent: name }),
+        Object.assign(document.createElement("dd"), { textContent: value }));
+      return row;
+    }));
+    list.hidden = false;
+  }
+
+  fail(text) {
+    const answer = this.root.querySelector(".answer");
+    answer.classList.remove("writing");
+    answer.textContent = text;
+  }
+}
+
+const ms = (value) => (value >= 1e4 ? `${(value / 1e3).toFixed(1)} s` : `${Math.round(value)} ms`);
+
+async function stopAll() {
+  for (const card of shown) {
+    if (FINAL.has(card.job.status)) continue;
+    try { await call(`v1/jobs/${card.id}`, { method: "DELETE" }); } catch { /* it ended first */ }
+  }
+}
+
+// Pages ---------------------------------------------------------------------------------------
+
+let pagesOf = null, numPages = 0;
+
+function showPages(id, number) {
+  if (!$("pages").hidden && shown.some((card) => card.id === pagesOf)) return;
+  pagesOf = id; numPages = number;
+  $("pages").hidden = false;
+  $("sheets").replaceChildren();
+  morePages();
+}
+
+async function morePages() {
+  const id = pagesOf, first = $("sheets").children.length + 1;
+  const last = Math.min(numPages, first + PAGES_AT_ONCE - 1);
+  $("more-pages").hidden = last >= numPages;
+  $("pages-note").textContent = `${last} of ${numPages}`;
+  for (let number = first; number <= last; number += 1) {
+    const sheet = document.createElement("button");
+    sheet.type = "button";
+    sheet.setAttribute("aria-label", `Page ${number}, enlarge`);
+    const image = Object.assign(document.createElement("img"), { alt: `Page ${number}` });
+    sheet.append(image, Object.assign(document.createElement("span"), { textContent: number }));
+    sheet.addEventListener("click", () => enlarge(image, number));
+    $("sheets").append(sheet);
+    try {
+      const reply = await call(`v1/jobs/${id}/pages/${number}.png`);
+      image.src = URL.createObjectURL(await reply.blob());
+    } catch (error) {
+      $("pages-note").textContent = error.message;
+      return;
+    }
+    if (pagesOf !== id) return;
+  }
+}
+
+function enlarge(image, number) {
+  $("large").src = image.src;
+  $("large").alt = `Page ${number}`;
+  $("viewer").showModal();
+}
+
+// Recent jobs ---------------------------------------------------------------------------------
+
+function stored() {
+  try { return JSON.parse(localStorage.getItem(RECENT)) || []; } catch { return []; }
+}
+
+function remember(jobs) {
+  try { localStorage.setItem(RECENT, JSON.stringify([...jobs, ...stored()].slice(0, 30))); } catch { /* private mode */ }
+}
+
+let drawing = null;
+function recent() {
+  // Many cards change at once: one look for all of them.
+  drawing ??= setTimeout(async () => { drawing = null; await drawRecent(); }, 300);
+}
+
+async function drawRecent() {
+  const jobs = stored();
+  if (!jobs.length) { $("recent").replaceChildren(); return; }
+  let found;
+  try {
+    found = (await (await call(`v1/jobs?ids=${jobs.map((job) => job.id).join(",")}`)).json()).jobs;
+  } catch { return; }
+  const known = new Map(found.map((job) => [job.id, job]));
+  $("recent").replaceChildren(...jobs.map(({ id, question }) => {
+    const job = known.get(id);
+    const seconds = job?.finished_at ? (job.finished_at - job.created_at).toFixed(2) : "";
+    const row = document.createElement("tr");
+    for (const text of [question, job ? job.status : "expired", job?.progress.num_pages || "",
+      job?.progress.num_answer_tokens || "", seconds]) {
+      row.append(Object.assign(document.createElement("td"), { textContent: text }));
+    }
+    const cell = document.createElement("td");
+    cell.append(Object.assign(document.createElement("code"), { textContent: id.slice(0, 8), title: id }));
+    row.append(cell);
+    return row;
+  }));
+}
+
+async function health() {
+  const line = $("health");
+  try {
+    const reply = await fetch("readyz");
+    const body = await reply.json();
+    const { render = 0, answer = 0 } = body.workers || {};
+    line.className = `health ${reply.ok && render && answer ? "ready" : reply.ok ? "" : "down"}`;
+    line.textContent = reply.ok ? `${render} render, ${answer} answer workers` : body.detail;
+  } catch {
+    line.className = "health down";
+    line.textContent = "the gateway does not answer";
+  }
+}
+
+// Start ---------------------------------------------------------------------------------------
+
+$("document").dataset.hint = $("document").placeholder;
+$("key").value = sessionStorage.getItem(KEY) || "";
+$("key").addEventListener("change", () => { sessionStorage.setItem(KEY, $("key").value.trim()); drawRecent(); });
+$("ask").addEventListener("submit", ask);
+$("more").addEventListener("click", () => addQuestion().focus());
+$("stop").addEventListener("click", stopAll);
+$("document").addEventListener("input", measure);
+$("file").addEventListener("change", (event) => choose(event.target.files[0] || null));
+$("sample").addEventListener("click", () => {
+  choose(null);
+  $("document").value = SAMPLE;
+  $("questions").replaceChildren();
+  SAMPLE_QUESTIONS.forEach((text) => addQuestion(text));
+  measure();
+});
+for (const name of ["dragenter", "dragover"]) {
+  $("drop").addEventListener(name, (event) => { event.preventDefault(); $("drop").classList.add("over"); });
+}
+$("drop").addEventListener("dragleave", () => $("drop").classList.remove("over"));
+$("drop").addEventListener("drop", (event) => {
+  event.preventDefault();
+  $("drop").classList.remove("over");
+  if (event.dataTransfer.files.length) choose(event.dataTransfer.files[0]);
+  else { choose(null); $("document").value = event.dataTransfer.getData("text"); measure(); }
+});
+$("more-pages").addEventListener("click", morePages);
+$("close").addEventListener("click", () => $("viewer").close());
+$("forget").addEventListener("click", () => { localStorage.removeItem(RECENT); drawRecent(); });
+addQuestion();
+health();
+setInterval(() => { if (!document.hidden) health(); }, 10_000);
+drawRecent();

@@ -1,0 +1,55 @@
+"""The real gateway as a process, on a free port, for tests that speak HTTP to it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+from waiting import wait_until
+
+from glyph_worker.store.embedded import free_port
+
+
+class GatewayProcess:
+    def __init__(self, folder: Path, environ: dict[str, str], **more: str) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._log = folder / f"gateway-{self.port}.log"
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "glyph_worker.gateway.serve"],
+                env={
+                    **os.environ,
+                    "OMP_NUM_THREADS": "1",
+                    **environ,
+                    "GLYPH_GATEWAY_PORT": str(self.port),
+                    **more,
+                },
+                stdout=log,
+                stderr=log,
+            )
+        wait_until(self._answers, description=f"gateway listens\n{self.log}", timeout_s=40)
+
+    def _answers(self) -> bool:
+        assert self.process.poll() is None, self.log
+        try:
+            return httpx.get(self.url + "/healthz", timeout=5).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text(errors="replace")[-4000:]
+
+    def http(self, **options: Any) -> httpx.Client:
+        return httpx.Client(base_url=self.url, timeout=60, trust_env=False, **options)
+
+    def stop(self) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=30)
