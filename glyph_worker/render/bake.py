@@ -9,7 +9,7 @@ and written into a small TrueType font.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -22,6 +22,7 @@ _UNITS = PIXELS_PER_EM * 64
 _ONE = 0x10000
 _MAX_DEPTH = 8
 _WORDS, _XY, _SCALE, _MORE, _XY_SCALE, _TWO_BY_TWO = 0x1, 0x2, 0x8, 0x20, 0x40, 0x80
+_USE_MY_METRICS = 0x200
 
 
 class Contours:
@@ -57,19 +58,44 @@ class Outlines:
         self._places *= 1 if long else 2
         self._bearings = sfnt.bearings(tables)
 
+    def shifted_bearings(self, shift: int) -> np.ndarray | None:
+        """Left side bearings that move every glyph right by `shift` sixty-fourths of a pixel at a
+        whole size, in FreeType's rounding; int64[num_glyphs]. None where no bearing does."""
+        heads = np.frombuffer(self._font.tables["glyf"] + b"\0" * 4, np.uint8).astype(np.int64)
+        filled = self._places[1:] > self._places[:-1]
+        at = np.where(filled, self._places[:-1], 0)
+        lows = ((heads[at + 2] << 8 | heads[at + 3]) ^ 0x8000) - 0x8000
+        lows = np.where(filled, lows, 0)
+        wanted = mul_fix(lows - self._bearings, self._scale) - shift
+        moved = np.rint(wanted * (_ONE / self._scale)).astype(np.int64)
+        if not np.array_equal(mul_fix(moved, self._scale), wanted):
+            return None
+        lefts = lows - moved
+        return lefts if np.abs(lefts).max(initial=0) < 32_768 else None
+
     def outline(self, glyph: int, shift: int) -> Contours:
         """One glyph, moved right by `shift` sixty-fourths of a pixel. Raises FontUnusable."""
         try:
-            raw = self._raw(glyph)
+            origin = self._origin(glyph, 0)
             found = self._scaled(glyph, 0)
         except (struct.error, IndexError, ValueError) as exc:
             raise FontUnusable(f"font {self._font.name}: glyph {glyph} is broken: {exc}") from exc
-        if raw:
-            x_min = struct.unpack_from(">h", raw, 2)[0]
-            found.xy[:, 0] -= mul_fix(x_min - int(self._bearings[glyph]), self._scale)
+        found.xy[:, 0] -= mul_fix(origin, self._scale)
         found.xy = mul_fix(found.xy, self.matrix)
         found.xy[:, 0] += shift
         return found
+
+    def _origin(self, glyph: int, depth: int) -> int:
+        """Where the glyph's pen is in its outline, font units; may be that of a component."""
+        raw = self._raw(glyph)
+        if len(raw) < 10 or depth > _MAX_DEPTH:
+            return 0
+        num_contours, x_min = struct.unpack_from(">hh", raw, 0)
+        if num_contours < 0:
+            for flags, part, _, _ in _components(raw):
+                if flags & _USE_MY_METRICS:
+                    return self._origin(part, depth + 1)
+        return int(x_min) - int(self._bearings[glyph])
 
     def _raw(self, glyph: int) -> bytes:
         return self._font.tables["glyf"][self._places[glyph] : self._places[glyph + 1]]
@@ -112,25 +138,11 @@ class Outlines:
         return Contours(mul_fix(xy, self._scale), kept, ends)
 
     def _composite(self, raw: bytes, depth: int) -> Contours:
-        at, more = 10, True
         whole = Contours(np.zeros((0, 2), np.int64), np.zeros(0, np.uint8), [])
-        while more:
-            flags, part = struct.unpack_from(">HH", raw, at)
-            more = bool(flags & _MORE)
-            kind = (
-                ("h" if flags & _XY else "H") if flags & _WORDS else ("b" if flags & _XY else "B")
-            )
-            dx, dy = struct.unpack_from(f">2{kind}", raw, at + 4)
-            at += 4 + (4 if flags & _WORDS else 2)
-            factors = [1.0, 0.0, 0.0, 1.0]
-            if flags & (_SCALE | _XY_SCALE | _TWO_BY_TWO):
-                num = 1 if flags & _SCALE else 2 if flags & _XY_SCALE else 4
-                read = [value * 4 for value in struct.unpack_from(f">{num}h", raw, at)]
-                at += 2 * num
-                factors = [read[0], 0, 0, read[-1]] if num < 4 else read
+        for flags, part, (dx, dy), factors in _components(raw):
             piece = self._scaled(part, depth + 1)
-            if factors[0] != 1.0 or factors[3] != 1.0:
-                xx, yx, xy, yy = (int(factor) for factor in factors)
+            if factors:
+                xx, yx, xy, yy = factors
                 x, y = piece.xy[:, 0].copy(), piece.xy[:, 1].copy()
                 piece.xy[:, 0] = mul_fix(x, xx) + mul_fix(y, xy)
                 piece.xy[:, 1] = mul_fix(x, yx) + mul_fix(y, yy)
@@ -142,6 +154,23 @@ class Outlines:
             whole.xy = np.concatenate([whole.xy, piece.xy])
             whole.flags = np.concatenate([whole.flags, piece.flags])
         return whole
+
+
+def _components(raw: bytes) -> Iterator[tuple[int, int, tuple[int, int], list[int]]]:
+    """Flags, glyph, offset and 16.16 matrix (empty for none) of every part of a composite."""
+    at, flags = 10, _MORE
+    while flags & _MORE:
+        flags, part = struct.unpack_from(">HH", raw, at)
+        kind = "h" if flags & _WORDS else "b"
+        dx, dy = struct.unpack_from(f">2{kind if flags & _XY else kind.upper()}", raw, at + 4)
+        at += 8 if flags & _WORDS else 6
+        factors: list[int] = []
+        if flags & (_SCALE | _XY_SCALE | _TWO_BY_TWO):
+            num = 1 if flags & _SCALE else 2 if flags & _XY_SCALE else 4
+            read = [value * 4 for value in struct.unpack_from(f">{num}h", raw, at)]
+            at += 2 * num
+            factors = [read[0], 0, 0, read[-1]] if num < 4 else read
+        yield flags, part, (dx, dy), factors
 
 
 def bake(outlines: Sequence[Contours]) -> bytes:
@@ -174,7 +203,7 @@ def bake(outlines: Sequence[Contours]) -> bytes:
         "loca": struct.pack(f">{count + 1}I", *places),
         "glyf": b"".join(glyphs) or b"\0",
     }
-    return sfnt.unhinted(tables, shift_units=0)
+    return sfnt.unhinted(tables)
 
 
 def _encoded(outline: Contours) -> tuple[bytes, int]:

@@ -75,8 +75,9 @@ class Exact:
 
     def rows_of(self, laid: LaidPage, index: int) -> tuple[float, float]:
         """Top and bottom of one line, pixels."""
-        top = laid.baselines[index] - self.style.font_size * self.style.scale
-        return top, top + self.style.leading * self.style.scale
+        leading = self.style.leading * self.style.scale
+        top = laid.baselines[index] - 0.8 * leading  # the rest is for descenders
+        return top, top + leading
 
     def _laid(self, sheet: Sheet, report: RenderReport, *, last: bool) -> LaidPage:
         style = self.style

@@ -20,6 +20,9 @@ from glyph_worker.render.ruler import Ruler
 from glyph_worker.render.style import FRAME_PADDING, Style
 from glyph_worker.render.typeset import CJK, Typesetter, joined, source_lines
 
+_LEAST_SHARE = 0.64
+"""Of a full page's lines, the fewest that a stable break leaves; measured by ops/bench/render."""
+
 
 class Flow:
     """Lays out and draws documents of one style."""
@@ -38,11 +41,15 @@ class Flow:
     def pages(self, text: str, report: RenderReport) -> Iterator[LaidPage]:
         """The pages of a normalised text."""
         style = self.style
+        spare = [
+            max(0.0, self._height(count) - self._written(count)) / style.crop_multiple
+            for count in range(self.rows + 1)
+        ]
         for lines in cut_pages(
             self.lines(text, report),
-            max_lines=self.rows,
-            min_lines=style.min_lines or max(1, round(self.rows * 3 / 4)),
+            min_lines=style.min_lines or max(1, round(self.rows * _LEAST_SHARE)),
             stable=style.breaks == "stable",
+            spare=spare,
         ):
             height = self._height(len(lines))
             page = Page(
@@ -80,13 +87,17 @@ class Flow:
 
     def rows_of(self, laid: LaidPage, index: int) -> tuple[float, float]:
         """Top and bottom of one line, pixels."""
-        top = laid.baselines[index] - self.style.font_size * self.style.scale
-        return top, top + self.style.leading * self.style.scale
+        leading = self.style.leading * self.style.scale
+        top = laid.baselines[index] - 0.8 * leading  # the rest is for descenders
+        return top, top + leading
+
+    def _written(self, num_lines: int) -> float:
+        return (2 * self._edge + num_lines * self.style.leading) * self.style.scale
 
     def _height(self, num_lines: int) -> int:
         """Page height in pixels: the text and its margins, up to the next crop multiple."""
         style = self.style
-        written = math.ceil((2 * self._edge + num_lines * style.leading) * style.scale - 1e-9)
-        written = -(-written // style.crop_multiple) * style.crop_multiple
+        written = math.ceil(self._written(num_lines) / style.crop_multiple - 1e-9)
+        written *= style.crop_multiple
         full = style.page_height // style.crop_multiple * style.crop_multiple
         return min(written, full)

@@ -58,17 +58,20 @@ class Grid:
     def pages(self, text: str, report: RenderReport) -> Iterator[LaidPage]:
         """The pages of a normalised text."""
         style = self.style
+        spare = [
+            (self._height(count) - count * style.cell_height) / style.crop_multiple
+            for count in range(self.rows + 1)
+        ]
         for lines in cut_pages(
             self.lines(text, report),
-            max_lines=self.rows,
-            min_lines=style.min_lines or max(1, round(self.rows * 2 / 3)),
+            min_lines=style.min_lines or max(1, self.rows // 2),
             stable=style.breaks == "stable",
+            spare=spare,
         ):
-            height = -(-len(lines) * style.cell_height // style.crop_multiple)
-            height *= style.crop_multiple
+            height = self._height(len(lines))
             page = Page(
                 index=report.num_pages,
-                digest=digest("page", style.digest, height, *(line.shown for line in lines)),
+                digest=digest("page", style.digest, height, "\n".join(map(_key, lines))),
                 width=style.page_width,
                 height=height,
                 start=lines[0].start,
@@ -83,6 +86,11 @@ class Grid:
                 yield from self._wrap(text[start:end], start, after)
             else:
                 yield from self._wrap_any(text[start:end], start, after, report)
+
+    def _height(self, num_lines: int) -> int:
+        """Page height in pixels: the rows, up to the next crop multiple."""
+        multiple = self.style.crop_multiple
+        return -(-num_lines * self.style.cell_height // multiple) * multiple
 
     def draw(self, laid: LaidPage) -> np.ndarray:
         """The page's pixels, uint8[height, width], black on white."""
@@ -206,6 +214,11 @@ class Grid:
             offsets.extend([start + index] * len(spelled))
             column += width_in_cells(spelled)
         return "".join(shown), offsets
+
+
+def _key(line: Line) -> str:
+    """All that decides a row's pixels; no character shown is a control character."""
+    return line.shown if line.plain else f"{line.shown}\t{line.rtl}"
 
 
 def _row(line: Line) -> str:

@@ -32,6 +32,11 @@ def read_tables(raw: bytes, *, name: str) -> dict[str, bytes]:
     try:
         start = struct.unpack_from(">I", raw, 12)[0] if raw[:4] == b"ttcf" else 0
         kind = raw[start : start + 4]
+        if kind not in (b"\0\1\0\0", b"true", b"OTTO"):
+            raise FontUnusable(
+                f"font {name} is no TrueType file (starts with {raw[:4]!r}); give the path of a "
+                ".ttf or .ttc"
+            )
         (num_tables,) = struct.unpack_from(">H", raw, start + 4)
         tables = {}
         for i in range(num_tables):
@@ -52,16 +57,19 @@ def read_tables(raw: bytes, *, name: str) -> dict[str, bytes]:
             "choose the .ttf edition of the font"
         )
     missing = [tag for tag in _NEEDED if tag not in tables]
-    if kind not in (b"\0\1\0\0", b"true") or missing:
+    if missing:
         raise FontUnusable(
-            f"font {name} has no usable TrueType outlines (lacks "
-            f"{', '.join(missing) or 'its header'}); give the path of a .ttf or .ttc"
+            f"font {name} has no usable TrueType outlines (lacks {', '.join(missing)}); "
+            "give the path of a .ttf or .ttc"
         )
     return tables
 
 
-def unhinted(tables: dict[str, bytes], *, shift_units: float) -> bytes:
-    """A font drawing the same outlines unhinted, `shift_units` font units further right."""
+def unhinted(tables: dict[str, bytes], *, lefts: np.ndarray | None = None) -> bytes:
+    """A font drawing the same outlines unhinted, moved to other left side bearings.
+
+    lefts: int[num_glyphs] in font units; None keeps the font's own.
+    """
     kept = {tag: tables[tag] for tag in _KEPT if tag in tables}
     head = bytearray(kept["head"])
     (flags,) = struct.unpack_from(">H", head, 16)
@@ -70,7 +78,12 @@ def unhinted(tables: dict[str, bytes], *, shift_units: float) -> bytes:
     kept["prep"] = _NO_HINTING
     (num_glyphs,) = struct.unpack_from(">H", tables["maxp"], 4)
     (num_long,) = struct.unpack_from(">H", tables["hhea"], 34)
-    kept["hmtx"] = _shifted(tables["hmtx"], num_long, num_glyphs, round(shift_units))
+    if lefts is not None:
+        table = np.frombuffer(tables["hmtx"][: 4 * num_long + 2 * (num_glyphs - num_long)], ">i2")
+        table = table.copy()
+        table[1 : 2 * num_long : 2] = lefts[:num_long]
+        table[2 * num_long :] = lefts[num_long:]
+        kept["hmtx"] = table.tobytes()
     kept["cmap"] = struct.pack(
         ">HHHHIHHIIIIII",
         *(0, 1, 3, 10, 12),
@@ -94,13 +107,6 @@ def bearings(tables: dict[str, bytes]) -> np.ndarray:
     (num_long,) = struct.unpack_from(">H", tables["hhea"], 34)
     table = np.frombuffer(tables["hmtx"][: 4 * num_long + 2 * (num_glyphs - num_long)], ">i2")
     return np.concatenate([table[1 : 2 * num_long : 2], table[2 * num_long :]]).astype(np.int32)
-
-
-def _shifted(hmtx: bytes, num_long: int, num_glyphs: int, shift: int) -> bytes:
-    table = np.frombuffer(hmtx[: 4 * num_long + 2 * (num_glyphs - num_long)], ">i2").copy()
-    table[1 : 2 * num_long : 2] += shift
-    table[2 * num_long :] += shift
-    return table.tobytes()
 
 
 def _assemble(tables: dict[str, bytes]) -> bytes:

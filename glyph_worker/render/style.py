@@ -333,6 +333,8 @@ def _check(style: Style) -> None:
             f"{pixels} pixels, limit is {MAX_PAGE_PIXELS}; lower dpi (now {style.dpi:g})",
             key="dpi",
         )
+    if style.layout != "exact":
+        _check_local(style)
     if style.layout == "grid":
         _check_grid(style)
     else:
@@ -364,6 +366,31 @@ _CHOICES = {
     "layout": ("exact", "flow", "grid"),
     "breaks": ("stable", "greedy"),
 }
+
+
+_EXACT_ONLY = (
+    *("space_before", "space_after", "border_width", "border_padding", "horizontal_scale"),
+    *("auto_crop_width", "auto_crop_last_page"),
+)
+
+
+def _check_local(style: Style) -> None:
+    """Refuse what only the reference's own layout draws."""
+    for name in _EXACT_ONLY:
+        if getattr(style, name) != _DEFAULTS[name.replace("_", "-")]:
+            key = name.replace("_", "-")
+            raise InvalidStyle(
+                f"style key {key} is {getattr(style, name)!r}, but layout {style.layout} draws "
+                f"only {_DEFAULTS[key]!r}; leave it out or take layout exact",
+                key=key,
+            )
+    if not style.marker_breaks or (style.marker and style.layout == "grid"):
+        raise InvalidStyle(
+            f"style key newline-markup {style.newline_markup!r} does not end the line, so a page "
+            f"would depend on all text before it; layout {style.layout} takes "
+            + ("<br/>" if style.layout == "grid" else "a marker followed by <br/>, or <br/>"),
+            key="newline-markup",
+        )
 
 
 def _check_grid(style: Style) -> None:

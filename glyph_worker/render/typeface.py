@@ -34,7 +34,6 @@ class Glyph:
     """Row of the first ink row, from the baseline; negative is above."""
 
 
-_FINE_UNITS = 512
 _BATCH = 4096
 _EMPTY = Glyph(np.zeros((0, 0), np.uint8), 0, 0)
 
@@ -42,8 +41,8 @@ _EMPTY = Glyph(np.zeros((0, 0), np.uint8), 0, 0)
 class Typeface:
     """One font at `size` pixels per em.
 
-    Whole sizes are drawn from the font itself, four times, shifted. Other sizes, and fonts whose
-    units are too coarse to shift by a quarter pixel, are drawn from baked outlines.
+    Whole sizes are drawn from the font itself, four times, shifted by other side bearings. Other
+    sizes, and fonts whose units are too coarse for that, are drawn from baked outlines.
     """
 
     def __init__(self, font: FontFile, size: float) -> None:
@@ -51,7 +50,9 @@ class Typeface:
         self.size = size
         self._phases: list[ImageFont.FreeTypeFont | None] = [None] * PHASES
         self._outlines = Outlines(font, size)
-        self._baking = self._outlines.matrix != 0x10000 or font.units_per_em < _FINE_UNITS
+        self._baking = self._outlines.matrix != 0x10000 or any(
+            self._outlines.shifted_bearings(phase * 64 // PHASES) is None for phase in range(PHASES)
+        )
         self._baked: dict[tuple[int, int], tuple[ImageFont.FreeTypeFont, int]] = {}
 
     def glyph(self, number: int, phase: int = 0) -> Glyph:
@@ -94,8 +95,8 @@ class Typeface:
         return Glyph(trimmed, int(left + columns[0]), int(top + rows[0]))
 
     def _load(self, phase: int) -> ImageFont.FreeTypeFont:
-        shift = phase / PHASES * self.font.units_per_em / self.size
-        raw = sfnt.unhinted(self.font.tables, shift_units=shift)
+        lefts = self._outlines.shifted_bearings(phase * 64 // PHASES)
+        raw = sfnt.unhinted(self.font.tables, lefts=lefts)
         face = self._phases[phase] = self._open(raw, round(self.size))
         return face
 

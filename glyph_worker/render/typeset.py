@@ -271,5 +271,6 @@ def source_lines(text: str) -> Iterator[tuple[int, int, int]]:
 def joined(lines: Iterable[Line]) -> str:
     """All that decides the pixels of a run of lines, as one string for the digest."""
     return "\n".join(
-        f"{line.shown}\t{line.left!r}\t{line.word_space!r}\t{line.marked}" for line in lines
+        f"{line.shown}\t{line.left!r}\t{line.word_space!r}\t{line.marked}\t{line.plain}{line.rtl}"
+        for line in lines
     )

@@ -1,0 +1,80 @@
+"""Made-up texts for the renderer's benchmarks: the same on every machine, no files to fetch."""
+
+from __future__ import annotations
+
+import random
+
+_ONSETS = ("", "b", "c", "d", "f", "g", "h", "l", "m", "n", "p", "r", "s", "t", "v", "w", "st", "tr")
+_VOWELS = ("a", "e", "i", "o", "u", "ea", "ou", "io")
+_ENDS = ("", "", "n", "r", "s", "t", "d", "l", "ng", "nt", "st", "ck")
+_COMMON = (
+    "the of and to in a is that for it as was with be by on not he his but at are this have from or"
+    " had an they which one you were all her she there would their we him been has when who will"
+    " no more if out so up said what its about than into them can only other time new some could"
+    " these two may first then do any like my now over such our man me even most made after also"
+).split()
+
+
+def english(num_chars: int, seed: int = 1) -> str:
+    """Prose in paragraphs of 1 to 9 sentences, with numbers, names and a few headings."""
+    rng = random.Random(seed)
+    rare = ["".join(_word(rng) for _ in range(rng.choice((1, 2, 2, 3)))) for _ in range(4000)]
+    weights = [1 / (rank + 3) for rank in range(len(rare))]
+    out: list[str] = []
+    size = 0
+    while size < num_chars:
+        if rng.random() < 0.08:
+            paragraph = " ".join(rng.choices(rare, k=rng.randint(2, 6))).title()
+        else:
+            paragraph = " ".join(_sentence(rng, rare, weights) for _ in range(rng.randint(1, 9)))
+        if rng.random() < 0.4:
+            paragraph += "\n"
+        out.append(paragraph)
+        size += len(paragraph) + 1
+    return "\n".join(out)[:num_chars]
+
+
+def chinese(num_chars: int, seed: int = 1) -> str:
+    """Paragraphs of the 3,755 common characters (GB 2312, level 1), some digits and Latin words."""
+    rng = random.Random(seed)
+    common = [
+        bytes((row, cell)).decode("gb2312")
+        for row in range(0xB0, 0xD8)
+        for cell in range(0xA1, 0xFF)
+        if not (row == 0xD7 and cell > 0xF9)
+    ]
+    rng.shuffle(common)
+    weights = [1 / (rank + 20) for rank in range(len(common))]
+    out: list[str] = []
+    size = 0
+    while size < num_chars:
+        parts: list[str] = []
+        for _ in range(rng.randint(1, 12)):
+            parts += rng.choices(common, weights, k=rng.randint(4, 18))
+            if rng.random() < 0.06:
+                parts.append(rng.choice(("GPU", "2024", "3.5%", "Token", "API", "128")))
+            parts.append(rng.choice("，，，。。；：！？"))
+        out.append("".join(parts))
+        size += len(out[-1]) + 1
+    return "\n".join(out)[:num_chars]
+
+
+def _word(rng: random.Random) -> str:
+    return rng.choice(_ONSETS) + rng.choice(_VOWELS) + rng.choice(_ENDS)
+
+
+def _sentence(rng: random.Random, rare: list[str], weights: list[float]) -> str:
+    words = [
+        rng.choice(_COMMON) if rng.random() < 0.45 else rng.choices(rare, weights)[0]
+        for _ in range(rng.randint(4, 26))
+    ]
+    for index in range(len(words)):
+        chance = rng.random()
+        if chance < 0.03:
+            words[index] = str(rng.randint(1, 99_999))
+        elif chance < 0.05:
+            words[index] = words[index].title()
+        elif chance < 0.12:
+            words[index] += ","
+    text = " ".join(words).rstrip(",") + rng.choice("....?!;")
+    return text[0].upper() + text[1:]
