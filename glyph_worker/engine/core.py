@@ -13,8 +13,10 @@ from typing import Protocol
 
 import torch
 
+from glyph_worker.engine.backend import TORCH, Backend
 from glyph_worker.engine.blocks import BlockPool
 from glyph_worker.engine.entry import Entry
+from glyph_worker.engine.graphs import DecodeGraphs
 from glyph_worker.engine.isolate import salvage
 from glyph_worker.engine.kv import KVPool
 from glyph_worker.engine.live import FinishReason, LiveSequence
@@ -69,6 +71,7 @@ class Core:
         *,
         clock: Callable[[], float] = time.monotonic,
         settle: Settle,
+        backend: Backend = TORCH,
     ) -> None:
         self.reader = reader
         self.settings = settings
@@ -119,11 +122,19 @@ class Core:
             prefixes=self.prefixes,
             clock=clock,
         )
-        self.runner = Runner(language, self.kv, grouped=settings.grouped_decode)
+        self.backend = backend
+        language.kernels = backend.kernels
+        self.runner = Runner(
+            language,
+            self.kv,
+            grouped=settings.grouped_decode,
+            splits=backend.splits,
+            graphs=self._make_graphs(backend),
+        )
         self.entry = Entry(
             reader,
             window_tokens=settings.window_tokens or reader.max_positions,
-            pool_blocks=num_blocks,
+            pool_blocks=self.prefixes.blocks.num_free,
             block_tokens=block_tokens,
         )
 
@@ -132,6 +143,19 @@ class Core:
             return CPU_KV_BYTES
         free, _ = torch.cuda.mem_get_info(self.reader.device)
         return int(free * 0.8)
+
+    def _make_graphs(self, backend: Backend) -> DecodeGraphs | None:
+        if backend.buffers == "none":
+            return None
+        scratch = self.prefixes.blocks.allocate(1)
+        assert scratch is not None, "a pool has at least one block"
+        return DecodeGraphs(
+            self.reader.language,
+            self.kv.tensor,
+            max_rows=self.settings.max_slots,
+            scratch_place=scratch[0][0] * self.kv.block_tokens,
+            capture=backend.buffers == "graphs",
+        )
 
     # -- sequences -----------------------------------------------------------------------------
 

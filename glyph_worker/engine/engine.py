@@ -24,7 +24,7 @@ from glyph_worker.engine.live import (
     PageInput,
     Progress,
 )
-from glyph_worker.engine.selftest import self_test
+from glyph_worker.engine.selftest import choose_backend
 from glyph_worker.engine.sequence import SequenceState
 from glyph_worker.engine.stats import EngineStats, snapshot
 from glyph_worker.engine.watchdog import Watchdog
@@ -56,9 +56,8 @@ class Engine:
         """
         self.reader = reader
         self.settings = settings
-        if settings.self_test:
-            self_test(reader, settings)
-        self.core = Core(reader, settings, clock=clock, settle=self._settle)
+        backend, self.refused_backend = choose_backend(reader, settings)
+        self.core = Core(reader, settings, clock=clock, settle=self._settle, backend=backend)
         self._clock = clock
         self._on_fatal = on_fatal
         self._lock = threading.RLock()

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from glyph_worker.engine.graphs import DecodeGraphs, DecodeRows
 from glyph_worker.engine.kv import KVPool
 from glyph_worker.engine.live import (
     LiveSequence,
@@ -20,7 +21,15 @@ from glyph_worker.engine.live import (
 from glyph_worker.engine.prefix import PrefixNode
 from glyph_worker.engine.sampler import Draw, choose
 from glyph_worker.engine.sequence import Chunk
-from glyph_worker.model.attention import AttentionPlan, Causal, Extent, Private, Shared
+from glyph_worker.engine.splits import Group, PieceTable, cut
+from glyph_worker.model.attention import (
+    AttentionPlan,
+    Causal,
+    Extent,
+    Private,
+    Shared,
+    Splits,
+)
 from glyph_worker.model.language import LanguageModel, StepInput
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -54,10 +63,21 @@ class Sampled:
 class Runner:
     """Turns work into one forward of the language model. Single-threaded."""
 
-    def __init__(self, language: LanguageModel, pool: KVPool, *, grouped: bool = True) -> None:
+    def __init__(
+        self,
+        language: LanguageModel,
+        pool: KVPool,
+        *,
+        grouped: bool = True,
+        splits: bool = False,
+        graphs: DecodeGraphs | None = None,
+    ) -> None:
+        """`splits` decodes by pieces of keys (the Triton kernels' way); `graphs` replays that."""
         self.language = language
         self.pool = pool
         self.grouped = grouped
+        self.splits = splits
+        self.graphs = graphs
         self.observe: Callable[[list[LiveSequence], Tensor], None] | None = None
         """Sees the logits of each step, for the self-test."""
         self._size = pool.block_tokens
@@ -71,9 +91,7 @@ class Runner:
     @torch.inference_mode()
     def run(self, work: Work) -> list[Sampled]:
         """Compute the work; returns a token for every decode and every last chunk."""
-        dtype = DTYPES[work.lane]
-        step, askers = self._build(work, dtype)
-        logits = self.language.forward(step, self.pool.view(dtype))
+        askers, logits = self._forward(work)
         if not askers:
             return []
         if self.observe is not None:
@@ -91,56 +109,73 @@ class Runner:
         tokens, finite = choose(logits, draws)
         return [Sampled(*item) for item in zip(askers, tokens, finite, strict=True)]
 
+    def _forward(self, work: Work) -> tuple[list[LiveSequence], Tensor]:
+        """Sequences that get a token, and their logits [num_askers, vocab]."""
+        dtype = DTYPES[work.lane]
+        askers = [*work.decodes, *(live for live, chunk in work.chunks if chunk.is_last)]
+        table: PieceTable | None = None
+        if self.splits and work.decodes and dtype == self.language.dtype:
+            table = cut(self._all_groups(work.decodes), len(work.decodes))
+        if table is not None and self.graphs is not None and not work.chunks:
+            return askers, self.graphs.run(self._decode_rows(work.decodes, table))
+        step = self._build(work, dtype, table)
+        return askers, self.language.forward(step, self.pool.view(dtype))
+
     # -- tensors of a step ---------------------------------------------------------------------
 
-    def _build(self, work: Work, dtype: torch.dtype) -> tuple[StepInput, list[LiveSequence]]:
-        count = len(work.decodes)
+    def _decode_rows(self, decodes: tuple[LiveSequence, ...], table: PieceTable) -> DecodeRows:
+        return DecodeRows(
+            token_ids=np.array([live.token_ids[-1] for live in decodes], dtype=np.int64),
+            positions=np.array([_decode_position(live) for live in decodes], dtype=np.int32),
+            places=np.array([self._last_place(live) for live in decodes], dtype=np.int64),
+            table=table,
+        )
+
+    def _build(self, work: Work, dtype: torch.dtype, table: PieceTable | None) -> StepInput:
+        count, device = len(work.decodes), self.language.device
         positions: list[np.ndarray] = []
         places: list[Places] = []
         pieces: list[Tensor] = []
-        askers: list[LiveSequence] = list(work.decodes)
         logit_rows = list(range(count))
         shared: list[Shared] = []
         causal: list[Causal] = []
         private: Private | None = None
-        levels = 1
+        splits: Splits | None = None
+        levels, offset = 1, 0
         if count:
-            row = np.array(
-                [live.next_position + len(live.token_ids) - 1 for live in work.decodes],
-                dtype=np.int32,
-            )
+            row = np.array([_decode_position(live) for live in work.decodes], dtype=np.int32)
             positions.append(np.broadcast_to(row, (3, count)))
             places.append(np.array([self._last_place(live) for live in work.decodes]))
             pieces.append(self._embed([live.token_ids[-1] for live in work.decodes]))
-            private = self._private(work.decodes, dtype)
-            chains = [live.scheduled.chain for live in work.decodes]
-            levels = max(levels, self._share(chains, 0, 0, 1, shared))
+            if table is not None:
+                splits, offset = _to_device(table, device), count
+            else:
+                private = self._private(work.decodes, dtype)
+                for level, group in self._groups(_chains(work.decodes)):
+                    rows = slice(group.first, group.first + group.count)
+                    shared.append(self._shared(rows, group.extents, 1 + level))
         start = count
         for live, chunk in work.chunks:
             size = chunk.end - chunk.start
-            rows = slice(start, start + size)
+            rows = slice(start - offset, start - offset + size)
             positions.append(live.positions[:, chunk.start : chunk.end])
             places.append(self._prompt_places(live, chunk.start, chunk.end))
             pieces += self._inputs(live, chunk.start, chunk.end)
             causal.append(Causal(rows, 0))
             earlier = self._extents_before(live, chunk.start)
             if earlier:
-                item = self._shared(rows, earlier, 1)
-                shared.append(item)
-                levels = max(levels, 1 + item.num_levels)
+                shared.append(self._shared(rows, tuple(earlier), 1))
             start += size
             if chunk.is_last:
-                askers.append(live)
                 logit_rows.append(start - 1)
-        device = self.language.device
-        step = StepInput(
+        levels = max([1, *(item.level + item.num_levels for item in shared)])
+        return StepInput(
             embeds=(torch.cat(pieces) if len(pieces) > 1 else pieces[0]).to(dtype),
             positions=_tensor(np.concatenate(positions, axis=1), device),
             places=_tensor(np.concatenate(places), device),
             logit_rows=torch.tensor(logit_rows, dtype=torch.int64, device=device),
-            plan=AttentionPlan(tuple(shared), tuple(causal), private, levels),
+            plan=AttentionPlan(tuple(shared), tuple(causal), private, levels, splits),
         )
-        return step, askers
 
     def _embed(self, token_ids: Sequence[int]) -> Tensor:
         return self.language.embed(torch.tensor(token_ids, device=self.language.device))
@@ -167,19 +202,24 @@ class Runner:
             0,
         )
 
-    def _share(
-        self,
-        chains: list[list[PrefixNode]],
-        first_row: int,
-        depth: int,
-        level: int,
-        out: list[Shared],
-    ) -> int:
-        """Group neighbouring rows by the nodes they share; returns the number of levels used.
+    def _all_groups(self, decodes: tuple[LiveSequence, ...]) -> list[Group]:
+        """Shared prefixes and each row's own tokens, for the split kernels."""
+        groups = [group for _, group in self._groups(_chains(decodes))]
+        for row, live in enumerate(decodes):
+            length = len(live.tail) + len(live.token_ids)
+            own = run_extents(live.scheduled.runs, self._size, length)
+            groups.append(Group(row, 1, tuple(own)))
+        return groups
+
+    def _groups(
+        self, chains: list[list[PrefixNode]], first: int = 0, depth: int = 0, level: int = 0
+    ) -> list[tuple[int, Group]]:
+        """Neighbouring rows grouped by the nodes they share, with the parts each lies behind.
 
         With grouping off every row reads its whole prefix alone.
         """
-        row, deepest = 0, level
+        out: list[tuple[int, Group]] = []
+        row = 0
         while row < len(chains):
             if depth >= len(chains[row]):
                 row += 1
@@ -199,19 +239,16 @@ class Runner:
             while common < shortest and all(c[common] is members[0][common] for c in members):
                 common += 1
             extents = node_extents(members[0][depth:common], self._size)
-            rows = slice(first_row + row, first_row + end)
-            item = self._shared(rows, extents, level)
-            out.append(item)
-            below = level + item.num_levels
-            deepest = max(deepest, below)
+            out.append((level, Group(first + row, end - row, tuple(extents))))
             if len(members) > 1 and any(len(chain) > common for chain in members):
-                deepest = max(deepest, self._share(members, first_row + row, common, below, out))
+                parts = 1 if len(extents) > MAX_EXTENTS else len(extents)
+                out += self._groups(members, first + row, common, level + parts)
             row = end
-        return deepest
+        return out
 
-    def _shared(self, rows: slice, extents: list[Extent], level: int) -> Shared:
+    def _shared(self, rows: slice, extents: tuple[Extent, ...], level: int) -> Shared:
         if len(extents) <= MAX_EXTENTS:
-            return Shared(rows, tuple(extents), level)
+            return Shared(rows, extents, level)
         places = np.concatenate([np.arange(*extent, dtype=np.int64) for extent in extents])
         return Shared(rows, (), level, _tensor(places, self.language.device))
 
@@ -260,6 +297,24 @@ class Runner:
         if end > tail:
             pieces.append(self._embed(live.tail[max(0, start - tail) : end - tail]))
         return pieces
+
+
+def _chains(decodes: tuple[LiveSequence, ...]) -> list[list[PrefixNode]]:
+    return [live.scheduled.chain for live in decodes]
+
+
+def _decode_position(live: LiveSequence) -> int:
+    """Where the newest token of a decoding sequence stands (t = h = w)."""
+    return live.next_position + len(live.token_ids) - 1
+
+
+def _to_device(table: PieceTable, device: torch.device) -> Splits:
+    return Splits(
+        pieces=_tensor(table.pieces, device),
+        row_starts=_tensor(table.row_starts, device),
+        row_pieces=_tensor(table.row_pieces, device),
+        tile=table.tile,
+    )
 
 
 def _tensor(array: np.ndarray, device: torch.device) -> Tensor:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from glyph_worker.engine.backend import TORCH, Backend, candidates
 from glyph_worker.engine.core import Core
 from glyph_worker.engine.kv import KVPool
 from glyph_worker.engine.live import AnswerRequest, FinishReason, LiveSequence, PageInput
@@ -32,8 +33,8 @@ POOL_TOKENS = 4_096
 class Drive:
     """Runs sequences through a core in this thread and keeps the logits of each of their tokens."""
 
-    def __init__(self, reader: Reader, settings: EngineSettings) -> None:
-        self.core = Core(reader, settings, settle=self._settle)
+    def __init__(self, reader: Reader, settings: EngineSettings, backend: Backend = TORCH) -> None:
+        self.core = Core(reader, settings, settle=self._settle, backend=backend)
         self.core.runner.observe = self._observe
         self.logits: dict[str, list[Tensor]] = {}
         self.ended: dict[str, FinishReason | Exception | None] = {}
@@ -82,7 +83,27 @@ def page_inputs(pages: list[Page], name: str) -> tuple[PageInput, ...]:
     )
 
 
-def self_test(reader: Reader, settings: EngineSettings) -> float:
+def choose_backend(reader: Reader, settings: EngineSettings) -> tuple[Backend, str | None]:
+    """The fastest backend that computes what the library computes, and why not a faster one.
+
+    Raises ModelUnusable when none does. With the self-test off the first candidate is taken.
+    """
+    found = candidates(reader, settings)
+    if not settings.self_test:
+        return found[0], None
+    refused: str | None = None
+    for backend in found[:-1]:
+        try:
+            self_test(reader, settings, backend)
+        except Exception as exc:  # noqa: BLE001  a kernel may fail in any way on a new device
+            refused = f"{backend.name}: {exc!r}"
+        else:
+            return backend, refused
+    self_test(reader, settings, found[-1])
+    return found[-1], refused
+
+
+def self_test(reader: Reader, settings: EngineSettings, backend: Backend = TORCH) -> float:
     """Largest difference found, in standard deviations. Raises ModelUnusable over the tolerance."""
     pages = probe_pages(reader)
     language = reader.language
@@ -102,7 +123,7 @@ def self_test(reader: Reader, settings: EngineSettings) -> float:
             "finite_guard": False,
         }
     )
-    drive = Drive(reader, small)
+    drive = Drive(reader, small, backend)
     for question in PROBE_QUESTIONS:
         request = AnswerRequest(
             sequence_id=question,

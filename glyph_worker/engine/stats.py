@@ -49,6 +49,8 @@ class EngineStats:
     cancelled: int
     step_ms: float
     """Mean of the last steps."""
+    backend: str
+    """Kernels in use, with `+graphs` where decode steps are replayed."""
 
 
 @dataclass(slots=True)
@@ -112,4 +114,5 @@ def snapshot(core: Core) -> EngineStats:
         failed=counters.failed,
         cancelled=counters.cancelled,
         step_ms=counters.step_ms,
+        backend=core.backend.name,
     )

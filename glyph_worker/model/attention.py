@@ -55,13 +55,34 @@ class Private:
 
 
 @dataclass(frozen=True, slots=True)
+class Splits:
+    """The decoding rows' keys as a list of small pieces, for the kernel that takes one each.
+
+    A piece is a range of pool places and the neighbouring rows that all see it. Its queries are
+    `tile` rows by the query heads of one KV head. Unused pieces have start == end. All int32; the
+    capacities are fixed, so that a CUDA graph can be replayed with other contents.
+    """
+
+    pieces: Tensor
+    """[4, max_pieces]: first row, number of rows, first place, end place."""
+    row_starts: Tensor
+    """[num_rows + 1]: each row's range in `row_pieces`."""
+    row_pieces: Tensor
+    """[max_entries]: piece numbers, row by row."""
+    tile: int
+    """Most rows of a piece."""
+
+
+@dataclass(frozen=True, slots=True)
 class AttentionPlan:
     """Which rows see which keys in one step. Every row has a part at level 0."""
 
-    shared: tuple[Shared, ...]
-    causal: tuple[Causal, ...]
-    private: Private | None
-    num_levels: int
+    shared: tuple[Shared, ...] = ()
+    causal: tuple[Causal, ...] = ()
+    private: Private | None = None
+    num_levels: int = 1
+    splits: Splits | None = None
+    """Covers the first rows of the step instead; the others count from after them."""
 
 
 def partial_attention(
@@ -113,24 +134,20 @@ def plain_attention(
 
 
 def attend(
-    q: Tensor,
-    new_k: Tensor,
-    new_v: Tensor,
-    keys: Tensor,
-    values: Tensor,
-    plan: AttentionPlan,
-    *,
-    scale: float,
+    heads: Tensor, keys: Tensor, values: Tensor, plan: AttentionPlan, *, scale: float
 ) -> Tensor:
     """Attention of one layer for all rows of a step; this step's keys are in the pool already.
 
-    q [num_rows, num_heads, dim]; new_k, new_v [num_rows, num_kv_heads, dim]; keys and values
-    [num_kv_heads, pool_tokens, dim]. Returns [num_rows, num_heads * dim].
+    heads [num_rows, num_heads + 2 * num_kv_heads, dim] holds queries, then this step's keys, then
+    its values; keys and values [num_kv_heads, pool_tokens, dim]. Returns [num_rows, num_heads *
+    dim].
     """
-    num_rows, num_heads, dim = q.shape
-    num_kv, group = keys.shape[0], num_heads // keys.shape[0]
+    num_kv = keys.shape[0]
+    num_rows, num_heads, dim = heads.shape[0], heads.shape[1] - 2 * num_kv, heads.shape[2]
+    q, new_k, new_v = heads[:, :num_heads], heads[:, num_heads:-num_kv], heads[:, -num_kv:]
+    group = num_heads // num_kv
     # The query heads of a KV head become query rows: [num_kv, num_rows, group, dim].
-    folded = q.view(num_rows, num_kv, group, dim).transpose(0, 1).contiguous()
+    folded = q.reshape(num_rows, num_kv, group, dim).transpose(0, 1).contiguous()
     parts = folded.new_zeros((plan.num_levels, num_kv, num_rows, group, dim))
     lses = folded.new_full(
         (plan.num_levels, num_kv, num_rows, group), float("-inf"), dtype=torch.float32
@@ -177,9 +194,36 @@ def attend(
         out, lse = partial_attention(asked, own_k, own_v, scale=scale, bias=private.bias)
         parts[private.level, :, private.rows] = out.transpose(0, 1)
         lses[private.level, :, private.rows] = lse.transpose(0, 1)
-    if plan.num_levels == 1:
-        merged = parts[0]
-    else:
+    merged = parts[0]
+    if plan.num_levels > 1:
         weights = torch.softmax(lses, dim=0).unsqueeze(-1)
         merged = (parts * weights).sum(dim=0).to(q.dtype)
     return merged.transpose(0, 1).reshape(num_rows, num_heads * dim)
+
+
+def attend_splits(
+    heads: Tensor, keys: Tensor, values: Tensor, splits: Splits, *, scale: float
+) -> Tensor:
+    """What the split kernel computes, piece by piece: [num_rows, num_heads * dim]."""
+    num_kv = keys.shape[0]
+    num_rows, num_heads, dim = heads.shape[0], heads.shape[1] - 2 * num_kv, heads.shape[2]
+    group = num_heads // num_kv
+    total = heads.new_zeros((num_rows, num_heads, dim), dtype=torch.float32)
+    running = heads.new_full((num_rows, num_heads), float("-inf"), dtype=torch.float32)
+    for first, count, start, end in splits.pieces.T.tolist():
+        if start == end:
+            continue
+        asked = heads[first : first + count, :num_heads].reshape(count, num_kv, group, dim)
+        asked = asked.transpose(0, 1).reshape(1, num_kv, count * group, dim)
+        out, lse = plain_attention(
+            asked.float(), keys[None, :, start:end], values[None, :, start:end], scale=scale
+        )
+        out = out.view(num_kv, count, group, dim).transpose(0, 1).reshape(count, num_heads, dim)
+        lse = lse.view(num_kv, count, group).transpose(0, 1).reshape(count, num_heads)
+        rows = slice(first, first + count)
+        merged = torch.logaddexp(running[rows], lse)
+        total[rows] = total[rows] * (running[rows] - merged).exp().unsqueeze(-1) + out * (
+            lse - merged
+        ).exp().unsqueeze(-1)
+        running[rows] = merged
+    return total.to(heads.dtype).view(num_rows, num_heads * dim)

@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from glyph_worker.model.attention import AttentionPlan, attend
+from glyph_worker.model.attention import AttentionPlan
+from glyph_worker.model.kernels import Kernels, TorchKernels
 from glyph_worker.model.linear import Int8Linear, Linear, PackedLinear, PlainLinear
 from glyph_worker.model.vision import rms_norm
 
@@ -29,8 +30,8 @@ class StepInput:
     """int [3, num_rows]: t, h, w of each row."""
     places: Tensor
     """int64 [num_rows]: where in the pool each row's key and value go."""
-    logit_rows: Tensor
-    """int64 [num_logits]: rows whose next token is asked for."""
+    logit_rows: Tensor | None
+    """int64 [num_logits]: rows whose next token is asked for; None is all of them."""
     plan: AttentionPlan
 
 
@@ -47,6 +48,8 @@ class Layer:
     out: Linear
     gate_up: Linear
     down: Linear
+    following_norm: Any
+    """The next layer's first norm, or the model's last."""
 
 
 class LanguageModel:
@@ -86,16 +89,24 @@ class LanguageModel:
         self.form = form
         self.num_matrix_bytes = 0
         """Of matrices that are no longer among the library's parameters."""
-        self._layers = [self._prepare(module, make) for module in text.layers]
+        following = [*(module.input_layernorm for module in text.layers[1:]), self._norm]
+        self._layers = [
+            self._prepare(module, norm, make)
+            for module, norm in zip(text.layers, following, strict=True)
+        ]
+        self.kernels: Kernels = TorchKernels()
         self._head = make(model.lm_head.weight, None)
 
-    def _prepare(self, module: Any, make: Callable[[Tensor, Tensor | None], Linear]) -> Layer:
+    def _prepare(
+        self, module: Any, norm: Any, make: Callable[[Tensor, Tensor | None], Linear]
+    ) -> Layer:
         layer = Layer(
             module=module,
             qkv=make(*self._fuse(module.self_attn)),
             out=make(module.self_attn.o_proj.weight, None),
             gate_up=make(module.mlp.gate_up_proj.weight, None),
             down=make(module.mlp.down_proj.weight, None),
+            following_norm=norm,
         )
         if self.form == "int8":
             for owner in (module.self_attn, module.mlp):
@@ -128,54 +139,32 @@ class LanguageModel:
 
     def rotation(self, positions: Tensor) -> Tensor:
         """Complex turns [num_rows, 1, rotary_dim / 2] for int positions [3, num_rows]."""
-        angles = positions.float()[self._axes].T * self._inv_freq
+        # Indexing after the transpose keeps rows contiguous, as the fused kernel reads them.
+        angles = positions.T.float()[:, self._axes] * self._inv_freq
         return torch.polar(torch.full_like(angles, self._rope_scale), angles).unsqueeze(1)
 
     def forward(self, step: StepInput, pool: Tensor) -> Tensor:
         """Write the step's keys and values into the pool and return logits [num_logits, vocab].
 
-        pool: [num_layers, 2, num_kv_heads, pool_tokens, head_dim]. Logits are in the model's dtype.
+        pool: [num_layers, 2, num_kv_heads, pool_tokens, head_dim]. Logits are in the step's dtype.
         """
+        kernels = self.kernels
         turns = self.rotation(step.positions)
         hidden = step.embeds
+        normed = rms_norm(hidden, self._layers[0].module.input_layernorm)
         for index, layer in enumerate(self._layers):
-            normed = rms_norm(hidden, layer.module.input_layernorm)
-            q, k, v = self._project(layer, normed, turns)
-            keys, values = pool[index, 0], pool[index, 1]
-            keys.index_copy_(1, step.places, k.transpose(0, 1))
-            values.index_copy_(1, step.places, v.transpose(0, 1))
-            mixed = attend(q, k, v, keys, values, step.plan, scale=self.scale)
-            hidden = self._finish_layer(layer, hidden, mixed)
-        hidden = rms_norm(hidden[step.logit_rows], self._norm)
-        return self._head(hidden)
-
-    def _project(
-        self, layer: Layer, normed: Tensor, turns: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        heads = layer.qkv(normed).view(len(normed), -1, self.head_dim)
-        rotated = heads[:, : self.num_heads + self.num_kv_heads]
-        rotate_pairs_(rotated, turns)
-        q, k = rotated[:, : self.num_heads], rotated[:, self.num_heads :]
-        return q, k, heads[:, self.num_heads + self.num_kv_heads :]
-
-    def _finish_layer(self, layer: Layer, hidden: Tensor, mixed: Tensor) -> Tensor:
-        module = layer.module
-        hidden = hidden + rms_norm(layer.out(mixed), module.post_self_attn_layernorm)
-        normed = rms_norm(hidden, module.post_attention_layernorm)
-        gate, up = layer.gate_up(normed).chunk(2, dim=-1)
-        wide = up * module.mlp.activation_fn(gate)
-        return hidden + rms_norm(layer.down(wide), module.post_mlp_layernorm)
-
-
-def rotate_pairs_(heads: Tensor, turns: Tensor) -> None:
-    """Turn neighbouring pairs of the leading rotary dimensions in place.
-
-    heads [num_rows, num_heads, dim] (a view is fine), turns complex [num_rows, 1, rotary_dim / 2].
-    """
-    rotary = heads[..., : 2 * turns.shape[-1]]
-    pairs = (*rotary.shape[:-1], turns.shape[-1], 2)
-    if heads.dtype == torch.float32:
-        torch.view_as_complex(rotary.view(pairs)).mul_(turns)
-        return
-    turned = torch.view_as_complex(rotary.float().view(pairs)) * turns
-    rotary.copy_(torch.view_as_real(turned).flatten(-2))
+            module, keys, values = layer.module, pool[index, 0], pool[index, 1]
+            heads = layer.qkv(normed).view(len(normed), -1, self.head_dim)
+            kernels.rotate_and_store(heads, turns, step.places, keys, values)
+            mixed = kernels.attend(heads, keys, values, step.plan, self.scale)
+            hidden, normed = kernels.add_norms(
+                hidden,
+                layer.out(mixed),
+                module.post_self_attn_layernorm,
+                module.post_attention_layernorm,
+            )
+            wide = kernels.gate(layer.gate_up(normed), module.mlp.activation_fn)
+            hidden, normed = kernels.add_norms(
+                hidden, layer.down(wide), module.post_mlp_layernorm, layer.following_norm
+            )
+        return self._head(normed if step.logit_rows is None else normed[step.logit_rows])

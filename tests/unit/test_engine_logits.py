@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from glyph_worker.engine import runner as runner_module
+from glyph_worker.engine.backend import TORCH, Backend
 from glyph_worker.engine.core import Core
 from glyph_worker.engine.kv import KVPool
 from glyph_worker.engine.live import AnswerRequest, LiveSequence
@@ -21,6 +22,7 @@ from glyph_worker.engine.runner import Runner
 from glyph_worker.engine.selftest import Drive, page_inputs, self_test
 from glyph_worker.errors import ModelUnusable
 from glyph_worker.model import attention
+from glyph_worker.model.kernels import TorchKernels
 from glyph_worker.model.library import library_logits
 from glyph_worker.model.load import Reader, load_reader
 from glyph_worker.model.synthetic import write_checkpoint
@@ -54,9 +56,11 @@ PAGES = {seed: make_page(seed) for document in DOCUMENTS for seed in document}
 class Scenario:
     """Questions with forced answers through a core, and the worst difference found."""
 
-    def __init__(self, reader: Reader, **settings: Any) -> None:
+    def __init__(self, reader: Reader, backend: Backend = TORCH, **settings: Any) -> None:
         self.reader = reader
-        self.drive = Drive(reader, EngineSettings.model_validate({"self_test": False, **settings}))
+        self.drive = Drive(
+            reader, EngineSettings.model_validate({"self_test": False, **settings}), backend
+        )
         self.asked: dict[str, tuple[list[Page], str, list[int]]] = {}
 
     def ask(self, name: str, document: Sequence[int], question: str, answer: list[int]) -> None:
@@ -107,12 +111,23 @@ def ask_at_random(scenario: Scenario, rng: np.random.Generator, count: int) -> N
     scenario.drive.finish()
 
 
-@pytest.mark.parametrize("seed", range(10))
-def test_logits_equal_the_librarys_for_random_mixes(reader: Reader, seed: int) -> None:
+BACKENDS = {
+    "torch": TORCH,
+    "pieces": Backend(kernels=TorchKernels(), splits=True, buffers="none"),
+    "pieces in fixed buffers": Backend(kernels=TorchKernels(), splits=True, buffers="plain"),
+}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("seed", range(8))
+def test_logits_equal_the_librarys_for_random_mixes(
+    reader: Reader, seed: int, backend: str
+) -> None:
     rng = np.random.default_rng(seed)
     tokens = int(rng.choice([160, 260, 4_000]))
     scenario = Scenario(
         reader,
+        BACKENDS[backend],
         max_slots=int(rng.integers(1, 7)),
         prefill_tokens=int(rng.choice([5, 23, 300])),
         kv_bytes=tokens * per_token(reader),

@@ -1,0 +1,64 @@
+"""How steps are computed: which kernels, cut into pieces or not, replayed as graphs or not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from glyph_worker.errors import ModelUnusable
+from glyph_worker.model.kernels import Kernels, TorchKernels
+from glyph_worker.model.load import Reader
+from glyph_worker.settings import EngineSettings
+
+Buffers = Literal["none", "plain", "graphs"]
+"""Decode steps through fixed buffers: not at all, by a plain forward, or as CUDA graphs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """One way to compute; `name` is what stats and receipts call it."""
+
+    kernels: Kernels
+    splits: bool
+    buffers: Buffers
+
+    @property
+    def name(self) -> str:
+        parts = [self.kernels.name]
+        if self.buffers == "graphs":
+            parts.append("graphs")
+        return "+".join(parts)
+
+
+TORCH = Backend(kernels=TorchKernels(), splits=False, buffers="none")
+
+
+def candidates(reader: Reader, settings: EngineSettings) -> list[Backend]:
+    """Backends to try, fastest first; the first that passes the self-test serves.
+
+    Raises ModelUnusable when the settings ask for kernels that cannot be had.
+    """
+    cuda = reader.device.type == "cuda"
+    wanted = settings.attention
+    if wanted == "torch" or (wanted == "auto" and not cuda):
+        return [TORCH]
+    if not cuda:
+        raise ModelUnusable(
+            f"attention=triton needs a CUDA device, this is {reader.device}; "
+            "set GLYPH_ENGINE_ATTENTION=auto",
+            device=str(reader.device),
+        )
+    try:
+        from glyph_worker.model.kernels_triton import TritonKernels
+    except ImportError as exc:
+        if wanted == "triton":
+            raise ModelUnusable(
+                f"attention=triton needs the triton package: {exc}; "
+                "install a CUDA build of torch, or set GLYPH_ENGINE_ATTENTION=auto"
+            ) from exc
+        return [TORCH]
+    kernels = TritonKernels()
+    out = [Backend(kernels=kernels, splits=True, buffers="none")]
+    if settings.cuda_graphs:
+        out.insert(0, Backend(kernels=kernels, splits=True, buffers="graphs"))
+    return out if wanted == "triton" else [*out, TORCH]

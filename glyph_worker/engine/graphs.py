@@ -1,0 +1,135 @@
+"""Decode steps over fixed buffers, replayed as CUDA graphs. One graph per batch size and tile.
+
+A graph repeats recorded kernels on recorded addresses, so every input lives in a buffer that is
+filled before the replay. Rows that pad a batch write to a scratch place and see no keys. Without
+capture the same buffers go through a plain forward: that is how it is tested on the CPU.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from glyph_worker.engine.splits import MAX_ENTRIES, MAX_PIECES, PieceTable
+from glyph_worker.model.attention import AttentionPlan, Splits
+from glyph_worker.model.language import LanguageModel, StepInput
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeRows:
+    """One token of each decoding sequence, on the host."""
+
+    token_ids: npt.NDArray[np.int64]
+    positions: npt.NDArray[np.int32]
+    places: npt.NDArray[np.int64]
+    table: PieceTable
+
+
+def bucket_for(num_rows: int) -> int:
+    """Smallest batch size with a graph that holds `num_rows`: 1, 2, 4, 8, then steps of 8."""
+    for size in (1, 2, 4, 8):
+        if num_rows <= size:
+            return size
+    return -(-num_rows // 8) * 8
+
+
+class DecodeGraphs:
+    """Runs decode-only steps of one lane. Belongs to the engine's thread."""
+
+    def __init__(
+        self,
+        language: LanguageModel,
+        pool: Tensor,
+        *,
+        max_rows: int,
+        scratch_place: int,
+        capture: bool,
+    ) -> None:
+        """`scratch_place` is a place of the pool that no sequence owns."""
+        self._language = language
+        self._pool = pool
+        self._scratch = scratch_place
+        self._capture = capture
+        self._size = bucket_for(max_rows)
+        device = language.device
+        # One buffer per integer type, so that a step costs two uploads.
+        self._int_count = self._size + (self._size + 1) + MAX_ENTRIES + 4 * MAX_PIECES
+        self._ints = torch.zeros(self._int_count, dtype=torch.int32, device=device)
+        self._longs = torch.zeros(2 * self._size, dtype=torch.int64, device=device)
+        self._longs[self._size :] = scratch_place
+        pinned = device.type == "cuda"
+        self._host_ints = torch.zeros(self._int_count, dtype=torch.int32, pin_memory=pinned)
+        self._host_longs = torch.zeros(2 * self._size, dtype=torch.int64, pin_memory=pinned)
+        # One memory pool for all graphs: they never run at the same time.
+        self._memory = torch.cuda.graph_pool_handle() if capture else None
+        self._graphs: dict[tuple[int, int], tuple[torch.cuda.CUDAGraph, Tensor]] = {}
+
+    @property
+    def num_graphs(self) -> int:
+        return len(self._graphs)
+
+    @torch.inference_mode()
+    def run(self, rows: DecodeRows) -> Tensor:
+        """Logits [num_rows, vocab]; valid until the next call."""
+        count = len(rows.token_ids)
+        bucket = bucket_for(count)
+        self._fill(rows, count)
+        if not self._capture:
+            return self._forward(bucket, rows.table.tile)[:count]
+        key = (bucket, rows.table.tile)
+        if key not in self._graphs:
+            self._graphs[key] = self._record(*key)
+        graph, logits = self._graphs[key]
+        graph.replay()
+        return logits[:count]
+
+    def _fill(self, rows: DecodeRows, count: int) -> None:
+        size = self._size
+        longs, ints = self._host_longs.numpy(), self._host_ints.numpy()
+        longs[:count] = rows.token_ids
+        longs[count:size] = 0
+        longs[size : size + count] = rows.places
+        longs[size + count :] = self._scratch
+        ints[:count] = rows.positions
+        starts = ints[size : 2 * size + 1]
+        starts[: count + 1] = rows.table.row_starts
+        starts[count + 1 :] = rows.table.row_starts[-1]  # padding rows see nothing
+        at = 2 * size + 1
+        ints[at : at + MAX_ENTRIES] = rows.table.row_pieces
+        ints[at + MAX_ENTRIES :] = rows.table.pieces.reshape(-1)
+        self._longs.copy_(self._host_longs, non_blocking=True)
+        self._ints.copy_(self._host_ints, non_blocking=True)
+
+    def _forward(self, bucket: int, tile: int) -> Tensor:
+        size, language = self._size, self._language
+        at = 2 * size + 1
+        splits = Splits(
+            pieces=self._ints[at + MAX_ENTRIES :].view(4, MAX_PIECES),
+            row_starts=self._ints[size : size + bucket + 1],
+            row_pieces=self._ints[at : at + MAX_ENTRIES],
+            tile=tile,
+        )
+        step = StepInput(
+            embeds=language.embed(self._longs[:bucket]),
+            positions=self._ints[:bucket].expand(3, bucket),
+            places=self._longs[size : size + bucket],
+            logit_rows=None,
+            plan=AttentionPlan(splits=splits),
+        )
+        return language.forward(step, self._pool)
+
+    def _record(self, bucket: int, tile: int) -> tuple[torch.cuda.CUDAGraph, Tensor]:
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):  # libraries allocate and kernels compile on first use
+            for _ in range(2):
+                self._forward(bucket, tile)
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self._memory):
+            logits = self._forward(bucket, tile)
+        return graph, logits
