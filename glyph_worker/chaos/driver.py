@@ -1,0 +1,284 @@
+"""Makes a plan happen: submits, breaks, watches as a producer would, and keeps the history."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from kombu.exceptions import OperationalError
+
+from glyph_worker.chaos.crew import Crew
+from glyph_worker.chaos.faults import Faults
+from glyph_worker.chaos.history import Blow, Event, Findings, Outcome, check
+from glyph_worker.chaos.plan import JobKind, Plan, PlannedFault, PlannedJob
+from glyph_worker.chaos.records import Records
+from glyph_worker.client import Client
+from glyph_worker.errors import (
+    ConfigurationError,
+    JobFinished,
+    RefusedError,
+    TransientError,
+    UnknownJob,
+)
+from glyph_worker.job import JobStatus
+from glyph_worker.queue.app import make_app, publish
+
+TICK_S = 0.03
+LOOK_S = 0.15
+MAX_DUPLICATES = 4
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """What happened."""
+
+    plan: Plan
+    outcomes: list[Outcome]
+    blows: list[Blow]
+    events: list[Event]
+    findings: Findings
+    num_duplicates: int
+    num_retried_submits: int
+    unexpected: list[str]
+    """Workers that ended by themselves."""
+    seconds: float
+
+
+@dataclass(slots=True)
+class Watched:
+    """An accepted job that its producer has not yet seen final."""
+
+    outcome: Outcome
+    tenant: int
+    cancel_at: float = 0.0
+    num_duplicates: int = 0
+    next_duplicate: float = 0.0
+
+
+@dataclass(slots=True)
+class Driver:
+    """Used once: `run`."""
+
+    plan: Plan
+    crew: Crew
+    patience_s: float
+    say: Callable[[str], None] = lambda line: None
+    own_limits: bool = True
+    """The workers have our limits, so that an oversized document can be made."""
+    _watched: dict[str, Watched] = field(default_factory=dict)
+    _outcomes: list[Outcome] = field(default_factory=list)
+    _producers: list[tuple[Outcome, Client]] = field(default_factory=list)
+    _events: list[Event] = field(default_factory=list)
+    _num_duplicates: int = 0
+    _num_retried: int = 0
+    _looked_at: float = 0.0
+    _records: Records = field(init=False)
+    _faults: Faults = field(init=False)
+    _clients: list[Client] = field(init=False)
+    _run_id: str = ""
+    _app: Any = None
+
+    def run(self) -> Run:
+        """Raises ConfigurationError when the workers do not come up."""
+        settings = self.crew.settings
+        self._records = Records(settings)
+        self._faults = Faults(self.crew, self._records, lambda: list(self._watched))
+        self._clients = [
+            Client(settings, tenant=f"chaos-{n}") for n in range(self.plan.num_tenants)
+        ]
+        # Faults and documents have chances of their own: a race must not shift what comes later.
+        chance = random.Random(f"driver-{self.plan.seed}")
+        self._app = make_app(settings)
+        self._run_id = f"{self.plan.seed}-{time.time_ns():x}"
+        self._records.start_tail()
+        self.crew.start()
+        if not self._until(self._whole, 180.0):
+            raise ConfigurationError(f"the workers do not come up; their logs: {self.crew.folder}")
+        began = time.monotonic()
+        jobs = iter(self.plan.jobs)
+        for number, fault in enumerate(self.plan.faults, start=1):
+            if not fault.overlaps:
+                self._until(self._whole, 90.0)
+            for _, job in zip(range(fault.num_jobs_before), jobs, strict=False):
+                self._submit(job, chance)
+            self._until(lambda fault=fault: self._ripe(fault), 3.0)  # type: ignore[misc]
+            with contextlib.suppress(TransientError):
+                done = self._faults.strike(fault)
+                mark = "" if done else " (nobody to hit)"
+                self.say(f"{number}/{len(self.plan.faults)} {fault.kind}{mark}; "
+                         f"{len(self._watched)} jobs unfinished")  # fmt: skip
+        for job in jobs:
+            self._submit(job, chance)
+        self._until(lambda: not self._watched, self.patience_s)
+        return self._finish(began)
+
+    # What the producers do -----------------------------------------------------------------------
+
+    def _submit(self, job: PlannedJob, chance: random.Random) -> None:
+        """Until it is accepted: the idempotency key makes that safe."""
+        cancel_after_s = chance.uniform(0.0, 1.5)
+        give_up_at = time.monotonic() + self.patience_s
+        while True:
+            try:
+                accepted = self._clients[job.tenant].submit(
+                    self._document(job),
+                    f"question {job.number}?",
+                    max_new_tokens=job.max_new_tokens,
+                    priority="bulk" if job.bulk else "interactive",
+                    idempotency_key=f"{self._run_id}-{job.number}",
+                )
+                break
+            except (TransientError, RefusedError):
+                if time.monotonic() > give_up_at:
+                    return
+                self._num_retried += 1
+                self._tick()
+        outcome = Outcome(job_id=accepted.id, kind=job.kind, accepted_at=time.time())
+        self._outcomes.append(outcome)
+        self._producers.append((outcome, self._clients[job.tenant]))
+        watched = Watched(outcome, job.tenant)
+        if job.kind is JobKind.CANCELLED:
+            watched.cancel_at = time.monotonic() + cancel_after_s
+        self._watched[accepted.id] = watched
+        self._tick()
+
+    def _document(self, job: PlannedJob) -> str:
+        name = f"document {job.document} of run {self.plan.seed}\n"
+        if job.kind is JobKind.OVERSIZED and self.own_limits:
+            return name + "word " * (4_000 * self.crew.settings.limits.max_pages)
+        lines = 6 + 40 * (job.document % 4 == 0) + job.document % 7
+        return name + "".join(f"key {n}: value {n * 31 + job.document}\n" for n in range(lines))
+
+    def _look(self) -> None:
+        """Which jobs are final now, and how they ended."""
+        for tenant, client in enumerate(self._clients):
+            ids = [i for i, watched in self._watched.items() if watched.tenant == tenant]
+            for job_id, job in zip(ids, client.status_many(ids), strict=True):
+                if job is not None and job.status.final:
+                    outcome = self._watched[job_id].outcome
+                    outcome.seen, outcome.seen_at = self._end(client, job_id), time.time()
+                    del self._watched[job_id]
+
+    @staticmethod
+    def _end(client: Client, job_id: str) -> tuple[JobStatus, str]:
+        job = client.status(job_id)
+        if job.status is JobStatus.FAILED:
+            return job.status, (job.error or {}).get("code", "")
+        answer = client.result(job_id) if job.status is JobStatus.SUCCEEDED else None
+        return job.status, "" if answer is None else answer.text
+
+    def _cancel_and_repeat(self) -> None:
+        now, app = time.monotonic(), self._app
+        for job_id, watched in list(self._watched.items()):
+            if watched.cancel_at and now > watched.cancel_at:
+                with contextlib.suppress(JobFinished):
+                    self._clients[watched.tenant].cancel(job_id)
+                watched.cancel_at = 0.0
+            if (
+                watched.outcome.kind is JobKind.DUPLICATED
+                and watched.num_duplicates < MAX_DUPLICATES
+                and now > watched.next_duplicate
+            ):
+                # To the stage it is in, and to the one it is not in.
+                publish(app, job_id, rendered=watched.num_duplicates % 2 == 0)
+                watched.num_duplicates += 1
+                watched.next_duplicate = now + 0.3
+                self._num_duplicates += 1
+
+    def _poison(self) -> None:
+        """A poisonous job kills the answer worker that has let it in."""
+        ids = [i for i, w in self._watched.items() if w.outcome.kind is JobKind.POISON]
+        rows = self._records.fields(ids, "admitted", "stage", "owner") if ids else []
+        for row in rows:
+            if row is None or row["status"] != "running" or row["admitted"] != "1":
+                continue
+            pid = int(row["owner"].split(":")[-2])
+            for worker in self.crew.serving("answer"):
+                if worker.holds(pid):
+                    self._faults.hit(worker, "poison")
+                    self.say("a poisonous job ends its worker")
+
+    # The loop ------------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        self._faults.settle()
+        self.crew.revive()
+        try:
+            self._poison()
+            if time.monotonic() - self._looked_at > LOOK_S:
+                self._looked_at = time.monotonic()
+                self._look()
+                self._cancel_and_repeat()
+                self._events += self._records.new_events()
+        except (TransientError, OSError, OperationalError):
+            pass  # the broker is away; the next tick looks again
+        time.sleep(TICK_S)
+
+    def _until(self, true: Callable[[], bool], seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
+        while not true():
+            if time.monotonic() > deadline:
+                return False
+            self._tick()
+        return True
+
+    def _whole(self) -> bool:
+        return not self._faults.lasting and len(self.crew.serving()) == len(self.crew.workers)
+
+    def _ripe(self, fault: PlannedFault) -> bool:
+        """Somebody of that kind is at work, so that the blow hurts."""
+        try:
+            return not fault.kind.stage or any(
+                self._faults.held_by(worker) for worker in self.crew.serving(fault.kind.stage)
+            )
+        except TransientError:
+            return False
+
+    # The end -------------------------------------------------------------------------------------
+
+    def _finish(self, began: float) -> Run:
+        self._until(self._whole, 90.0)
+        own_servers = self.crew.broker is not None
+        if own_servers:
+            # Duplicates that found their job held come round once more before they end.
+            self._until(self._no_messages, 4.0 * self.crew.settings.queue.lease_s)
+        seconds = time.monotonic() - began
+        self._events += self._records.new_events()
+        ids = [outcome.job_id for outcome in self._outcomes]
+        rows = self._records.fields(ids, "stage", "num_commits", "attempt", "strikes")
+        for outcome, row in zip(self._outcomes, rows, strict=True):
+            outcome.record = row
+        self._compare_with_what_was_seen()
+        leaked = self._records.leaks() + self._records.leftovers(
+            [o.job_id for o in self._outcomes if o.seen is not None]
+        )
+        if own_servers and not self._no_messages():
+            leaked.append("messages on the broker although every job is final")
+        return Run(
+            plan=self.plan,
+            outcomes=self._outcomes,
+            blows=self._faults.blows,
+            events=self._events,
+            findings=check(self._outcomes, self._events, self._faults.blows, leaked),
+            num_duplicates=self._num_duplicates,
+            num_retried_submits=self._num_retried,
+            unexpected=self.crew.unexpected,
+            seconds=seconds,
+        )
+
+    def _no_messages(self) -> bool:
+        try:
+            return self._records.num_messages() == 0
+        except TransientError:
+            return False
+
+    def _compare_with_what_was_seen(self) -> None:
+        for outcome, client in self._producers:
+            if outcome.seen is not None:
+                # A record that is gone is reported as lost.
+                with contextlib.suppress(UnknownJob):
+                    outcome.changed = self._end(client, outcome.job_id) != outcome.seen

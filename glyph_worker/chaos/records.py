@@ -1,0 +1,103 @@
+"""What the driver reads on the broker beside its clients: records, events, held jobs, leaks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+from glyph_worker.chaos.history import Event, event_of
+from glyph_worker.queue.messages import num_waiting
+from glyph_worker.queue.names import ANSWER_QUEUE, RENDER_QUEUE
+from glyph_worker.settings import Settings
+from glyph_worker.store.connection import connect, translated
+from glyph_worker.store.keys import Keys
+
+LASTING = ("_kombu.", "unacked", "celery", "glyph.render", "glyph.answer")
+"""First parts of keys without a time to live that are not ours; see store/keys.py."""
+
+
+class Records:
+    """Raises StoreUnavailable from every method while the broker is away."""
+
+    def __init__(self, settings: Settings) -> None:
+        assert settings.broker_url is not None
+        self._url = settings.broker_url.get_secret_value()
+        self._cache_url = (settings.cache_url or settings.broker_url).get_secret_value()
+        self._client = connect(self._url, timeout_s=3.0, num_retries=1)
+        self._keys = Keys(settings.key_prefix)
+        self._seq = "0"
+
+    def now(self) -> float:
+        """By the broker's clock."""
+        with translated(self._url):
+            seconds, micros = self._client.time()
+        return seconds + micros / 1e6
+
+    def start_tail(self) -> None:
+        """Read events from here on."""
+        with translated(self._url):
+            newest = cast(Any, self._client.xrevrange(self._keys.events, count=1))
+        self._seq = newest[0][0].decode() if newest else "0"
+
+    def new_events(self) -> Iterator[Event]:
+        """What came since the last call."""
+        while True:
+            with translated(self._url):
+                found = cast(Any, self._client.xread({self._keys.events: self._seq}, count=1_000))
+            rows = found[0][1] if found else []
+            for seq, fields in rows:
+                self._seq = seq.decode()
+                yield event_of(self._seq, fields)
+            if len(rows) < 1_000:
+                return
+
+    def fields(self, job_ids: Sequence[str], *names: str) -> list[dict[str, str] | None]:
+        """These fields of each record; None where there is none."""
+        with translated(self._url):
+            pipe = self._client.pipeline(transaction=False)
+            for job_id in job_ids:
+                pipe.hmget(self._keys.job(job_id), ["status", *names])
+            rows = pipe.execute()
+        return [
+            None
+            if row[0] is None
+            else {
+                name: (raw or b"").decode()
+                for name, raw in zip(("status", *names), row, strict=True)
+            }
+            for row in rows
+        ]
+
+    def leaks(self) -> list[str]:
+        """Keys without a time to live that are on no list, and sets that should be empty by now."""
+        found = []
+        lasting = (*LASTING, self._keys.active, self._keys.webhooks)
+        servers = {self._url: lasting, self._cache_url: LASTING}
+        for url, allowed in servers.items():
+            client = connect(url, timeout_s=5.0)
+            with translated(url):
+                for raw in client.scan_iter(count=1_000):
+                    key = raw.decode(errors="replace")
+                    if client.ttl(raw) == -1 and not key.startswith(allowed):
+                        found.append(f"{key}: no time to live")
+            client.close()
+        return found
+
+    def leftovers(self, job_ids: Sequence[str]) -> list[str]:
+        """Jobs of ours that are final and still counted as unfinished."""
+        with translated(self._url):
+            pipe = self._client.pipeline(transaction=False)
+            for job_id in job_ids:
+                pipe.zscore(self._keys.active, job_id)
+            scores = pipe.execute()
+        return [
+            f"{self._keys.active}: {job_id} is final"
+            for job_id, score in zip(job_ids, scores, strict=True)
+            if score is not None
+        ]
+
+    def num_messages(self) -> int:
+        """On the queues, and taken by workers."""
+        with translated(self._url):
+            taken = self._client.hlen("unacked")
+            return taken + sum(num_waiting(self._client, q) for q in (RENDER_QUEUE, ANSWER_QUEUE))
