@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import signal
 import sys
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from glyph_worker.client import Client
+from glyph_worker.document import Document
 from glyph_worker.errors import ConfigurationError, GlyphError, InvalidOption, JobError
 from glyph_worker.job import Answer, Job, JobStatus
 from glyph_worker.settings import Settings
@@ -28,12 +31,15 @@ app = typer.Typer(
 )
 worker_app = typer.Typer(help="Serve one queue.", no_args_is_help=True)
 app.add_typer(worker_app, name="worker")
+cache_app = typer.Typer(help="Look after the page-feature cache.", no_args_is_help=True)
+app.add_typer(cache_app, name="cache")
 jobs_app = typer.Typer(help="Look at jobs, and do them again.", no_args_is_help=True)
 app.add_typer(jobs_app, name="jobs")
 
 out = Console()
 err = Console(stderr=True)
 
+Tenant = Annotated[str, typer.Option(help="Whose pages: tenants share none.")]
 Limit = Annotated[int, typer.Option(min=1, help="How many.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 File = Annotated[Path, typer.Argument(help="A UTF-8 text file; `-` reads standard input.")]
@@ -48,7 +54,7 @@ def _read(file: Path) -> bytes:
 
 def _print_json(value: Any) -> None:
     # Never through rich: it would wrap lines.
-    print(json.dumps(value, ensure_ascii=False))
+    print(json.dumps(value, ensure_ascii=False, default=str))
 
 
 def _row(job: Job, answer: Answer | None = None) -> dict[str, Any]:
@@ -247,13 +253,12 @@ def render(
     as_json: AsJson = False,
 ) -> None:
     """Draw a document's pages as PNGs to look at."""
-    from glyph_worker.document import Document
     from glyph_worker.render.preview import render_file
     from glyph_worker.render.style import Style
     from glyph_worker.worker.style import resolve_style
 
     settings = Settings.load()
-    document = Document.of(_read(file), max_bytes=settings.limits.max_document_bytes)
+    document = _document(file, settings)
     chosen = resolve_style(settings, "auto") if style == "auto" else Style.load(style)
     summary = render_file(document.text, chosen, out_dir, show_map=show_map)
     fields = dataclasses.asdict(summary)
@@ -262,6 +267,8 @@ def render(
         return
     table = Table(show_header=False, box=None)
     for name, value in fields.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{key} {number}" for key, number in value.items()) or "none"
         if not isinstance(value, (list, tuple)):
             table.add_row(
                 name.replace("_", " "), f"{value:g}" if isinstance(value, float) else str(value)
@@ -360,6 +367,74 @@ def batch(
     err.print(f"{good} answered, {bad} failed; {target}")
     if bad:
         raise SystemExit(JobError.exit_code)
+
+
+@cache_app.command("stats")
+def cache_stats(as_json: AsJson = False) -> None:
+    """What the cache server holds, and what the live workers say of it."""
+    from glyph_worker.upkeep import stats
+
+    _print_fields(dataclasses.asdict(stats(Settings.load())), as_json)
+
+
+@cache_app.command("audit")
+def cache_audit(
+    file: Annotated[Path | None, typer.Argument(help="Compare this document's pages.")] = None,
+    tenant: Tenant = "default",
+    as_json: AsJson = False,
+) -> None:
+    """Check every stored value, or a document's pages against fresh ones. Exit 1 on a fault."""
+    from glyph_worker.upkeep import audit
+
+    settings = Settings.load()
+    document = None if file is None else _document(file, settings)
+    with _counting(as_json) as tell:
+        report = audit(settings, document, tenant=tenant, tell=tell)
+    _print_fields(dataclasses.asdict(report), as_json)
+    if not report.clean:
+        raise SystemExit(1)
+
+
+@cache_app.command("clear")
+def cache_clear(as_json: AsJson = False) -> None:
+    """Forget all features and page images. Answers stay right; the next ones take longer."""
+    from glyph_worker.upkeep import clear
+
+    _print_fields({"num_deleted": clear(Settings.load())}, as_json)
+
+
+@cache_app.command("warm")
+def cache_warm(file: File, tenant: Tenant = "default", as_json: AsJson = False) -> None:
+    """Draw and encode a document's pages before the first question comes."""
+    from glyph_worker.upkeep import warm
+
+    settings = Settings.load()
+    with _counting(as_json) as tell:
+        report = warm(settings, _document(file, settings), tenant=tenant, tell=tell)
+    _print_fields(dataclasses.asdict(report), as_json)
+
+
+def _document(file: Path, settings: Settings) -> Document:
+    return Document.of(_read(file), max_bytes=settings.limits.max_document_bytes)
+
+
+@contextlib.contextmanager
+def _counting(silent: bool) -> Iterator[Callable[[int], None]]:
+    from rich.progress import Progress
+
+    with Progress(console=err, transient=True, disable=silent) as bar:
+        shown = bar.add_task("pages", total=None)
+        yield lambda number: bar.update(shown, advance=number)
+
+
+def _print_fields(fields: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        _print_json(fields)
+        return
+    table = Table(show_header=False, box=None)
+    for name, value in fields.items():
+        table.add_row(name.replace("_", " "), json.dumps(value, default=str))
+    out.print(table)
 
 
 ExitWithParent = Annotated[

@@ -114,6 +114,11 @@ class Fleet:
                     child.kill()
         process.wait()
 
+    def stop_one(self, process: subprocess.Popen[bytes]) -> None:
+        """End one worker in order."""
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=40)
+
     def stop(self) -> None:
         for process in self.processes:
             if process.poll() is None:

@@ -30,17 +30,19 @@ def service(module_fleet: Any) -> Any:
 
 
 def test_a_job_goes_all_the_way_and_its_receipt_adds_up(service: Any) -> None:
-    job = service.client.submit(DOCUMENT, "What is the invoice number?", max_new_tokens=8)
+    document = "".join(f"first seen here, line {n}\n" for n in range(80))
+    job = service.client.submit(document, "What is line 7?", max_new_tokens=8)
     assert (job.status, job.attempt) == (JobStatus.QUEUED, 0)
     answer = service.client.wait(job.id, timeout=60)
     receipt = answer.receipt
-    assert receipt.pages_encoded + receipt.pages_reused == receipt.pages_rendered == 3
+    assert receipt.pages_encoded == receipt.pages_rendered >= 3
+    assert receipt.pages_reused == 0
     assert receipt.answer_tokens <= 8
     assert receipt.prompt_tokens > receipt.visual_tokens > 0
     assert receipt.compression_ratio == pytest.approx(
         receipt.document_tokens / receipt.visual_tokens, abs=1e-3
     )
-    assert receipt.document_tokens == len(DOCUMENT)  # one token per character in this checkpoint
+    assert receipt.document_tokens == len(document)  # one token per character in this checkpoint
     spent = ("queue_ms", "render_ms", "encode_ms", "prefill_ms", "decode_ms")
     assert all(getattr(receipt, name) > 0 for name in spent)
     assert sum(getattr(receipt, name) for name in spent) <= receipt.total_ms * 1.05
@@ -48,7 +50,7 @@ def test_a_job_goes_all_the_way_and_its_receipt_adds_up(service: Any) -> None:
     done = service.client.status(job.id)
     assert done.status is JobStatus.SUCCEEDED
     assert done.created_at < done.started_at < done.finished_at
-    assert done.progress.num_pages == done.progress.num_pages_ready == 3
+    assert done.progress.num_pages == done.progress.num_pages_ready == receipt.pages_encoded
 
 
 def test_questions_on_one_document_share_its_pages_and_its_prefix(service: Any) -> None:
