@@ -61,12 +61,13 @@ def test_a_restarted_worker_answers_a_known_document_without_encoding(service: A
         if process is not first and process is not service.processes[0]:
             service.stop_one(process)
     before = client.wait(client.submit(document, "Which valve?").id, timeout=60)
-    assert before.receipt.pages_encoded > 1
+    assert before.receipt.pages_encoded >= 1
     service.stop_one(first)
     service.start("answer", GLYPH_FEATURES_BREAK_EVEN="false")
     after = client.wait(client.submit(document, "Which valve?").id, timeout=60)
     assert after.receipt.pages_encoded == after.receipt.pages_rendered == 0
-    assert after.receipt.pages_reused == before.receipt.pages_encoded
+    num_pages = before.receipt.pages_encoded + before.receipt.pages_reused
+    assert after.receipt.pages_reused == num_pages
     assert after.text == before.text
 
 
