@@ -17,7 +17,6 @@ from glyph_worker.document import Document, digest
 from glyph_worker.errors import (
     DeadlineTooShort,
     EmptyQuestion,
-    GlyphError,
     InvalidOption,
     JobCancelled,
     JobFailed,
@@ -338,21 +337,34 @@ class Client:
 
     def _enqueue(self, new: Submission) -> Job:
         # The record first: a missing record means "unknown", never "not yet written".
-        job_id, _, turns = self._backlog.submit(new)
-        try:
-            self._publish(turns)
-        except Exception as exc:
-            refused = StoreUnavailable(f"the broker did not take the job: {exc}", job_id=job_id)
-            with contextlib.suppress(GlyphError):
-                self._jobs.fail(job_id, refused.to_wire())
-            raise refused from exc
-        return self._jobs.get(job_id, tenant=self.tenant)
+        job_id, is_new, turns = self._backlog.submit(new)
+        if not is_new:
+            return self._jobs.get(job_id, tenant=self.tenant)
+        self._publish(turns)
+        return Job(
+            id=job_id,
+            status=JobStatus.QUEUED,
+            tenant=new.tenant,
+            priority=new.priority,
+            created_at=time.time(),
+            deadline_at=new.deadline_at or 0.0,
+            document_digest=new.document_digest,
+            webhook=new.webhook,
+        )
 
     def _publish(self, job_ids: list[str]) -> None:
+        """Messages for these; the jobs are accepted, whatever becomes of their messages.
+
+        One that does not arrive is published again by the reconciler.
+        """
+        from kombu.exceptions import KombuError
+        from redis.exceptions import RedisError
+
         from glyph_worker.queue.app import publish
 
-        for job_id in job_ids:
-            publish(self._app, job_id)
+        with contextlib.suppress(OSError, KombuError, RedisError):
+            for job_id in job_ids:
+                publish(self._app, job_id)
 
     @cached_property
     def _app(self) -> Celery:

@@ -122,6 +122,26 @@ def test_garbage_in_a_queue_is_skipped_and_the_next_message_arrives(
         taken[0].ack()
 
 
+def test_an_ack_after_its_connection_closed_is_dropped_and_the_message_comes_back(
+    app: Any, broker_url: str
+) -> None:
+    """As it happens to jobs that run while the broker restarts; kombu's own ends the worker."""
+    publish(app, "one")
+    with app.connection_for_read() as connection:
+        taken: list[Any] = []
+        consumer = connection.Consumer(
+            [app.amqp.queues[RENDER_QUEUE]], on_message=taken.append, accept=["msgpack"]
+        )
+        with consumer:
+            wait_until(lambda: _drained(connection) or taken, description="the message arrives")
+            consumer.channel.do_restore = False
+    taken[0].channel.close()
+    assert taken[0].channel.connection is None
+    taken[0].ack()
+    with redis.Redis.from_url(broker_url) as client:
+        assert client.hlen("unacked") == 1
+
+
 def _drained(connection: Any) -> None:
     with contextlib.suppress(TimeoutError):
         connection.drain_events(timeout=0.2)
