@@ -14,7 +14,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from glyph_worker import errors
-from glyph_worker.errors import GlyphError, JobFailed, KeyMissing, RefusedError, TransientError
+from glyph_worker.errors import (
+    BodyTooLarge,
+    GlyphError,
+    JobFailed,
+    KeyMissing,
+    RefusedError,
+    TransientError,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -81,6 +88,9 @@ def problem_of(exc: GlyphError, *, status: int | None = None) -> JSONResponse:
         headers["Retry-After"] = str(max(1, math.ceil(exc.retry_after_s)))
     elif isinstance(exc, TransientError):
         headers["Retry-After"] = str(TRANSIENT_RETRY_S)
+    elif isinstance(exc, BodyTooLarge):
+        # Else the server would read the rest, however long, to use the connection again.
+        headers["Connection"] = "close"
     elif isinstance(exc, KeyMissing):
         headers["WWW-Authenticate"] = 'Bearer realm="glyph-worker"'
     return problem(exc.code, status, exc.message, headers=headers, more=exc.details)

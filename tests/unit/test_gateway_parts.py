@@ -1,0 +1,179 @@
+"""The gateway's parts that need no server: keys, addresses, signatures, uploads, schema."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import ipaddress
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+from starlette.requests import Request
+
+from glyph_worker.errors import (
+    InvalidEncoding,
+    InvalidSetting,
+    KeyMissing,
+    NotAllowed,
+    UnreadableDocument,
+    UnsupportedMedia,
+    WebhookRefused,
+)
+from glyph_worker.gateway.address import is_public, resolve
+from glyph_worker.gateway.problems import KINDS
+from glyph_worker.gateway.schemas import OPTION_NAMES, Options
+from glyph_worker.gateway.tenants import Tenants
+from glyph_worker.gateway.uploads import extract
+from glyph_worker.gateway.watch import is_sequence
+from glyph_worker.gateway.webhooks import Signer
+from glyph_worker.settings import GatewaySettings
+
+KEY = "a-key-of-sixteen-or-more"
+
+
+def request(**headers: str) -> Request:
+    raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    return Request({"type": "http", "headers": raw, "client": ("127.0.0.1", 1), "method": "GET"})
+
+
+def test_a_key_belongs_to_one_tenant() -> None:
+    tenants = Tenants(GatewaySettings(api_keys=SecretStr(f"acme:{KEY},acme:{KEY}2,birch:{KEY}3")))
+    assert tenants.tenant_of(request(authorization=f"Bearer {KEY}2")) == "acme"
+    assert tenants.tenant_of(request(x_api_key=f"{KEY}3")) == "birch"
+    for bad in (request(), request(x_api_key="é"), request(authorization=f"Basic {KEY}")):
+        with pytest.raises(KeyMissing):
+            tenants.tenant_of(bad)
+
+
+@pytest.mark.parametrize("keys", ["acme", "acme:short", f"a b:{KEY}", f"a:{KEY},b:{KEY}"])
+def test_a_bad_key_setting_is_refused(keys: str) -> None:
+    with pytest.raises(InvalidSetting) as raised:
+        Tenants(GatewaySettings(api_keys=SecretStr(keys)))
+    assert KEY not in str(raised.value)
+
+
+def test_an_open_gateway_is_for_its_own_page_only() -> None:
+    tenants = Tenants(GatewaySettings(cors_origins="https://app.example"))
+    here = {"host": "127.0.0.1:8080"}
+    assert tenants.tenant_of(request(**here)) == "default"
+    assert tenants.tenant_of(request(**here, origin="http://127.0.0.1:8080")) == "default"
+    assert tenants.tenant_of(request(**here, origin="https://app.example")) == "default"
+    for strange in (
+        request(**here, origin="https://evil.example"),
+        request(**here, origin="null"),
+        request(**here, sec_fetch_site="cross-site"),
+        request(host="rebound.example:8080"),
+    ):
+        with pytest.raises(NotAllowed):
+            tenants.tenant_of(strange)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["127.0.0.1", "10.1.2.3", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1", "::1",
+     "fe80::1", "fd00::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::",
+     "255.255.255.255"],
+)  # fmt: skip
+def test_inward_addresses_are_not_public(address: str) -> None:
+    assert not is_public(ipaddress.ip_address(address))
+
+
+def test_outward_addresses_are_public() -> None:
+    assert is_public(ipaddress.ip_address("93.184.215.14"))
+    assert is_public(ipaddress.ip_address("2606:2800:21f:cb07:6820:80da:af6b:8b2c"))
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["ftp://a.example/", "http://", "//a", "http://127.0.0.1/", "http://localhost:8080/x",
+     "http://[::1]/", "http://2130706433/", "http://0x7f.1/", "https://user:pw@93.184.215.14/",
+     "http://a.invalid/", "http://93.184.215.14:99999/"],
+)  # fmt: skip
+def test_a_webhook_never_points_inwards(url: str) -> None:
+    with pytest.raises(WebhookRefused):
+        resolve(url, private=False)
+
+
+def test_a_webhooks_address_is_pinned() -> None:
+    address = resolve("https://93.184.215.14:8443/hook?a=1#x", private=False)
+    assert address.url == "https://93.184.215.14:8443/hook?a=1"
+    assert address.host_header == "93.184.215.14:8443"
+    private = resolve("http://localhost:9/", private=True)
+    assert private.url == "http://127.0.0.1:9/"
+    assert private.host == "localhost"
+
+
+def secret(raw: bytes) -> str:
+    return "whsec_" + base64.b64encode(raw).decode()
+
+
+def test_signatures_are_standard_webhooks_per_tenant_and_rotate() -> None:
+    old, new = secret(b"o" * 32), secret(b"n" * 32)
+    both = Signer(GatewaySettings(webhook_secret=SecretStr(f"{new},{old}")))
+    body = b'{"type":"job.succeeded"}'
+    headers = both.headers("msg_1", body, "acme", now=1_700_000_000.9)
+    signatures = headers["webhook-signature"].split()
+    for text, given in zip((new, old), signatures, strict=True):
+        alone = Signer(GatewaySettings(webhook_secret=SecretStr(text)))
+        key = base64.b64decode(alone.secret_of("acme").removeprefix("whsec_"))
+        wanted = hmac.digest(key, b"msg_1.1700000000." + body, hashlib.sha256)
+        assert given == "v1," + base64.b64encode(wanted).decode()
+        assert alone.secret_of("birch") != alone.secret_of("acme")
+
+
+@pytest.mark.parametrize("text", ["whsec_short", "whsec_!!!", secret(b"a" * 8), secret(b"a" * 99)])
+def test_a_weak_webhook_secret_is_refused(text: str) -> None:
+    with pytest.raises(InvalidSetting):
+        Signer(GatewaySettings(webhook_secret=SecretStr(text)))
+
+
+def test_html_keeps_what_a_reader_sees() -> None:
+    raw = (
+        b"<html><head><title>Fees</title><script>var x='no'</script></head><body><h1>One</h1>"
+        b"<p>a &amp; b<br>c</p><table><tr><th>x</th><td>1</td></tr></table>"
+        b"<ul><li>first</li></ul><style>p{}</style></body>"
+    )
+    text = extract(raw, name="a.html", content_type="text/html; charset=utf-8")
+    assert isinstance(text, str)
+    assert "no" not in text
+    assert [line for line in text.splitlines() if line] == [
+        "Fees", "One", "a & b", "c", "x\t1", "- first",
+    ]  # fmt: skip
+
+
+def test_other_charsets_are_decoded_and_wrong_ones_named() -> None:
+    latin = "Größe".encode("latin-1")
+    assert extract(latin, name="", content_type="text/plain; charset=latin-1") == "Größe"
+    with pytest.raises(InvalidEncoding):
+        extract(latin, name="", content_type="text/html; charset=utf-8")
+
+
+@pytest.mark.parametrize(
+    ("raw", "name", "kind", "error"),
+    [
+        (b"PK\x03\x04", "a.docx", "", UnsupportedMedia),
+        (b"GIF89a", "a.gif", "image/gif", UnsupportedMedia),
+        (b"%PDF-1.7 nothing more", "a.pdf", "", UnreadableDocument),
+        (b"%PDF-1.4\n" + bytes(range(256)) * 8, "a.pdf", "application/pdf", UnreadableDocument),
+    ],
+)
+def test_what_is_no_document_has_a_name(raw: bytes, name: str, kind: str, error: Any) -> None:
+    with pytest.raises(error):
+        extract(raw, name=name, content_type=kind)
+
+
+def test_every_option_of_a_job_can_be_sent_over_http() -> None:
+    assert set(Options.model_fields) >= OPTION_NAMES
+
+
+def test_every_code_has_one_status() -> None:
+    assert KINDS["unknown_job"].http_status == 404
+    assert all(400 <= kind.http_status < 600 for kind in KINDS.values())
+
+
+def test_sequence_numbers_are_checked_before_redis_sees_them() -> None:
+    assert is_sequence("1700000000000-3")
+    assert is_sequence("0")
+    assert not any(is_sequence(bad) for bad in ("", "-", "1-", "$", "a-1", "1-2-3", "9" * 30))
