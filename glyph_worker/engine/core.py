@@ -20,6 +20,7 @@ from glyph_worker.engine.graphs import DecodeGraphs
 from glyph_worker.engine.isolate import salvage
 from glyph_worker.engine.kv import KVPool
 from glyph_worker.engine.live import FinishReason, LiveSequence
+from glyph_worker.engine.memory import default_kv_bytes, default_prefill_tokens
 from glyph_worker.engine.prefix import PageKey, PrefixPool
 from glyph_worker.engine.runner import Runner, Sampled, Work
 from glyph_worker.engine.scheduler import Scheduler, SchedulerLimits, StepPlan
@@ -30,7 +31,6 @@ from glyph_worker.errors import EngineFault
 from glyph_worker.model.load import Reader
 from glyph_worker.settings import EngineSettings
 
-CPU_KV_BYTES = 1 << 30
 SMALLEST_CHUNK = 32
 """Tokens; a chunk that runs out of memory is halved down to this."""
 CALM_STEPS = 64
@@ -82,7 +82,6 @@ class Core:
         self._calm = 0
         self._overflowed: dict[tuple[PageKey, ...], None] = {}
         language = reader.language
-        cuda = reader.device.type == "cuda"
         self.bytes_per_token = KVPool.bytes_per_token(
             num_layers=language.num_layers,
             num_kv_heads=language.num_kv_heads,
@@ -90,7 +89,10 @@ class Core:
             dtype=reader.dtype,
         )
         block_tokens = settings.block_tokens or 1
-        kv_bytes = settings.kv_bytes or self._free_bytes()
+        self._prefill_tokens = settings.prefill_tokens or default_prefill_tokens(reader)
+        kv_bytes = settings.kv_bytes or default_kv_bytes(
+            reader, prefill_tokens=self._prefill_tokens
+        )
         num_blocks = max(1, kv_bytes // (self.bytes_per_token * block_tokens))
         num_host_blocks = settings.kv_host_bytes // (self.bytes_per_token * block_tokens)
         self.kv = KVPool(
@@ -108,7 +110,6 @@ class Core:
             block_tokens=block_tokens,
             host=BlockPool(num_host_blocks),
         )
-        self._prefill_tokens = settings.prefill_tokens or (2_048 if cuda else 256)
         self.scheduler = Scheduler(
             SchedulerLimits(
                 prefill_tokens=self._prefill_tokens,
@@ -137,12 +138,6 @@ class Core:
             pool_blocks=self.prefixes.blocks.num_free,
             block_tokens=block_tokens,
         )
-
-    def _free_bytes(self) -> int:
-        if self.reader.device.type != "cuda":
-            return CPU_KV_BYTES
-        free, _ = torch.cuda.mem_get_info(self.reader.device)
-        return int(free * 0.8)
 
     def _make_graphs(self, backend: Backend) -> DecodeGraphs | None:
         if backend.buffers == "none":

@@ -130,6 +130,7 @@ class DecodeGraphs:
                 self._forward(bucket, tile)
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._memory):
+        # Other threads (the page encoder's) may allocate meanwhile: only this one's calls count.
+        with torch.cuda.graph(graph, pool=self._memory, capture_error_mode="thread_local"):
             logits = self._forward(bucket, tile)
         return graph, logits

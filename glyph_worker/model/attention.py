@@ -109,6 +109,11 @@ def partial_attention(
             q, k, v, 0.0, causal, False, scale=scale
         )
         return found[0], found[1][..., : q.shape[2]]
+    if q.device.type == "cuda" and bias is None and q.dtype == torch.float32:
+        found = torch.ops.aten._scaled_dot_product_efficient_attention(
+            q, k, v, None, True, 0.0, causal, scale=scale
+        )
+        return found[0], found[1][..., : q.shape[2]]
     return plain_attention(q, k, v, scale=scale, causal=causal, bias=bias)
 
 

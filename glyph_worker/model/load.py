@@ -137,6 +137,8 @@ def load_reader(
     place = pick_device(device)
     kind = DTYPES.get(dtype, torch.float16 if place.type == "cuda" else torch.float32)
     processor = read_processor(folder)
+    if place.type == "cuda":
+        prepare_cuda()
     model = _load_weights(folder, config, kind).to(place).eval().requires_grad_(False)
     ends = config.get("eos_token_id", config.get("text_config", {}).get("eos_token_id"))
     size = sum(w.numel() * w.element_size() for w in model.parameters())
@@ -177,6 +179,13 @@ def pick_device(name: str) -> torch.device:
             )
         return torch.device("cuda", device.index or 0)
     return device
+
+
+def prepare_cuda() -> None:
+    """Process-wide settings for CUDA: a growing allocator, full float32 products."""
+    torch.cuda.memory._set_allocator_settings("expandable_segments:True")
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,6 +121,11 @@ class VisionTower:
         self.dtype: torch.dtype = visual.patch_embed.proj.weight.dtype
         self.num_fallbacks = 0
         self._lock = threading.Lock()
+        self._stream = (
+            torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
+            if self.device.type == "cuda"
+            else None
+        )
         self._tables: dict[Grid, _Tables] = {}
         make: Callable[[Tensor, Tensor | None], Linear] = PackedLinear if packed else PlainLinear
         self._fold(make)
@@ -129,9 +135,32 @@ class VisionTower:
         self._merge_gate = make(merger.gate_proj.weight, merger.gate_proj.bias)
         self._merge_up = make(merger.up_proj.weight, merger.up_proj.bias)
         self._merge_out = make(merger.down_proj.weight, merger.down_proj.bias)
-        run: Callable[[Tensor, Grid, torch.dtype], Tensor] = self._forward
+        self._run: Callable[[Tensor, Grid, torch.dtype], Tensor] = self._forward
+        self.refused_compile: str | None = None
+        """Why the compiled forward is not used, after it failed once."""
         if compile_forward:
-            run = torch.compile(run, fullgraph=True, dynamic=False)
+            self.compile()
+
+    def compile(self, **options: Any) -> None:
+        """Compile the forward as one graph per grid, the number of pages left open.
+
+        A forward that cannot be compiled falls back to the plain one, for good, and says why in
+        `refused_compile`.
+        """
+        compiled = torch.compile(self._forward, fullgraph=True, dynamic=None, **options)
+
+        def run(pixels: Tensor, grid: Grid, dtype: torch.dtype) -> Tensor:
+            try:
+                if pixels.shape[0] > 1:  # a dimension of size 1 is compiled apart
+                    torch._dynamo.maybe_mark_dynamic(pixels, 0)
+                return compiled(pixels, grid, dtype)
+            except torch.OutOfMemoryError:
+                raise
+            except Exception as exc:  # noqa: BLE001  the compiler's faults are not the page's
+                self.refused_compile = repr(exc)
+                self._run = self._forward
+                return self._forward(pixels, grid, dtype)
+
         self._run = run
 
     @staticmethod
@@ -172,7 +201,7 @@ class VisionTower:
         for index, page in enumerate(fitted):
             buckets.setdefault((page.shape[0], page.shape[1]), []).append(index)
         out: list[Tensor | None] = [None] * len(fitted)
-        with self._lock, torch.inference_mode():
+        with self._lock, torch.inference_mode(), self._side_stream():
             for (height, width), members in buckets.items():
                 patch = self.processor.patch_size
                 grid = (height // patch, width // patch)
@@ -197,6 +226,16 @@ class VisionTower:
                     start += len(chosen)
         return [tokens for tokens in out if tokens is not None]
 
+    @contextmanager
+    def _side_stream(self) -> Iterator[None]:
+        """On CUDA, work beside the engine's steps; what comes out is complete when this ends."""
+        if self._stream is None:
+            yield
+            return
+        with torch.cuda.stream(self._stream):
+            yield
+            self._stream.synchronize()
+
     def _fit(self, page: Page) -> Page:
         height, width = page.shape
         wide, tall = self.processor.fitted_size(width, height)
@@ -216,6 +255,9 @@ class VisionTower:
         features = self._run(pixels, grid, self.dtype)  # [num_pages, num_tokens, hidden]
         if self.dtype == torch.float16:
             features = self._mend(features, pixels, grid)
+        if self._stream is not None:
+            # The engine reads them on its stream: their memory may not be reused before that.
+            features.record_stream(torch.cuda.default_stream(self.device))
         return features.unbind(0)
 
     def _mend(self, features: Tensor, pixels: Tensor, grid: Grid) -> Tensor:

@@ -144,3 +144,31 @@ def test_library_forward_still_works_after_fusing(reader: Reader) -> None:
     attention = reader.model.model.language_model.layers[0].self_attn
     one = attention.q_proj.weight.untyped_storage().data_ptr()
     assert attention.v_proj.weight.untyped_storage().data_ptr() == one
+
+
+def test_vision_compiles_as_one_graph_per_grid_for_any_number_of_pages(tmp_path: Path) -> None:
+    from torch._dynamo.testing import CompileCounter
+
+    reader = load_reader(write_checkpoint(tmp_path, "tiny"))
+    pages = [make_page(112, 84, seed) for seed in range(5)]
+    expected = reader.encode_pages(pages)
+    counter = CompileCounter()
+    reader.vision.compile(backend=counter)
+    for count in (5, 3, 2, 4):
+        for mine, theirs in zip(reader.encode_pages(pages[:count]), expected, strict=False):
+            torch.testing.assert_close(mine, theirs, atol=1e-6, rtol=0)
+    assert reader.vision.refused_compile is None
+    assert counter.frame_count == 1
+
+
+def test_vision_that_cannot_be_compiled_runs_plain_and_says_why(tmp_path: Path) -> None:
+    reader = load_reader(write_checkpoint(tmp_path, "tiny"))
+    expected = reader.encode_pages(PAGES)
+
+    def broken(module: object, inputs: object) -> object:
+        raise NotImplementedError("no compiler here")
+
+    reader.vision.compile(backend=broken)
+    for mine, theirs in zip(reader.encode_pages(PAGES), expected, strict=True):
+        torch.testing.assert_close(mine, theirs, atol=1e-6, rtol=0)
+    assert "no compiler here" in (reader.vision.refused_compile or "")
