@@ -34,6 +34,11 @@ class Fresh:
     """Fence of our claim; empty without one."""
 
 
+def _finite(host: torch.Tensor) -> bool:
+    # One sum tells, unless it overflows by itself: five times cheaper than looking at each.
+    return bool(torch.isfinite(host.sum(dtype=torch.float32))) or bool(torch.isfinite(host).all())
+
+
 class Publisher:
     def __init__(
         self,
@@ -129,7 +134,7 @@ class Publisher:
         started = time.perf_counter()
         host = self._transfer.download(fresh.features)
         # NaN and infinity of a half-precision overflow must not outlive their job.
-        if not bool(torch.isfinite(host).all()):
+        if not _finite(host):
             return self._skip(fresh, "not finite")
         if self._copies and self._form != "int8":
             self._keep(fresh.digest, host)
