@@ -61,10 +61,11 @@ class Outlines:
     def shifted_bearings(self, shift: int) -> np.ndarray | None:
         """Left side bearings that move every glyph right by `shift` sixty-fourths of a pixel at a
         whole size, in FreeType's rounding; int64[num_glyphs]. None where no bearing does."""
-        heads = np.frombuffer(self._font.tables["glyf"] + b"\0" * 4, np.uint8).astype(np.int64)
+        heads = np.frombuffer(self._font.tables["glyf"] + b"\0" * 4, np.uint8)
         filled = self._places[1:] > self._places[:-1]
         at = np.where(filled, self._places[:-1], 0)
-        lows = ((heads[at + 2] << 8 | heads[at + 3]) ^ 0x8000) - 0x8000
+        high, low = heads[at + 2].astype(np.int64), heads[at + 3].astype(np.int64)
+        lows = ((high << 8 | low) ^ 0x8000) - 0x8000  # xMin of the glyph's header
         lows = np.where(filled, lows, 0)
         wanted = mul_fix(lows - self._bearings, self._scale) - shift
         moved = np.rint(wanted * (_ONE / self._scale)).astype(np.int64)

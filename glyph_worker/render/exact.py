@@ -82,10 +82,13 @@ class Exact:
     def _laid(self, sheet: Sheet, report: RenderReport, *, last: bool) -> LaidPage:
         style = self.style
         cropped_low = style.auto_crop_last_page and last
-        placed = "\n".join(map(repr, (*sheet.baselines, *map(tuple, sheet.blocks), cropped_low)))
+        placed = repr((sheet.blocks, cropped_low))
         page = Page(
             index=report.num_pages,
-            digest=digest("page", style.digest, joined(sheet.lines), placed),
+            digest=digest(
+                *("page", style.digest, joined(sheet.lines), placed),
+                np.array(sheet.baselines, "<f8").tobytes(),
+            ),
             width=int(style.page_width * style.horizontal_scale),
             height=style.page_height,
             start=sheet.lines[0].start,
@@ -110,16 +113,17 @@ class Exact:
     def _cropped(self, page: np.ndarray, low: bool) -> tuple[int, int]:
         """Width and height after the reference's cropping: its ink threshold, its margins."""
         height, width = page.shape
-        ground = float(np.median(page[:2, :2]))
-        columns, rows = (
-            np.flatnonzero((page.min(axis) < ground - 5) | (page.max(axis) > ground + 5))
-            for axis in (0, 1)
-        )
+        corner = sorted(page[:2, :2].ravel().tolist())
+        ground = (corner[(len(corner) - 1) // 2] + corner[len(corner) // 2]) / 2
         right, lower = width, height
-        if self.style.auto_crop_width and len(columns):
-            right = min(width, round(int(columns[-1]) + 1 + self.style.margin_x))
-        if low and len(rows):
-            lower = min(height, round(int(rows[-1]) + self.style.margin_y))
+        if self.style.auto_crop_width:
+            columns = _inked(page, 0, ground)
+            if len(columns):
+                right = min(width, round(int(columns[-1]) + 1 + self.style.margin_x))
+        if low:
+            rows = _inked(page, 1, ground)
+            if len(rows):
+                lower = min(height, round(int(rows[-1]) + self.style.margin_y))
         return right, max(1, lower)
 
     def _sheets(self, text: str, report: RenderReport) -> Iterator[Sheet]:
@@ -179,7 +183,7 @@ class Exact:
     def _paragraphs(self, text: str, report: RenderReport, by_chars: bool) -> Iterator[list[Line]]:
         """The drawn lines of 30 source lines at a time."""
         held: list[tuple[int, int, int]] = []
-        ruler = Ruler(text, self.setter.glyphs)
+        ruler = self.setter.ruler(text)
         # The reference splits at every line end: a text that ends with one has a last, empty line.
         for source in _with_empty_end(text):
             held.append(source)
@@ -242,7 +246,7 @@ def _split(lines: list[Line], count: int, by_chars: bool) -> tuple[list[Line], l
 
 def _moved(lines: list[Line]) -> list[Line]:
     """Lines with their pens where poppler's text moves leave them (rounded steps add up)."""
-    if not any(abs(line.left) > _FUZZ for line in lines):
+    if not any(line.left for line in lines):
         return lines
     out, at, back = [], 0.0, 0.0  # `back` is the move printed after the line before
     for line in lines:
@@ -254,6 +258,14 @@ def _moved(lines: list[Line]) -> list[Line]:
             back = 0.0
         out.append(line._replace(left=at))
     return out
+
+
+def _inked(page: np.ndarray, axis: int, ground: float) -> np.ndarray:
+    """Columns (axis 0) or rows that differ from the ground by more than 5 levels somewhere."""
+    ink = page.min(axis) < ground - 5
+    if ground + 5 < 255:
+        ink |= page.max(axis) > ground + 5
+    return np.flatnonzero(ink)
 
 
 _ENTITIES = re.compile("[&<>]|  ")

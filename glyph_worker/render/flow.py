@@ -16,7 +16,6 @@ from glyph_worker.document import Page, digest
 from glyph_worker.render.breaks import cut_pages
 from glyph_worker.render.ink import Ink
 from glyph_worker.render.page import LaidPage, Line, RenderReport
-from glyph_worker.render.ruler import Ruler
 from glyph_worker.render.style import FRAME_PADDING, Style
 from glyph_worker.render.typeset import CJK, Typesetter, joined, source_lines
 
@@ -64,7 +63,7 @@ class Flow:
 
     def lines(self, text: str, report: RenderReport) -> Iterator[Line]:
         """The drawn lines of a normalised text, in order; they tile it."""
-        ruler = Ruler(text, self.setter.glyphs)
+        ruler = self.setter.ruler(text)
         for start, end, after in source_lines(text):
             source = text[start:end]
             yield from self.setter.set_line(

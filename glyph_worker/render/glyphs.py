@@ -10,9 +10,10 @@ import struct
 
 import numpy as np
 
+from glyph_worker.render.blit import PHASES, STEP
 from glyph_worker.render.fontfile import FontFile
 from glyph_worker.render.pdfnum import passed
-from glyph_worker.render.typeface import PHASES, Typeface
+from glyph_worker.render.typeface import Typeface
 
 _MAX_WORDS = 100_000
 _LARGE = 50
@@ -27,7 +28,8 @@ class Glyphs:
         self.font_size = font_size
         self.scale = scale
         self.faces = [Typeface(font, font_size * scale) for font in fonts]
-        self._points = 0.001 * font_size
+        self.points = 0.001 * font_size
+        """Points of a thousandth of the font size, as reportlab multiplies."""
         self._width_of: dict[str, float] = {}
         self._words: dict[str, float] = {}
         self._slots: dict[tuple[int, int], int] = {}
@@ -35,7 +37,7 @@ class Glyphs:
         self._source: list[tuple[int, int]] = []
         self.advance = np.zeros(0, np.float64)
         """Points from a slot's pen to the next, as poppler adds them up; float64[num_slots]."""
-        self._layout_width = np.zeros(0, np.float64)
+        self._thousandths = np.zeros(0, np.float64)
         self._picture_of = np.full(0, -1, np.int32)
         """Picture of slot * PHASES + phase, -1 until drawn; int32[num_slots * PHASES]."""
         self.pictures = Pictures()
@@ -63,7 +65,7 @@ class Glyphs:
         """Width of a word in points."""
         width = self._words.get(word)
         if width is None:
-            width = self._points * sum(map(self.char_width, word))
+            width = self.points * sum(map(self.char_width, word))
             if len(word) <= 64:
                 if len(self._words) > _MAX_WORDS:
                     self._words.clear()
@@ -84,8 +86,12 @@ class Glyphs:
 
     def widths_of(self, text: str) -> np.ndarray:
         """Layout widths in points of a text's characters, float64[len(text)]."""
+        return self.thousandths_of(text) * self.points
+
+    def thousandths_of(self, text: str) -> np.ndarray:
+        """The same in thousandths of the font size."""
         slots = self.slots_of(text)  # first: a new character makes a new table
-        widths: np.ndarray = self._layout_width[slots]
+        widths: np.ndarray = self._thousandths[slots]
         return widths
 
     def slot(self, number: int, glyph: int) -> int:
@@ -99,13 +105,13 @@ class Glyphs:
         if slot >= len(self.advance):
             grown = max(256, 2 * slot)
             self.advance = np.resize(self.advance, grown)
-            self._layout_width = np.resize(self._layout_width, grown)
+            self._thousandths = np.resize(self._thousandths, grown)
             more = np.full(grown * PHASES, -1, np.int32)
             more[: len(self._picture_of)] = self._picture_of
             self._picture_of = more
         width = self.fonts[number].thousandths(glyph)
         self.advance[slot] = passed(width) * 0.001 * self.font_size
-        self._layout_width[slot] = self._points * width
+        self._thousandths[slot] = width
         return slot
 
     def pictures_of(self, slots: np.ndarray, phases: np.ndarray) -> np.ndarray:
@@ -140,19 +146,22 @@ class Pictures:
     def __init__(self) -> None:
         self.count = 0
         self.coverage = np.zeros(65_536, np.uint8)
-        """Rows of all pictures, one after the other."""
+        """Rows of all pictures, one after the other, each padded to whole steps."""
         self.box = np.zeros((256, 5), np.int32)
         """offset in `coverage`, rows, columns, left of the pen, top of the baseline; int32[n, 5]"""
         self._filled = 0
 
     def add(self, coverage: np.ndarray, left: int, top: int) -> int:
+        """Keep a picture; returns its number."""
         rows, columns = coverage.shape
-        while self._filled + coverage.size > len(self.coverage):
+        stride = -(-columns // STEP) * STEP
+        while self._filled + rows * stride > len(self.coverage):
             self.coverage = np.concatenate([self.coverage, np.zeros_like(self.coverage)])
         if self.count == len(self.box):
             self.box = np.concatenate([self.box, np.zeros_like(self.box)])
-        self.coverage[self._filled : self._filled + coverage.size] = coverage.ravel()
+        place = self.coverage[self._filled : self._filled + rows * stride]
+        place.reshape(rows, stride)[:, :columns] = coverage
         self.box[self.count] = (self._filled, rows, columns, left, top)
-        self._filled += coverage.size
+        self._filled += rows * stride
         self.count += 1
         return self.count - 1

@@ -7,11 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from glyph_worker.render.blit import Blit, fastest
+from glyph_worker.render.blit import NUMPY, PHASES, STEP, Loops, fastest
 from glyph_worker.render.page import Block, LaidPage, Line
 from glyph_worker.render.pdfnum import passed
 from glyph_worker.render.style import Style
-from glyph_worker.render.typeface import PHASES
 from glyph_worker.render.typeset import Typesetter
 
 _LUMA = (19595, 38470, 7471)
@@ -39,7 +38,7 @@ class Ink:
     def __init__(self, style: Style, setter: Typesetter) -> None:
         self.style = style
         self.glyphs = setter.glyphs
-        self.blit: Blit | None = None
+        self.loops: Loops | None = None
         """For tests and benchmarks; by default the fastest, and all give the same pixels."""
         self._shaper = setter.shaper
         self._left = setter.frame_left
@@ -91,80 +90,75 @@ class Ink:
         return boxes
 
     def _placed(self, laid: LaidPage) -> Placed:
-        scale = self.style.scale
+        scale, origin = self.style.scale, self._left * self.style.scale
+        place = (self.loops or fastest()).place
         if all(line.plain for line in laid.lines):
-            slots, pens, counts = self._plain(laid.lines)
-            lifts = None
+            slots, steps, counts, lefts = self._plain(laid.lines)
+            columns, phases = place(steps, counts, lefts, scale, origin)
+            rows = np.repeat(np.floor(laid.baselines).astype(np.int32), counts)
         else:
-            slots, pens, lifts, counts = self._mixed(laid.lines)
-        across = pens * scale + self._left * scale
-        columns = np.floor(across)
-        phases = np.floor((across - columns) * PHASES).astype(np.int32)
+            slots, columns, phases, lifts, counts = self._mixed(laid.lines, scale, origin)
+            rows = np.repeat(np.floor(laid.baselines), counts) - np.round(lifts * scale)
         if not self._phased:
             phases[:] = 0
-        rows = np.repeat(np.floor(np.array(laid.baselines)), counts)
-        if lifts is not None:
-            rows = rows - np.round(lifts * scale)
         ends = np.cumsum(counts)
         marked = np.zeros(len(slots), bool)
-        for line, count, end in zip(laid.lines, counts.tolist(), ends.tolist(), strict=True):
-            for low, high in line.marked if line.plain else ():
-                marked[end - count + low : end - count + high] = True
-        return Placed(
-            self.glyphs.pictures_of(slots, phases).astype(np.int32),
-            columns.astype(np.int32),
-            rows.astype(np.int32),
-            marked,
-            ends,
-        )
+        if self.style.marker:
+            for line, count, end in zip(laid.lines, counts.tolist(), ends.tolist(), strict=True):
+                for low, high in line.marked if line.plain else ():
+                    marked[end - count + low : end - count + high] = True
+        pictures = self.glyphs.pictures_of(slots, phases)
+        return Placed(pictures, columns, rows.astype(np.int32), marked, ends)
 
-    def _plain(self, lines: tuple[Line, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Slots and pens (points from the frame) of plain lines, and glyphs per line."""
+    def _plain(
+        self, lines: tuple[Line, ...]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Slots and steps of plain lines, and of every line the number of glyphs and the pen."""
         shown = [line.shown for line in lines]
         counts = np.array([len(text) for text in shown], np.int64)
         slots = self.glyphs.slots_of("".join(shown))
         steps = self.glyphs.advance[slots]
-        if any(line.word_space for line in lines):
-            spaces = np.repeat([line.word_space for line in lines], counts)
-            steps = steps + (slots == self._space) * spaces
-        pens = np.empty(len(slots), np.float64)
-        at = 0
-        for line, count in zip(lines, counts.tolist(), strict=True):
-            if count:
-                pens[at] = line.left + self._indent
-                pens[at + 1 : at + count] = steps[at : at + count - 1]
-                own = pens[at : at + count]
-                own.cumsum(out=own)  # one by one, as poppler moves its pen
-                at += count
-        return slots, pens, counts
+        spaces = [line.word_space for line in lines]
+        if any(spaces):
+            steps += (slots == self._space) * np.repeat(spaces, counts)
+        lefts = np.array([line.left for line in lines]) + self._indent
+        return slots, steps, counts, lefts
 
     def _mixed(
-        self, lines: tuple[Line, ...]
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """The same, and lifts above the baseline (points), where some lines are shaped."""
+        self, lines: tuple[Line, ...], scale: float, origin: float
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Slots, columns, phases and lifts above the baseline (points), and glyphs per line, where
+        some lines are shaped."""
         points = self.style.font_size / 1000
-        parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        parts: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
         for line in lines:
             if line.plain:
-                slots, pens, _ = self._plain((line,))
-                parts.append((slots, pens, np.zeros(len(slots))))
+                slots, steps, counts, lefts = self._plain((line,))
+                columns, phases = NUMPY.place(steps, counts, lefts, scale, origin)
+                parts.append((slots, columns, phases, np.zeros(len(slots))))
                 continue
             glyphs = self._shaper.line(line.shown, rtl=line.rtl)
             slots = np.array([self.glyphs.slot(g.font, g.glyph) for g in glyphs], np.int32)
             steps = np.array([line.left + self._indent, *(g.advance * points for g in glyphs)])
             pens = np.cumsum(steps)[:-1] + np.array([g.dx * points for g in glyphs])
-            parts.append((slots, pens, np.array([g.dy * points for g in glyphs])))
-        counts = np.array([len(slots) for slots, _, _ in parts], np.int64)
-        slots, pens, lifts = (np.concatenate(column) for column in zip(*parts, strict=True))
-        return slots.astype(np.int32), pens, lifts, counts
+            across = pens * scale + origin
+            columns = np.floor(across).astype(np.int32)
+            phases = np.floor((across - columns) * PHASES).astype(np.int32)
+            parts.append((slots, columns, phases, np.array([g.dy * points for g in glyphs])))
+        counts = np.array([len(part[0]) for part in parts], np.int64)
+        slots, columns, phases, lifts = (
+            np.concatenate(column) for column in zip(*parts, strict=True)
+        )
+        return slots.astype(np.int32), columns, phases, lifts, counts
 
     def _plane(
         self, laid: LaidPage, width: int, height: int, colors: tuple[int, ...], placed: Placed
     ) -> np.ndarray:
         """One colour channel of the page."""
         page_color, block_color, text_color, marker_color, border_color = colors
-        blit = self.blit or fastest()
-        plane = np.full((height, width), page_color, np.uint8)
+        blit = (self.loops or fastest()).blit
+        flat = np.full(height * width + STEP, page_color, np.uint8)
+        plane = flat[: height * width].reshape(height, width)
         style, store = self.style, self.glyphs.pictures
         near = self._left + style.left_indent - style.border_padding
         far = style.page_size[0] - self._left - style.right_indent + style.border_padding
@@ -176,10 +170,15 @@ class Ink:
                 self._border(plane, block, left, right, border_color)
             begin = int(placed.ends[block.first - 1]) if block.first else 0
             end = int(placed.ends[block.last - 1]) if block.last else 0
-            for is_marker, run in _runs(placed.marked[begin:end]):
+            runs = [(False, slice(0, end - begin))]
+            if style.marker:
+                runs = _runs(placed.marked[begin:end])
+            for is_marker, run in runs:
                 part = slice(begin + run.start, begin + run.stop)
                 blit(
-                    plane,
+                    flat,
+                    height,
+                    width,
                     np.ascontiguousarray(placed.pictures[part]),
                     np.ascontiguousarray(placed.xs[part]),
                     np.ascontiguousarray(placed.ys[part]),
@@ -205,8 +204,6 @@ def _runs(marked: np.ndarray) -> list[tuple[bool, slice]]:
     """Stretches of equal values."""
     if not len(marked):
         return []
-    if not marked.any():
-        return [(False, slice(0, len(marked)))]
     cuts = [0, *(np.flatnonzero(np.diff(marked)) + 1).tolist(), len(marked)]
     return [(bool(marked[a]), slice(a, b)) for a, b in itertools.pairwise(cuts)]
 

@@ -1,4 +1,5 @@
-"""Widths of a document's characters, summed up block by block. Measures; breaks nothing."""
+"""A document's characters measured block by block, and broken into lines where that can be done in
+bulk. Decides nothing about pages."""
 
 from __future__ import annotations
 
@@ -6,24 +7,53 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from glyph_worker.render.blit import fastest
 from glyph_worker.render.glyphs import Glyphs
-from glyph_worker.render.wrap import SHRINK
+from glyph_worker.render.wrap import SHRINK, Piece
 
 BLOCK = 65_536
 """Characters measured at once; longer source lines are measured word by word instead."""
 
 
 class Ruler:
-    """Running widths over one text, in points. Moves forward; keeps one block in memory."""
+    """Widths over one text, in points. Moves forward; keeps one block in memory."""
 
-    def __init__(self, text: str, glyphs: Glyphs) -> None:
+    def __init__(self, text: str, glyphs: Glyphs, kind_of: np.ndarray, room: float | None) -> None:
+        """kind_of uint8[0x110000], classes of characters (wraploop); room: the width of all lines,
+        None where they differ."""
         self._text = text
         self._glyphs = glyphs
+        self._kind_of = kind_of
+        self._room = room
         self._begin = self._end = 0
-        self._widths = np.zeros(0)
         self._codes = np.zeros(0, np.uint32)
         self._words: Sequence[float] | None = None
         self._chars: Sequence[float] | None = None
+        self._pieces: dict[int, list[Piece]] | None = None
+
+    def pieces(self, start: int, end: int) -> list[Piece] | None:
+        """Lines of words of text[start:end], counted from `start`; None where they are not to be
+        had in bulk. A blank source line gives an empty list."""
+        wrap = fastest().wrap
+        if wrap is None or self._room is None or not self._covers(start, end):
+            return None
+        if self._pieces is None:
+            self._pieces = {}
+            places, extras = wrap(
+                self._kind_of[self._codes],
+                self._glyphs.thousandths_of(self._text[self._begin : self._end]),
+                self._glyphs.points,
+                self._room,
+                self._glyphs.space,
+                SHRINK,
+            )
+            for (para, begin, stop, count), extra in zip(
+                places.tolist(), extras.tolist(), strict=True
+            ):
+                own = self._pieces.setdefault(para, [])
+                if count:
+                    own.append(Piece(begin - para, stop - para, extra, count))
+        return self._pieces.get(start - self._begin)
 
     def word_ends(self, start: int, end: int) -> tuple[Sequence[float], int] | None:
         """For text[start:end]: sums where a single space counts 95 %, as wrapping by words allows,
@@ -35,7 +65,7 @@ class Ruler:
             beside = np.zeros_like(blank)
             beside[1:] |= blank[:-1]
             beside[:-1] |= blank[1:]
-            widths = self._widths - (blank & ~beside) * (SHRINK * self._glyphs.space)
+            widths = self._widths() - (blank & ~beside) * (SHRINK * self._glyphs.space)
             self._words = np.concatenate([[0.0], np.cumsum(widths)]).tolist()
         return self._words, start - self._begin
 
@@ -44,8 +74,11 @@ class Ruler:
         if not self._covers(start, end):
             return None
         if self._chars is None:
-            self._chars = np.concatenate([[0.0], np.cumsum(self._widths)]).tolist()
+            self._chars = np.concatenate([[0.0], np.cumsum(self._widths())]).tolist()
         return self._chars, start - self._begin
+
+    def _widths(self) -> np.ndarray:
+        return self._glyphs.widths_of(self._text[self._begin : self._end])
 
     def _covers(self, start: int, end: int) -> bool:
         if self._begin <= start and end <= self._end:
@@ -56,6 +89,5 @@ class Ruler:
         self._begin, self._end = start, stop if stop > end else end
         block = self._text[start : self._end]
         self._codes = np.frombuffer(block.encode("utf-32-le"), np.uint32)
-        self._widths = self._glyphs.widths_of(block)
-        self._words = self._chars = None
+        self._words = self._chars = self._pieces = None
         return True

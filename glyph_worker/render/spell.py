@@ -6,7 +6,10 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable
 
+import numpy as np
+
 from glyph_worker.render.page import RenderReport
+from glyph_worker.render.wraploop import NEWLINE, ODD, SIMPLE, SPACE
 
 # Scripts that need shaping or run right to left, and combining marks that NFC could not compose.
 COMPLEX = re.compile(
@@ -33,8 +36,11 @@ def one_of(codes: Iterable[int]) -> str:
 _RUNS = re.compile("  +")
 
 
-def _glued(match: re.Match[str]) -> str:
-    return "\u00a0" * len(match[0])
+def glued(text: str) -> str:
+    """Runs of two spaces and more made unbreakable, as the reference does."""
+    if "  " not in text:
+        return text
+    return _RUNS.sub(lambda match: "\u00a0" * len(match[0]), text)
 
 
 class Speller:
@@ -45,11 +51,16 @@ class Speller:
     ) -> None:
         """`covered` are the code points drawn as they are; `has` says whether any font has one;
         `collapse` makes one space of every run of white space but of plain spaces (exact)."""
-        simple = one_of(
+        drawn = [
             code
             for code in covered
             if code >= 0x20 and not chr(code).isspace() and not COMPLEX.match(chr(code))
-        )
+        ]
+        self.kind_of = np.full(0x110000, ODD, np.uint8)
+        """Class of every character, uint8[0x110000]; see wraploop."""
+        self.kind_of[drawn] = SIMPLE
+        self.kind_of[0x20], self.kind_of[0x0A] = SPACE, NEWLINE
+        simple = one_of(drawn)
         simple = simple[1:-1]
         self._odd = re.compile(f"[^ {simple}]")
         # Stretches that need a look: all but simple characters parted by single spaces.
@@ -65,9 +76,7 @@ class Speller:
         always single; all other spaces are U+00A0.
         """
         if self._odd.search(text) is None:
-            if "  " in text:  # runs of spaces are glue
-                text = _RUNS.sub(_glued, text)
-            return text, None
+            return glued(text), None
         shown: list[str] = []
         offsets: list[int] = []
         column = done = 0

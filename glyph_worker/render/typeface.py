@@ -16,10 +16,8 @@ from PIL import Image, ImageFont
 from glyph_worker.errors import FontUnusable
 from glyph_worker.render import sfnt
 from glyph_worker.render.bake import PIXELS_PER_EM, Outlines, bake
+from glyph_worker.render.blit import PHASES
 from glyph_worker.render.fontfile import FontFile
-
-PHASES = 4
-"""Glyphs are drawn at quarter pixels, as poppler's Splash does."""
 
 
 @dataclass(frozen=True, slots=True)

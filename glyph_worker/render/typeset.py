@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from glyph_worker.render.page import Line, RenderReport
 from glyph_worker.render.pdfnum import passed
 from glyph_worker.render.ruler import Ruler
 from glyph_worker.render.shape import Shaper, is_rtl
-from glyph_worker.render.spell import COMPLEX, Speller
+from glyph_worker.render.spell import COMPLEX, Speller, glued
 from glyph_worker.render.style import FRAME_PADDING, Style
 from glyph_worker.render.wrap import Piece, wrap_chars, wrap_measured, wrap_words
 
@@ -35,12 +35,18 @@ class Typesetter:
             collapse=style.layout == "exact",
         )
         x1, x2 = style.margin_x, style.margin_x + (style.page_size[0] - 2 * style.margin_x)
+        self._ragged = style.alignment == "LEFT" and not style.first_line_indent
         self.frame_left = passed(x1 + FRAME_PADDING)
         self.frame_width = x2 - x1 - FRAME_PADDING - FRAME_PADDING
         self.later = self.frame_width - style.left_indent - style.right_indent
         self.first = (
             self.frame_width - (style.left_indent + style.first_line_indent) - style.right_indent
         )
+
+    def ruler(self, text: str) -> Ruler:
+        """What measures a document; one for each."""
+        room = self.later if self.first == self.later else None
+        return Ruler(text, self.glyphs, self.speller.kind_of, room)
 
     def set_line(
         self,
@@ -59,6 +65,14 @@ class Typesetter:
         A blank line gives one empty line. `indent`: it opens a paragraph (first-line-indent);
         `simple`: it closes one (exact), so that its last line may be squeezed when justified.
         """
+        if not by_chars and not self.style.marker:
+            bulk = ruler.pieces(start, start + len(text))
+            if bulk is not None:
+                shown = glued(text)
+                yield from self._lines(
+                    shown, None, start, after, iter(bulk), indent, simple, by_chars
+                )
+                return
         shown, offsets = self.speller.spell(text, start, report)
         marked = self.style.marker and after > start + len(text)
         if marked:
@@ -172,7 +186,11 @@ class Typesetter:
                 own = offsets[held.begin : held.end]
             elif held.begin + start != begin:  # spaces stripped before the line
                 own = range(start + held.begin, start + held.end)
-            left, space = self._aligned(held, drawn, last, indent and number == 0, simple, by_chars)
+            if self._ragged and held.extra > -_TOUCH:
+                left, space = 0.0, 0.0
+            else:
+                opens = indent and number == 0
+                left, space = self._aligned(held, drawn, last, opens, simple, by_chars)
             yield Line(begin, end, drawn, last, own, True, left, space)
             begin, held, number = end, following, number + 1
 
@@ -268,9 +286,11 @@ def source_lines(text: str) -> Iterator[tuple[int, int, int]]:
         start = stop + 1
 
 
-def joined(lines: Iterable[Line]) -> str:
+def joined(lines: Sequence[Line]) -> str:
     """All that decides the pixels of a run of lines, as one string for the digest."""
-    return "\n".join(
-        f"{line.shown}\t{line.left!r}\t{line.word_space!r}\t{line.marked}\t{line.plain}{line.rtl}"
-        for line in lines
-    )
+    special = [
+        (index, *line[5:])
+        for index, line in enumerate(lines)
+        if line.left or line.word_space or line.marked or not line.plain
+    ]
+    return "\n".join([line.shown for line in lines]) + f"\n\n{special!r}"
