@@ -17,7 +17,7 @@ from glyph_worker.gateway import events, health, infer, jobs, metrics, page, pag
 from glyph_worker.gateway.body import BodyLimit
 from glyph_worker.gateway.context import Context
 from glyph_worker.gateway.problems import Problem, install
-from glyph_worker.gateway.schemas import BatchBody, SubmitBody
+from glyph_worker.gateway.schemas import BatchBody, InferBody, SubmitBody
 from glyph_worker.gateway.tracing import install_traces
 from glyph_worker.settings import Settings
 
@@ -93,10 +93,10 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         )
         parts = schema.setdefault("components", {})
         models = parts.setdefault("schemas", {})
-        for model in (Problem, SubmitBody, BatchBody):
-            models[model.__name__] = model.model_json_schema(
-                ref_template="#/components/schemas/{model}"
-            )
+        for model in (Problem, SubmitBody, BatchBody, InferBody):
+            described = model.model_json_schema(ref_template="#/components/schemas/{model}")
+            models.update(described.pop("$defs", {}))
+            models[model.__name__] = described
         parts["securitySchemes"] = {
             "bearer": {"type": "http", "scheme": "bearer"},
             "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
 from glyph_worker import errors
 from glyph_worker.errors import GlyphError, WaitTimeout
 from glyph_worker.gateway.context import InContext, TenantClient, threaded
 from glyph_worker.gateway.problems import responses
-from glyph_worker.gateway.schemas import InferBody, InferReply
+from glyph_worker.gateway.schemas import InferBody, InferReply, json_body, parsed
 
 router = APIRouter(tags=["infer"])
 
@@ -21,13 +21,15 @@ router = APIRouter(tags=["infer"])
         errors.DocumentTooLarge, errors.InvalidOption, errors.QuotaExceeded, WaitTimeout,
         errors.JobCancelled, GlyphError, errors.NotAllowed,
     ),
+    openapi_extra=json_body(InferBody),
     summary="Ask and wait for the answer",
 )  # fmt: skip
-async def infer(body: InferBody, client: TenantClient, context: InContext) -> JSONResponse:
+async def infer(request: Request, client: TenantClient, context: InContext) -> JSONResponse:
     """504 with the job's id when the answer takes longer than the gateway waits; it goes on.
 
     A client that hangs up leaves the job running: its answer stays to be fetched by id.
     """
+    body: InferBody = parsed(InferBody, await request.body())
     job = await threaded(client.submit, body.text, body.question, **body.options())
     wait_s = context.settings.gateway.max_wait_s
     await context.watcher.ended(job.id, within_s=wait_s)

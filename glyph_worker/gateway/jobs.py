@@ -32,6 +32,7 @@ from glyph_worker.gateway.schemas import (
     SubmitBody,
     answer_fields,
     job_fields,
+    json_body,
     parsed,
 )
 from glyph_worker.gateway.uploads import extract
@@ -84,20 +85,9 @@ def _bodies(kind: type[SubmitBody] | type[BatchBody]) -> dict[str, Any]:
         }
         | {name: _form_field(value) for name, value in options.items()},
     }
-    schema = kind.model_json_schema(ref_template="#/components/schemas/{model}")
-    examples = {"example": {"value": schema["examples"][0]}}
-    return {
-        "requestBody": {
-            "required": True,
-            "content": {
-                "application/json": {
-                    "schema": {"$ref": f"#/components/schemas/{kind.__name__}"},
-                    "examples": examples,
-                },
-                "multipart/form-data": {"schema": form},
-            },
-        }
-    }
+    extra = json_body(kind)
+    extra["requestBody"]["content"]["multipart/form-data"] = {"schema": form}
+    return extra
 
 
 def _form_field(schema: dict[str, Any]) -> dict[str, Any]:

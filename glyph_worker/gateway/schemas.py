@@ -219,5 +219,15 @@ def parsed(kind: type[BaseModel], raw: bytes) -> Any:
         raise InvalidOption(f"the body is no JSON: {exc}") from exc
 
 
+def json_body(kind: type[BaseModel]) -> dict[str, Any]:
+    """How OpenAPI tells of a body that is read by `parsed`, with the model's first example."""
+    example = kind.model_json_schema()["examples"][0]
+    content = {
+        "schema": {"$ref": f"#/components/schemas/{kind.__name__}"},
+        "examples": {"example": {"value": example}},
+    }
+    return {"requestBody": {"required": True, "content": {"application/json": content}}}
+
+
 OPTION_NAMES = frozenset(JobOptions.__dataclass_fields__)
 """What the client takes per job; a test keeps Options beside it."""
