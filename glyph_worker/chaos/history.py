@@ -91,6 +91,8 @@ class Findings:
     leaked_keys: list[str] = field(default_factory=list)
     recoveries_s: list[float] = field(default_factory=list)
     """From the end of a holder to the next claim (or end) of each job it held."""
+    recovered: list[tuple[str, str]] = field(default_factory=list)
+    """The blow and the job of each of these."""
     num_disturbed: int = 0
     """Recoveries left out: no survivor, or a further blow before the next claim."""
     num_fenced: int = 0
@@ -103,6 +105,11 @@ class Findings:
             (self.lost, self.double_commits, self.stale_writes, self.changed_ends,
              self.innocents_dead, self.broken_promises, self.leaked_keys)
         )  # fmt: skip
+
+    def slowest(self, number: int) -> list[tuple[float, str, str]]:
+        """Seconds, blow and job of the slowest recoveries."""
+        rows = zip(self.recoveries_s, self.recovered, strict=True)
+        return sorted(((round(s, 2), *what) for s, what in rows), reverse=True)[:number]
 
     def recovery_s(self, share: float) -> float | None:
         """A quantile, by the nearest rank; None where nothing was measured."""
@@ -201,6 +208,7 @@ def _measure(
             findings.num_disturbed += 1
         else:
             findings.recoveries_s.append(after[0] - blow.at)
+            findings.recovered.append((blow.kind, job_id))
 
 
 def event_of(seq: str, fields: Mapping[bytes, bytes]) -> Event:

@@ -59,6 +59,7 @@ def report(run: Run, crew: Crew, *, commit: str = "") -> dict[str, Any]:
                 "p50": _rounded(findings.recovery_s(0.5)),
                 "p99": _rounded(p99),
                 "max": round(max(recoveries), 2) if recoveries else None,
+                "slowest": findings.slowest(8),
             }
         },
         "num_accepted": len(run.outcomes),

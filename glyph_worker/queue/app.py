@@ -36,6 +36,8 @@ def make_app(settings: Settings) -> Celery:
         result_backend=None,
         task_acks_late=True,
         task_acks_on_failure_or_timeout=True,
+        # A lost child's job goes back at once; strikes at the claim keep it from looping.
+        task_reject_on_worker_lost=True,
         worker_prefetch_multiplier=1,
         worker_send_task_events=True,
         task_send_sent_event=True,

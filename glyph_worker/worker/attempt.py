@@ -27,6 +27,10 @@ from glyph_worker.settings import QueueSettings
 from glyph_worker.store.jobs import JobStore, Order, Verdict
 
 log = structlog.get_logger(__name__)
+
+HELD_S = 1.0
+"""Pause before a message whose job is held is looked at again: a part of the recovery time."""
+
 T = TypeVar("T")
 
 
@@ -61,8 +65,8 @@ def attempt(
     if order is None:
         log.info("job.not_claimed", job_id=job_id, stage=stage.value, verdict=verdict.value)
         if verdict is Verdict.HELD:
-            # A duplicate, or an early redelivery: look again when the holder's lease is over.
-            raise task.retry(countdown=settings.lease_s / 3, max_retries=None)
+            # A duplicate, or an early redelivery: look again soon, for its holder may be dead.
+            raise task.retry(countdown=min(HELD_S, settings.lease_s / 3), max_retries=None)
         return None
     bound = log.bind(job_id=job_id, stage=stage.value, attempt=order.attempt)
     try:
