@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -88,16 +89,28 @@ def demo(
 def up(
     render_workers: Annotated[int, typer.Option(min=0)] = 1,
     answer_workers: Annotated[int, typer.Option(min=0)] = 1,
+    everything: Annotated[
+        bool, typer.Option("--all", help="The page, the HTTP API, metrics and Flower as well.")
+    ] = False,
 ) -> None:
     """Serve on this machine until Ctrl-C: embedded server (if none is set) and workers."""
+    from glyph_worker.doors import Doors
     from glyph_worker.local import LocalService
 
     stop = threading.Event()
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, lambda *_: stop.set())
     service = LocalService(Settings.load(), num_render=render_workers, num_answer=answer_workers)
-    with service:
-        err.print(f"[bold]broker[/]  export GLYPH_BROKER_URL={service.broker_url}")
+    with ExitStack() as opened:
+        opened.enter_context(service)
+        err.print(f"[bold]broker[/]  export GLYPH_BROKER_URL={service.broker_url}", soft_wrap=True)
+        if everything:
+            doors = Doors(service.settings, service.folder)
+            opened.callback(doors.stop)
+            for door in doors.start():
+                note = f"  ({door.note})" if door.note else ""
+                line = f"[bold]{door.name:7}[/] {door.url}{note}"
+                err.print(line, highlight=False, soft_wrap=True)
         with err.status("workers are loading …"):
             living = service.wait_ready()
         for info in living:
