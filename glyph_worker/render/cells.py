@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import unicodedata
 from functools import lru_cache
 
@@ -48,6 +49,7 @@ class Cells:
         self._size = style.font_size * style.scale
         spare = style.cell_height - (ascent - descent) * self._size
         self._baseline = round(spare / 2 + ascent * self._size)
+        self._lock = threading.Lock()  # threads share a style's cells; only new ones need it
         self._faces: dict[tuple[int, float], Typeface] = {}
         self._atlas = np.full((256, self.height, self.width), 255, np.uint8)
         self._num_slots = 1  # slot 0 is blank
@@ -88,9 +90,10 @@ class Cells:
         codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
         slots: np.ndarray = self._slot_of[codes]
         if slots.min(initial=0) < 0:
-            for code in np.unique(codes[slots < 0]).tolist():
-                if code != ord(SECOND):
-                    self._add(code)
+            with self._lock:
+                for code in np.unique(codes[slots < 0]).tolist():
+                    if code != ord(SECOND) and self._slot_of[code] < 0:
+                        self._add(code)
             slots = self._slot_of[codes]
             second = np.flatnonzero(codes == ord(SECOND))
             slots[second] = slots[second - 1] + 1

@@ -7,6 +7,7 @@ when a slot is first drawn at one of the four quarter-pixel phases.
 from __future__ import annotations
 
 import struct
+import threading
 
 import numpy as np
 
@@ -26,6 +27,7 @@ class Glyphs:
     def __init__(self, fonts: tuple[FontFile, ...], font_size: float, scale: float) -> None:
         self.fonts = fonts
         self.font_size = font_size
+        self._lock = threading.RLock()  # threads share a style's glyphs; only new ones need it
         self.scale = scale
         self.faces = [Typeface(font, font_size * scale) for font in fonts]
         self.points = 0.001 * font_size
@@ -77,12 +79,16 @@ class Glyphs:
         codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
         slots: np.ndarray = self._slot_of[codes]
         if slots.min(initial=0) < 0:
-            for code in np.unique(codes[slots < 0]).tolist():
+            self._meet(np.unique(codes[slots < 0]).tolist())
+            slots = self._slot_of[codes]
+        return slots
+
+    def _meet(self, codes: list[int]) -> None:
+        with self._lock:
+            for code in codes:
                 looked = 0x20 if code == 0xA0 else code
                 number = self.font_of(looked) or 0
                 self._slot_of[code] = self.slot(number, self.fonts[number].glyph_of.get(looked, 0))
-            slots = self._slot_of[codes]
-        return slots
 
     def widths_of(self, text: str) -> np.ndarray:
         """Layout widths in points of a text's characters, float64[len(text)]."""
@@ -99,8 +105,13 @@ class Glyphs:
         known = self._slots.get((number, glyph))
         if known is not None:
             return known
+        with self._lock:
+            if (number, glyph) not in self._slots:
+                self._slots[number, glyph] = self._new_slot(number, glyph)
+        return self._slots[number, glyph]
+
+    def _new_slot(self, number: int, glyph: int) -> int:
         slot = len(self._source)
-        self._slots[number, glyph] = slot
         self._source.append((number, glyph))
         if slot >= len(self.advance):
             grown = max(256, 2 * slot)
@@ -119,7 +130,13 @@ class Glyphs:
         keys = slots * PHASES + phases
         found: np.ndarray = self._picture_of[keys]
         if found.min(initial=0) < 0:
-            missing = np.unique(keys[found < 0]).tolist()
+            self._draw(np.unique(keys[found < 0]).tolist())
+            found = self._picture_of[keys]
+        return found
+
+    def _draw(self, keys: list[int]) -> None:
+        with self._lock:
+            missing = [key for key in keys if self._picture_of[key] < 0]
             for number, face in enumerate(self.faces):
                 wanted = [(self._source[key // PHASES], key % PHASES) for key in missing]
                 face.prepare([(slot[1], phase) for slot, phase in wanted if slot[0] == number])
@@ -129,8 +146,6 @@ class Glyphs:
                 self._picture_of[key] = self.pictures.add(
                     picture.coverage, picture.left, picture.top
                 )
-            found = self._picture_of[keys]
-        return found
 
     def has_phases(self) -> bool:
         """Whether glyphs sit on quarter pixels at this size, as Splash decides it."""

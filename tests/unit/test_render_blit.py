@@ -1,0 +1,106 @@
+"""The compiled loops and the numpy ones draw the same pages, to the last bit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from glyph_worker.render.blit import NUMPY, STEP, fastest
+from glyph_worker.render.flow import Flow
+from glyph_worker.render.glyphs import Pictures
+from glyph_worker.render.paginate import layout_of, paginate
+from glyph_worker.render.raster import draw
+from glyph_worker.render.style import Style
+
+needs_numba = pytest.mark.skipif(fastest() is NUMPY, reason="numba is not installed")
+
+
+@needs_numba
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0, 0, 76, 255]))
+def test_blits_agree_even_over_edges_and_each_other(seed: int, ink: int) -> None:
+    rng = np.random.default_rng(seed)
+    height, width = (int(side) for side in rng.integers(4, 40, 2))
+    store = Pictures()
+    for _ in range(5):
+        rows, columns = (int(side) for side in rng.integers(0, 20, 2))
+        coverage = rng.integers(0, 256, (rows, columns), np.uint8) * rng.integers(0, 2)
+        store.add(coverage.astype(np.uint8), int(rng.integers(-5, 5)), int(rng.integers(-9, 3)))
+    count = int(rng.integers(0, 40))
+    pictures = rng.integers(0, 5, count).astype(np.int32)
+    xs = rng.integers(-25, width + 9, count).astype(np.int32)
+    ys = rng.integers(-25, height + 9, count).astype(np.int32)
+    start = np.full(height * width + STEP, 255, np.uint8)
+    start[: height * width] = rng.choice([255, 255, 200, 0], height * width)
+    pages = []
+    for blit in (NUMPY.blit, fastest().blit):
+        flat = start.copy()
+        blit(flat, height, width, pictures, xs, ys, store.box, store.coverage, ink)
+        pages.append(flat[: height * width])
+    assert np.array_equal(*pages)
+
+
+@needs_numba
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 30), max_size=12), st.integers(0, 2**32 - 1))
+def test_places_agree(counts: list[int], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    steps = rng.uniform(-3, 12, sum(counts))
+    lefts = rng.uniform(0, 500, len(counts))
+    arguments = (steps, np.array(counts, np.int64), lefts, 96 / 72, 16 * 96 / 72)
+    for ours, theirs in zip(NUMPY.place(*arguments), fastest().place(*arguments), strict=True):
+        assert np.array_equal(ours, theirs)
+
+
+WORDS = st.lists(
+    st.one_of(
+        st.text("abcdefgWMil.,&<é—", min_size=1, max_size=12),
+        st.text("iW", min_size=60, max_size=300),
+        st.sampled_from([" ", "  ", "\n", "\n\n", "\t", "中文", "   "]),
+    ),
+    max_size=120,
+)
+
+
+@needs_numba
+@settings(deadline=None, max_examples=80)
+@given(WORDS, st.sampled_from(["LEFT", "JUSTIFY"]), st.sampled_from(["flow", "exact"]))
+def test_bulk_wrapping_gives_the_lines_of_the_plain_one(
+    words: list[str], alignment: str, kind: str
+) -> None:
+    text = " ".join(words)
+    style = Style(page_size=(300, 400), alignment=alignment, layout=kind)
+    compiled = [laid.lines for laid in paginate(text, style)]
+    fast = fastest
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("glyph_worker.render.ruler.fastest", lambda: NUMPY)
+        plain = [laid.lines for laid in paginate(text, style)]
+    assert fast() is not NUMPY
+    assert [
+        (line.start, line.end, line.shown, line.ends_paragraph)
+        for page in compiled
+        for line in page
+    ] == [
+        (line.start, line.end, line.shown, line.ends_paragraph) for page in plain for line in page
+    ]
+    for ours, theirs in zip(compiled, plain, strict=True):
+        for line, other in zip(ours, theirs, strict=True):
+            assert line.word_space == pytest.approx(other.word_space, abs=1e-9)
+
+
+@needs_numba
+def test_pages_are_the_same_without_numba() -> None:
+    style = Style.preset("balanced")
+    text = "The quick brown fox, naïve; 中文 and   gaps.\n" * 40 + "שלום עולם\n"
+    layout = layout_of(style)
+    assert isinstance(layout, Flow)
+    compiled = [draw(laid) for laid in paginate(text, style)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("glyph_worker.render.ruler.fastest", lambda: NUMPY)
+        patch.setattr("glyph_worker.render.ink.fastest", lambda: NUMPY)
+        plain = [draw(laid) for laid in paginate(text, style)]
+    assert len(compiled) == len(plain)
+    for ours, theirs in zip(compiled, plain, strict=True):
+        assert np.array_equal(ours, theirs)
