@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -102,7 +103,7 @@ class Driver:
         jobs = iter(self.plan.jobs)
         for number, fault in enumerate(self.plan.faults, start=1):
             if not fault.overlaps:
-                self._until(self._whole, 90.0)
+                self._until(lambda fault=fault: self._bearable(fault), 120.0)  # type: ignore[misc]
             for _, job in zip(range(fault.num_jobs_before), jobs, strict=False):
                 self._submit(job, chance)
             self._until(lambda fault=fault: self._ripe(fault), 3.0)  # type: ignore[misc]
@@ -228,6 +229,14 @@ class Driver:
 
     def _whole(self) -> bool:
         return not self._faults.lasting and len(self.crew.serving()) == len(self.crew.workers)
+
+    def _bearable(self, fault: PlannedFault) -> bool:
+        """The faults before it are overcome so far that somebody can take the victim's work."""
+        kinds: list[str] = [worker.kind for worker in self.crew.serving()]
+        needed = {fault.kind.stage: 2} if fault.kind.stage else {"render": 1, "answer": 1}
+        there: Counter[str] = Counter(worker.kind for worker in self.crew.workers)
+        return all(kinds.count(kind) >= min(number, there[kind])
+                   for kind, number in needed.items())  # fmt: skip
 
     def _ripe(self, fault: PlannedFault) -> bool:
         """Somebody of that kind is at work, so that the blow hurts."""
