@@ -479,6 +479,28 @@ def worker_answer(concurrency: Concurrency = 0, exit_with_parent: ExitWithParent
     _serve("answer", concurrency, exit_with_parent)
 
 
+@worker_app.command("alive")
+def worker_alive() -> None:
+    """For health checks: exit 0 when a worker of this host is heard of, 1 when none is."""
+    import socket
+
+    from glyph_worker.store.connection import connect
+    from glyph_worker.store.keys import Keys
+    from glyph_worker.store.workers import WorkerStore
+
+    settings = Settings.load()
+    if settings.broker_url is None:
+        raise ConfigurationError("no broker: set GLYPH_BROKER_URL")
+    url = settings.broker_url.get_secret_value()
+    with connect(url, timeout_s=3, num_retries=0) as client:
+        living = WorkerStore(client, Keys(settings.key_prefix), url=url).living()
+    mine = [info for info in living if info.name.partition(":")[0] == socket.gethostname()]
+    for info in mine:
+        print(f"{info.kind} {info.pid}: {info.num_running} of {info.capacity}")
+    if not mine:
+        raise ConfigurationError(f"no worker of {socket.gethostname()} is heard of")
+
+
 @app.command()
 def doctor(
     as_json: AsJson = False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from importlib import resources
 
 from fastapi import APIRouter, Response
@@ -37,6 +38,17 @@ async def css() -> Response:
 @router.get("/page.js")
 async def script() -> Response:
     return _file("page.js", "text/javascript")
+
+
+@router.get("/sample.json")
+async def sample() -> dict[str, object]:
+    """One of the demo's documents and a few of its questions."""
+    folder = resources.files("glyph_worker.demo").joinpath("documents")
+    known = json.loads(folder.joinpath("questions.json").read_text())["invoice"]
+    return {
+        "document": folder.joinpath("invoice.txt").read_text(),
+        "questions": [entry["question"] for entry in known[:3]],
+    }
 
 
 @router.get("/favicon.svg")

@@ -5,17 +5,6 @@ const $ = (id) => document.getElementById(id);
 const FINAL = new Set(["succeeded", "failed", "cancelled"]);
 const PAGES_AT_ONCE = 8;
 const RECENT = "glyph-worker.recent", KEY = "glyph-worker.key";
-const SAMPLE = `Service agreement 2026-118
-
-Between Orchid GmbH, Lindenstrasse 4, Leipzig, and Harbor Freight Ltd, Cork.
-
-1. The monthly fee is 1,240.00 EUR, due on the 5th of each month.
-2. The agreement begins on 1 March 2026 and ends after 24 months.
-3. Notice is given in writing, 90 days before the end.
-4. The contact at Orchid is Mara Lindqvist, extension 417.
-5. Incidents of severity 1 are answered within 30 minutes, day and night.
-`;
-const SAMPLE_QUESTIONS = ["What is the monthly fee?", "Who is the contact at Orchid?"];
 
 let file = null;
 let shown = [];
@@ -376,11 +365,12 @@ $("more").addEventListener("click", () => addQuestion().focus());
 $("stop").addEventListener("click", stopAll);
 $("document").addEventListener("input", measure);
 $("file").addEventListener("change", (event) => choose(event.target.files[0] || null));
-$("sample").addEventListener("click", () => {
+$("sample").addEventListener("click", async () => {
+  const sample = await (await fetch("sample.json")).json();
   choose(null);
-  $("document").value = SAMPLE;
+  $("document").value = sample.document;
   $("questions").replaceChildren();
-  SAMPLE_QUESTIONS.forEach((text) => addQuestion(text));
+  for (const text of sample.questions) addQuestion(text);
   measure();
 });
 for (const name of ["dragenter", "dragover"]) {
