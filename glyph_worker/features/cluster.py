@@ -163,7 +163,8 @@ class Cluster:
         if self._given_up:
             return 0.0
         if not self._parked:
-            return min(IDLE_S, self._lease_s / 3)
+            probe_s = self._policy.probe_in_s(self._board.clock()) if self._guard.up else None
+            return min(IDLE_S, self._lease_s / 3, IDLE_S if probe_s is None else probe_s)
         return max(0.0, self._due.poll - self._board.clock())
 
     def _something_due(self) -> bool:
@@ -285,8 +286,8 @@ class Cluster:
             self._due.renew = now + self._lease_s / 3
             self._guard.call("renew", lambda store: store.renew(claims, lease_s=self._lease_s))
         self._guard.probe()
-        if not self._policy.fetch_pays() and self._policy.probe_due(now):
-            self._policy.probed(now, 0.0)
+        if self._policy.probe_in_s(now) == 0 and self._guard.up:
+            self._policy.probed(now, 0.0)  # until the fetcher says what it took
             self._fetcher.probe()
         if now >= self._due.announce:
             self._due.announce = now + ANNOUNCE_S

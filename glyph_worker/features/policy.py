@@ -12,7 +12,7 @@ import statistics
 import threading
 from collections import deque
 
-WINDOW = 15
+WINDOW = 9
 MARGIN = 0.9
 """A fetch must cost less than this share of the encode: it also takes CPU time and a thread."""
 MAX_OVERHEAD = 0.01
@@ -144,15 +144,17 @@ class BreakEven:
         with self._lock:
             return 0.5 if self._fetch.value is None else self._fetch.value * num_tokens
 
-    def probe_due(self, now_s: float) -> bool:
-        """Whether to measure the server in the background now."""
+    def probe_in_s(self, now_s: float) -> float | None:
+        """Seconds until the next probe; None while the server is in use and measured anyway."""
         with self._lock:
-            return self._measured and now_s >= self._next_probe_s
+            if not self._measured or self._pays():
+                return None
+            return max(0.0, self._next_probe_s - now_s)
 
     def probed(self, now_s: float, took_s: float) -> None:
         """Next one after a pause that keeps probing at 1 % of the time."""
         with self._lock:
-            self._next_probe_s = now_s + max(1.0, took_s / PROBE_DUTY)
+            self._next_probe_s = now_s + max(0.1, took_s / PROBE_DUTY)
 
     def estimates(self) -> dict[str, float | None]:
         """Medians in ms per page of median size, and the hit rate."""

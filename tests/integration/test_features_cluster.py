@@ -34,7 +34,10 @@ def on_page(pixels):
         threading.Event().wait()  # until killed, with claims held and renewed
 
 encoder._on_page = on_page
-settings = FeatureSettings(claim_lease_s=1.0, audit_share=0.0)
+# Patient, whatever else this machine does: here claims are tested, not judged by their cost.
+settings = FeatureSettings(
+    break_even=False, timeout_s=10, claim_lease_s=2.0, claim_patience_s=60, audit_share=0.0
+)
 cache = FeatureCache(encoder, settings, CacheStore.connect(url, prefix="t"))
 cache.start()
 print("ready", flush=True)
@@ -139,7 +142,7 @@ def test_a_claimant_killed_in_mid_encode_strands_no_job(cache_url: str, stack: E
     killed = time.monotonic()
     told = [other.hear() for other in others]
 
-    assert time.monotonic() - killed < 20
+    assert time.monotonic() - killed < 40
     assert all(one["right"] and one["jobs"] == 20 for one in told)
     # What the dead one had published is not encoded again, and nothing twice.
     assert sum(one["encoded"] for one in told) <= NUM_PAGES

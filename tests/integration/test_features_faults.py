@@ -246,8 +246,8 @@ def test_a_second_of_latency_delays_no_job_by_more_than_patience(
             ask(cache, [number])
         elapsed = time.monotonic() - started
 
-    # 40 encodes of 5 ms, and a few moments of patience until it is found out.
-    assert elapsed < 40 * 0.005 + 2.5
+    # 40 encodes of 5 ms, and a few moments of patience until it is found out: 0.4 s when idle.
+    assert elapsed < 15
 
 
 def test_a_server_that_never_answers_holds_up_no_job(start: Start) -> None:
@@ -256,10 +256,10 @@ def test_a_server_that_never_answers_holds_up_no_job(start: Start) -> None:
         cache = start(url, FakeEncoder())
 
         started = time.monotonic()
-        for number in range(20):
+        for number in range(60):
             ask(cache, [number])
 
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 15  # waiting each time would take 30 s
 
 
 def test_a_link_that_stalls_in_mid_transfer_holds_up_no_job(own_redis: Any, start: Start) -> None:
@@ -273,7 +273,7 @@ def test_a_link_that_stalls_in_mid_transfer_holds_up_no_job(own_redis: Any, star
         started = time.monotonic()
         batch = ask(cache)
 
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 15  # waiting for them would take 40 s
         assert batch.num_encoded > 0
 
 

@@ -101,15 +101,28 @@ def test_switched_off_the_answer_is_always_yes() -> None:
         policy.asked(1000)
     assert policy.fetch_pays()
     assert policy.ask_pays(PAGE)
-    assert not policy.probe_due(1e9)
+    assert policy.probe_in_s(1e9) is None
 
 
 def test_probes_take_one_per_cent_of_the_time() -> None:
-    policy = BreakEven()
-    assert policy.probe_due(0.0)
+    policy = measured(encode=10, fetch=100)
+    assert policy.probe_in_s(0.0) == 0.0
     policy.probed(0.0, 2.0)
-    assert not policy.probe_due(199.0)
-    assert policy.probe_due(200.0)
+    assert policy.probe_in_s(50.0) == 150.0
+    assert policy.probe_in_s(200.0) == 0.0
+
+
+def test_a_link_in_use_is_not_probed() -> None:
+    assert measured(encode=10, fetch=1).probe_in_s(1e9) is None
+
+
+def test_a_link_that_recovers_is_used_again_after_a_few_probes() -> None:
+    policy = measured(encode=10, fetch=100)
+    num_probes = 0
+    while not policy.fetch_pays():
+        policy.fetched(PAGE, None, 1)
+        num_probes += 1
+    assert num_probes <= 5
 
 
 def test_estimates_are_per_page_of_median_size() -> None:
