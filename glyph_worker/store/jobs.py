@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, cast
 
@@ -57,6 +57,8 @@ class Order:
     """Workers that have died at work on it; from the first on it runs alone."""
     notes: dict[str, float]
     """Numbers earlier stages left for the receipt: queue_ms, render_ms, pages_rendered, …"""
+    turns: tuple[str, ...] = ()
+    """Jobs whose turn it is to be published, now that this one has left its queue."""
 
     @property
     def options(self) -> JobOptions:
@@ -84,8 +86,16 @@ class JobStore:
     """
 
     def __init__(
-        self, client: redis.Redis, keys: Keys, *, url: str, ttl_s: int, lease_s: float
+        self,
+        client: redis.Redis,
+        keys: Keys,
+        *,
+        url: str,
+        ttl_s: int,
+        lease_s: float,
+        window: int = 0,
     ) -> None:
+        """`window`: messages that may wait on the queues; 0, and a claim lets no others follow."""
         self._client = client
         self._keys = keys
         self._url = url
@@ -93,6 +103,7 @@ class JobStore:
         # One second shorter than the broker's, so that a message that comes back because its
         # worker died never finds the dead worker's lease on the record still running.
         self._lease_s = max(1.0, lease_s - 1)
+        self._window = window
         self._run = Scripts(client, keys, url=url, ttl_s=ttl_s)
 
     # Reading -----------------------------------------------------------------------------------
@@ -152,14 +163,15 @@ class JobStore:
 
     def claim(self, job_id: str, *, owner: str, stage: Stage) -> tuple[Verdict, Order | None]:
         """Take the right to work on a job. The order is there when the verdict is CLAIMED."""
-        verdict, attempt, strikes = self._run(
+        verdict, attempt, strikes, *turns = self._run(
             "claim", job_id, owner, self._lease_s, stage.value, MAX_STRIKES,
             codec.pack("error", Poisonous.after(MAX_STRIKES).to_wire()),
-            codec.pack("error", DeadlinePassed.before_claim().to_wire()),
+            codec.pack("error", DeadlinePassed.before_claim().to_wire()), self._window,
         )  # fmt: skip
         if verdict != b"claimed":
             return Verdict(verdict.decode()), None
-        return Verdict.CLAIMED, self._order(job_id, int(attempt), owner, int(strikes))
+        order = self._order(job_id, int(attempt), owner, int(strikes))
+        return Verdict.CLAIMED, replace(order, turns=tuple(raw.decode() for raw in turns))
 
     def peek(self, job_id: str) -> Order:
         """The order as a worker had it, without any right to work on it. Raises UnknownJob."""

@@ -52,7 +52,12 @@ class Stores:
             owner=f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}",
             broker=broker,
             jobs=JobStore(
-                broker, keys, url=broker_url, ttl_s=queue.job_ttl_s, lease_s=queue.lease_s
+                broker,
+                keys,
+                url=broker_url,
+                ttl_s=queue.job_ttl_s,
+                lease_s=queue.lease_s,
+                window=queue.dispatch_window,
             ),
             backlog=Backlog(broker, keys, url=broker_url, settings=queue),
             cancels=CancelChannel(broker, keys, url=broker_url),

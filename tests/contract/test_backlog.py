@@ -121,6 +121,19 @@ def test_only_a_window_of_jobs_is_published_and_the_rest_follow_their_turn(broke
     assert line.client.llen("glyph.render") == 2
 
 
+def test_a_claim_lets_the_next_follow_so_that_the_line_never_waits_for_a_look(
+    broker_url: str,
+) -> None:
+    line = Line(broker_url, dispatch_window=2)
+    jobs = JobStore(line.client, KEYS, url=broker_url, ttl_s=60, lease_s=30, window=2)
+    for n in range(4):
+        line.publish(line.submit(job_id=f"j{n}"))
+    line.client.rpop("glyph.render")
+    order = jobs.claim("j0", owner="w", stage=Stage.RENDERING)[1]
+    assert order is not None
+    assert order.turns == ("j2",)
+
+
 def test_a_loud_tenant_does_not_delay_another_by_more_than_the_window(broker_url: str) -> None:
     line = Line(broker_url, dispatch_window=4)
     for _ in range(300):
