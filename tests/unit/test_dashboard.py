@@ -1,0 +1,55 @@
+"""Alert rules and dashboard speak of metrics that exist."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+
+from prometheus_client.metrics_core import Metric
+
+from glyph_worker.engine.stats import EngineStats
+from glyph_worker.gateway.app import create_app
+from glyph_worker.gateway.gauges import QueueLook
+from glyph_worker.gateway.metrics import _queue, _work
+from glyph_worker.settings import Settings
+from glyph_worker.store.tally import Sums
+
+OPS = Path(__file__).parents[2] / "ops"
+
+
+def exported() -> set[str]:
+    look = QueueLook(
+        lines=[], num_messages={}, num_unfinished=0, oldest_s=0, num_dead=0, num_webhooks=0,
+        totals={}, num_workers={}, num_draining={}, capacity={"answer": 0}, num_held={},
+        memory_bytes=0, sums=Sums({}), engines=[],
+    )  # fmt: skip
+    app = create_app(Settings.load(environ={"GLYPH_BROKER_URL": "redis://127.0.0.1:1/0"}))
+    families: list[Metric] = [*_queue(look), *_work(look.sums)]
+    families += app.state.context.metrics.registry.collect()
+    names = set()
+    for family in families:
+        ends = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}
+        names |= {family.name + end for end in ends.get(family.type, [""])}
+    engine = {f"glyph_engine_{field.name}" for field in dataclasses.fields(EngineStats)}
+    device = {"utilisation", "memory_used_bytes", "memory_total_bytes"}
+    return names | engine | {f"glyph_engine_device_{name}" for name in device}
+
+
+def used(text: str) -> set[str]:
+    return set(re.findall(r"glyph_[a-z0-9_]+", text))
+
+
+def test_alerts_and_panels_ask_for_metrics_that_are_exported() -> None:
+    board = json.loads((OPS / "grafana/dashboards/glyph-worker.json").read_text())
+    panels = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
+    alerts = re.findall(
+        r"expr: (.+?)\n +(?:for|labels)",
+        (OPS / "prometheus/alerts.yml").read_text(),
+        flags=re.DOTALL,
+    )
+    scaler = (OPS / "kubernetes/scale.yaml").read_text()
+    asked = used(" ".join([*panels, *alerts, scaler]))
+    assert len(alerts) == 11
+    assert asked - exported() == set()
