@@ -56,6 +56,7 @@ class Engine:
         """
         self.reader = reader
         self.settings = settings
+        prepare(reader, settings)
         backend, self.refused_backend = choose_backend(reader, settings)
         self.core = Core(reader, settings, clock=clock, settle=self._settle, backend=backend)
         self._clock = clock
@@ -305,6 +306,16 @@ class Engine:
                 seconds=age,
             )
         )
+
+
+def prepare(reader: Reader, settings: EngineSettings) -> None:
+    """Bring a reader's matrices and compiler into the form the settings ask for."""
+    if settings.int8_weights:
+        reader.to_int8()
+    elif not settings.packed_weights:
+        reader.to_plain()
+    if settings.compile and reader.device.type == "cuda":
+        reader.vision.compile()
 
 
 __all__ = ["AnswerRequest", "Engine", "Outcome", "PageInput", "Progress"]

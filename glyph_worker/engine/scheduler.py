@@ -165,7 +165,7 @@ class Scheduler:
         now = self._clock()
         plan = StepPlan()
         queue = sorted(self.waiting, key=lambda sequence: self.rank(sequence, now))
-        self._claim(queue)
+        self._claim(queue, now)
         self._admit(queue, plan, now)
         # Neighbours in the batch share the longest possible prefix.
         plan.decodes = sorted(
@@ -175,7 +175,7 @@ class Scheduler:
         self._choose_chunks(plan)
         return plan
 
-    def _claim(self, queue: list[Sequence]) -> None:
+    def _claim(self, queue: list[Sequence], now: float) -> None:
         budget = self.limits.fetch_tokens - sum(
             s.claimed_visual_tokens for s in (*self.waiting, *self.running)
         )
@@ -193,6 +193,8 @@ class Scheduler:
                 continue
             cost = sum(sequence.pages[index].num_visual_tokens for index in fresh)
             if sequence.state is SequenceState.WAITING and cost > budget and any_held:
+                if now - sequence.arrival >= self.limits.max_age_s:
+                    return  # smaller documents may overtake a large one only so long
                 continue
             for index in fresh:
                 sequence.chain[index].claimed_by = sequence.ident

@@ -92,10 +92,18 @@ class Reader:
         path = self.folder / "render_style.json"
         return path if path.is_file() else None
 
+    def to_plain(self) -> None:
+        """Multiply by the library's own matrices from now on, and forget packed copies."""
+        if self.language.form == "packed":
+            self.language = LanguageModel(self.model)
+            self.vision.lay_out(packed=False)
+
     def to_int8(self) -> None:
         """Keep the language model's matrices in 8 bits from now on, half of 16-bit memory."""
         from glyph_worker.model.library import probe_reference
 
+        if self.language.form == "int8":
+            return
         probe_reference(self)
         self.language = LanguageModel(self.model, form="int8")
         self.weights_bytes = self.language.num_matrix_bytes + sum(

@@ -127,19 +127,23 @@ class VisionTower:
             else None
         )
         self._tables: dict[Grid, _Tables] = {}
-        make: Callable[[Tensor, Tensor | None], Linear] = PackedLinear if packed else PlainLinear
-        self._fold(make)
-        self._blocks = [self._prepare(module, make) for module in visual.blocks]
-        merger = visual.merger
-        self._merge_in = make(merger.proj.weight, merger.proj.bias)
-        self._merge_gate = make(merger.gate_proj.weight, merger.gate_proj.bias)
-        self._merge_up = make(merger.up_proj.weight, merger.up_proj.bias)
-        self._merge_out = make(merger.down_proj.weight, merger.down_proj.bias)
+        self.lay_out(packed=packed)
         self._run: Callable[[Tensor, Grid, torch.dtype], Tensor] = self._forward
         self.refused_compile: str | None = None
         """Why the compiled forward is not used, after it failed once."""
         if compile_forward:
             self.compile()
+
+    def lay_out(self, *, packed: bool) -> None:
+        """Take every matrix from the library's module, packed for the CPU or plain."""
+        make: Callable[[Tensor, Tensor | None], Linear] = PackedLinear if packed else PlainLinear
+        self._fold(make)
+        self._blocks = [self._prepare(module, make) for module in self.visual.blocks]
+        merger = self.visual.merger
+        self._merge_in = make(merger.proj.weight, merger.proj.bias)
+        self._merge_gate = make(merger.gate_proj.weight, merger.gate_proj.bias)
+        self._merge_up = make(merger.up_proj.weight, merger.up_proj.bias)
+        self._merge_out = make(merger.down_proj.weight, merger.down_proj.bias)
 
     def compile(self, **options: Any) -> None:
         """Compile the forward as one graph per grid, the number of pages left open.

@@ -419,6 +419,22 @@ def test_features_in_waiting_stay_within_their_budget() -> None:
         assert held <= budget + largest
 
 
+def test_large_document_is_not_starved_by_a_stream_of_small_ones() -> None:
+    house = make_house(num_blocks=400, num_slots=2, max_age_s=20.0)
+    rng = random.Random(0)
+    house.scheduler.add(make_sequence("s", ["s1", "s2"], new=9))
+    large = make_sequence("large", [f"p{i}" for i in range(8)], new=1, priority=-1)
+    house.scheduler.add(large)
+    for number in range(120):
+        # Always a small one being fetched, always one more behind it.
+        arrival = house.now
+        house.scheduler.add(make_sequence(f"{number}", [f"x{number}"], new=6, arrival=arrival))
+        house.step(rng, slow_fetch=0.5)
+        if "large" in house.finished:
+            return
+    pytest.fail("the large document never ran")
+
+
 def test_slots_give_the_lowest_first_and_none_when_full() -> None:
     slots = Slots(2)
     assert (slots.take("a"), slots.take("b"), slots.take("c")) == (0, 1, None)
