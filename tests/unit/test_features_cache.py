@@ -281,6 +281,26 @@ def test_stop_ends_waiting_jobs_and_refuses_new_ones() -> None:
         cache.get([fake_request(2)])
 
 
+def test_what_the_device_lets_go_comes_back_from_host_memory(start: Any) -> None:
+    store, encoder = MemoryStore(), FakeEncoder()
+    first = start(encoder, ALWAYS, store)
+    first.get([fake_request(number) for number in range(4)])
+    assert first.flush()
+    small = ALWAYS.model_copy(update={"device_bytes": 2 * 8 * 32 * 4})  # two pages
+    cache = start(FakeEncoder(), small, store)
+    cache._host.max_bytes = 1 << 20  # as behind a GPU; on the CPU this tier is off
+
+    pages = [fake_request(number) for number in range(4)]
+    fetched, again = cache.get(pages), cache.get(pages)
+
+    assert fetched.sources == [Source.STORE] * 4
+    assert again.sources == [Source.HOST] * 2 + [Source.DEVICE] * 2
+    assert cache.get(pages[:2]).sources == [Source.DEVICE] * 2
+    assert right(encoder, list(range(4)), again.features)
+    stats = cache.stats()
+    assert (stats.device_entries, stats.host_entries) == (2, 4)
+
+
 def test_tenants_do_not_share_a_page(start: Any) -> None:
     encoder = FakeEncoder()
     cache = start(encoder, ALWAYS, MemoryStore())
