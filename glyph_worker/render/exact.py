@@ -211,7 +211,7 @@ class Exact:
             lines += self.setter.set_line(
                 text[start:end],
                 start,
-                after if number < last or not self.style.marker else end,
+                after,
                 ruler,
                 report,
                 by_chars=by_chars,
@@ -220,7 +220,7 @@ class Exact:
             )
         if by_chars and last == 0 and not _ENTITIES.search(text, *sources[0][:2]):
             lines = [_bare(line) for line in lines[:-1]] + lines[-1:]
-        if lines and not lines[-1].shown:
+        if lines and not lines[-1].shown and (len(lines) > 1 or lines[-1].start == lines[-1].end):
             # Nothing is drawn for it; its characters go to the line above.
             gone = lines.pop()
             if lines:

@@ -142,7 +142,13 @@ def _levels(text: str, rtl: bool) -> list[int]:
     algorithm.resolve_weak_types(storage)
     algorithm.resolve_neutral_types(storage, False)
     algorithm.resolve_implicit_levels(storage, False)
-    levels = [int(char["level"]) for char in storage["chars"]]
+    kept = iter([int(char["level"]) for char in storage["chars"]])
+    levels: list[int] = []
+    for char in text:  # the algorithm drops joiners: they go with the character before
+        if unicodedata.bidirectional(char) in algorithm.X9_REMOVED:
+            levels.append(levels[-1] if levels else int(rtl))
+        else:
+            levels.append(next(kept, int(rtl)))
     for index in range(len(text) - 1, -1, -1):  # rule L1: spaces at the end of a line
         if not text[index].isspace():
             break

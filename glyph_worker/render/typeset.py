@@ -74,7 +74,7 @@ class Typesetter:
                 )
                 return
         shown, offsets = self.speller.spell(text, start, report)
-        marked = self.style.marker and after > start + len(text)
+        marked = self.style.marker and after > start + len(text) and not simple
         if marked:
             shown, offsets, marks = self._with_marker([(shown, offsets, start)], after, by_chars)
         if offsets is not None and COMPLEX.search(shown):
@@ -121,11 +121,11 @@ class Typesetter:
         marks: list[tuple[int, int]] = []
         length = 0
 
-        def put(part: str, origin: list[int]) -> None:
+        def put(part: str, origin: list[int], *, is_mark: bool) -> None:
             nonlocal length
             if not by_chars and length and part:
                 shown.append(" ")
-                offsets.append(origin[0])
+                offsets.append(origin[0] if is_mark else offsets[-1])  # the line end's
                 length += 1
             shown.append(part)
             offsets.extend(origin)
@@ -135,10 +135,10 @@ class Typesetter:
             part = text if by_chars else text.strip(" ")
             cut = 0 if by_chars else len(text) - len(text.lstrip(" "))
             origin = own[cut:] if own is not None else list(range(start + cut, start + len(text)))
-            put(part, origin[: len(part)])
+            put(part, origin[: len(part)], is_mark=False)
             if number < len(spelled) - 1 or after is not None:
                 end = spelled[number + 1][2] - 1 if after is None else after - 1
-                put(mark, [end] * len(mark))
+                put(mark, [end] * len(mark), is_mark=True)
                 marks.append((length - len(mark), length))
         return "".join(shown), offsets, marks
 

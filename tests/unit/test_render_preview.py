@@ -1,0 +1,44 @@
+"""Pages as pictures for people."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from glyph_worker.render.preview import estimated_text_tokens, num_visual_tokens, render_file
+from glyph_worker.render.style import Style
+
+
+def test_summary_counts_what_was_written(tmp_path: Path) -> None:
+    text = "The quick brown fox \U0001f680 jumps.\n" * 100
+    summary = render_file(text, Style.preset("balanced"), tmp_path / "out")
+    assert summary.num_pages == len(summary.files) > 1
+    sizes = [Image.open(path).size for path in summary.files]
+    assert summary.num_visual_tokens == sum(w * h // 784 for w, h in sizes)
+    assert summary.missing_glyphs == {"U+1F680": 100}
+    assert summary.num_chars == len(text)
+    assert summary.chars_per_token == len(text) / summary.num_visual_tokens
+    assert summary.num_lines == 100
+
+
+def test_map_is_drawn_over_the_page(tmp_path: Path) -> None:
+    style = Style.preset("nano")
+    plain = render_file("Some text\nשלום\n", style, tmp_path / "plain")
+    mapped = render_file("Some text\nשלום\n", style, tmp_path / "mapped", show_map=True)
+    one, two = (np.asarray(Image.open(done.files[0]).convert("RGB")) for done in (plain, mapped))
+    assert one.shape == two.shape
+    assert not np.array_equal(one, two)
+
+
+def test_tokens_are_rounded_as_the_processor_rounds() -> None:
+    assert num_visual_tokens(448, 392) == 16 * 14
+    assert num_visual_tokens(589, 842) == 21 * 30
+    assert num_visual_tokens(384, 96) == 14 * 3
+    assert num_visual_tokens(1, 1) == 1
+
+
+def test_text_tokens_are_estimated_by_script() -> None:
+    assert 200 < estimated_text_tokens("word " * 200) < 300
+    assert 600 < estimated_text_tokens("中" * 1000) < 800
