@@ -151,17 +151,18 @@ class RenderStage:
 
 def _replace(task: Any, job_id: str) -> None:
     """Put the same id onto the answer queue; repeats until the broker takes it."""
-    answer = task.app.signature(
-        ANSWER_TASK,
-        args=(job_id,),
-        immutable=True,
-        queue=ANSWER_QUEUE,
-        argsrepr=f"({job_id!r},)",
-        kwargsrepr="{}",
-        ignore_result=True,
-    )
     pause_s = 0.1
     while True:
+        # A new signature for every try: `replace` marks the one it takes and refuses it again.
+        answer = task.app.signature(
+            ANSWER_TASK,
+            args=(job_id,),
+            immutable=True,
+            queue=ANSWER_QUEUE,
+            argsrepr=f"({job_id!r},)",
+            kwargsrepr="{}",
+            ignore_result=True,
+        )
         try:
             task.replace(answer)
         except (Ignore, Reject, Retry):
