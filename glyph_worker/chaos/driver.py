@@ -28,6 +28,9 @@ from glyph_worker.errors import (
 from glyph_worker.job import JobStatus
 from glyph_worker.queue.app import make_app, publish
 
+MAX_UNFINISHED = 6
+"""Per answer worker: more would measure how long a full house takes, not how soon it recovers."""
+
 TICK_S = 0.03
 LOOK_S = 0.15
 MAX_DUPLICATES = 4
@@ -121,6 +124,8 @@ class Driver:
 
     def _submit(self, job: PlannedJob, chance: random.Random) -> None:
         """Until it is accepted: the idempotency key makes that safe."""
+        most = MAX_UNFINISHED * sum(worker.kind == "answer" for worker in self.crew.workers)
+        self._until(lambda: len(self._watched) < most, self.patience_s)
         cancel_after_s = chance.uniform(0.0, 1.5)
         give_up_at = time.monotonic() + self.patience_s
         while True:
