@@ -480,8 +480,10 @@ def worker_answer(concurrency: Concurrency = 0, exit_with_parent: ExitWithParent
 
 
 @worker_app.command("alive")
-def worker_alive() -> None:
-    """For health checks: exit 0 when a worker of this host is heard of, 1 when none is."""
+def worker_alive(
+    kind: Annotated[str | None, typer.Argument(help="render or answer; default: any.")] = None,
+) -> None:
+    """For health checks: exit 0 when a worker of this host is heard of, 78 when none is."""
     import socket
 
     from glyph_worker.store.connection import connect
@@ -494,11 +496,12 @@ def worker_alive() -> None:
     url = settings.broker_url.get_secret_value()
     with connect(url, timeout_s=3, num_retries=0) as client:
         living = WorkerStore(client, Keys(settings.key_prefix), url=url).living()
-    mine = [info for info in living if info.name.partition(":")[0] == socket.gethostname()]
+    here = [info for info in living if info.name.partition(":")[0] == socket.gethostname()]
+    mine = [info for info in here if kind in (None, info.kind)]
     for info in mine:
         print(f"{info.kind} {info.pid}: {info.num_running} of {info.capacity}")
     if not mine:
-        raise ConfigurationError(f"no worker of {socket.gethostname()} is heard of")
+        raise ConfigurationError(f"no {kind or ''} worker of {socket.gethostname()} is heard of")
 
 
 @app.command()
