@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import AutoImageProcessor
+from transformers.models.glm4v.image_processing_pil_glm4v import Glm4vImageProcessorPil
 
 from glyph_worker.model.attention import AttentionPlan, Causal
 from glyph_worker.model.language import StepInput
@@ -51,7 +51,7 @@ def test_pages_of_foreign_sizes_are_resized_as_the_library_does(
     reader: Reader, size: tuple[int, int]
 ) -> None:
     page = make_page(*size, seed=3)
-    processor = AutoImageProcessor.from_pretrained(reader.folder, backend="pil")
+    processor = Glm4vImageProcessorPil.from_pretrained(reader.folder)
     inputs = processor(images=[Image.fromarray(page).convert("RGB")], return_tensors="pt")
     expected = reader.model.get_image_features(
         inputs.pixel_values, inputs.image_grid_thw
@@ -64,7 +64,7 @@ def test_pages_of_foreign_sizes_are_resized_as_the_library_does(
 
 
 def test_own_patches_equal_the_librarys(reader: Reader) -> None:
-    processor = AutoImageProcessor.from_pretrained(reader.folder, backend="pil")
+    processor = Glm4vImageProcessorPil.from_pretrained(reader.folder)
     inputs = processor(images=[Image.fromarray(PAGES[1]).convert("RGB")], return_tensors="pt")
 
     torch.testing.assert_close(

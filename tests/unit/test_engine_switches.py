@@ -1,0 +1,149 @@
+"""Every off-switch works, backends are chosen as asked, and both benchmarks run with --quick."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from glyph_worker.engine import selftest
+from glyph_worker.engine.backend import TORCH, Backend, candidates
+from glyph_worker.engine.engine import AnswerRequest, Engine, PageInput
+from glyph_worker.engine.memory import run_full_chunk, run_full_micro_batch
+from glyph_worker.engine.splits import MAX_PIECES, Group, cut
+from glyph_worker.errors import ModelUnusable
+from glyph_worker.model.kernels import TorchKernels
+from glyph_worker.model.load import Reader, load_reader
+from glyph_worker.model.synthetic import write_checkpoint
+from glyph_worker.settings import EngineSettings
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = np.where(np.random.default_rng(5).random((84, 84)) > 0.2, 255, 0).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.set_num_threads(1)
+    return write_checkpoint(tmp_path_factory.mktemp("tiny"), "tiny")
+
+
+@pytest.fixture(scope="module")
+def reader(folder: Path) -> Reader:
+    return load_reader(folder)
+
+
+def answer(reader: Reader, **settings: Any) -> tuple[int, ...]:
+    engine = Engine(reader, EngineSettings.model_validate({"kv_bytes": 8 << 20, **settings}))
+    engine.start()
+    try:
+        request = AnswerRequest(
+            sequence_id="q",
+            pages=tuple(PageInput(digest=f"p{i}", width=84, height=84) for i in range(3)),
+            question="what?",
+            max_new_tokens=8,
+        )
+        return engine.answer(
+            request, fetch=lambda pages: engine.reader.encode_pages([PAGE for _ in pages])
+        ).token_ids
+    finally:
+        engine.stop()
+
+
+def test_every_off_switch_gives_the_same_answer(folder: Path) -> None:
+    expected = answer(load_reader(folder))
+    for switch in (
+        {"prefix_sharing": False},
+        {"grouped_decode": False},
+        {"affinity": False},
+        {"finite_guard": False},
+        {"attention": "torch"},
+        {"cuda_graphs": False},
+        {"compile": False},
+        {"packed_weights": False},
+        {"self_test": False},
+        {"block_tokens": 16},
+        {"fetch_window_pages": 1},
+        {"prefill_tokens": 7},
+        {"kv_host_bytes": 1 << 20},
+    ):
+        assert answer(load_reader(folder), **switch) == expected, switch
+
+
+def test_eight_bit_weights_are_a_setting(folder: Path) -> None:
+    reader = load_reader(folder)
+    assert len(answer(reader, int8_weights=True)) >= 1
+    assert reader.language.form == "int8"
+
+
+def test_triton_on_the_cpu_is_refused_with_a_way_out(reader: Reader) -> None:
+    with pytest.raises(ModelUnusable, match="needs a CUDA device"):
+        candidates(reader, EngineSettings(attention="triton"))
+    assert candidates(reader, EngineSettings()) == [TORCH]
+
+
+def test_a_backend_that_fails_its_self_test_gives_way_to_the_next(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken(TorchKernels):
+        name = "broken"
+
+        def gate(self, gate_up: torch.Tensor, activation: Any) -> torch.Tensor:
+            return super().gate(gate_up, activation).flip(-1)
+
+    class Absent(TorchKernels):
+        name = "absent"
+
+        def attend(self, *args: Any) -> torch.Tensor:
+            raise RuntimeError("no kernel image for this device")
+
+    pieces = Backend(kernels=TorchKernels(), splits=True, buffers="plain")
+    broken = Backend(kernels=Broken(), splits=True, buffers="none")
+    absent = Backend(kernels=Absent(), splits=False, buffers="none")
+    monkeypatch.setattr(selftest, "candidates", lambda *_: [absent, broken, pieces, TORCH])
+    chosen, refused = selftest.choose_backend(reader, EngineSettings())
+    assert chosen is pieces
+    assert refused is not None
+    assert refused.startswith("broken: ")
+    monkeypatch.setattr(selftest, "candidates", lambda *_: [broken])
+    with pytest.raises(ModelUnusable, match="logits differ"):
+        selftest.choose_backend(reader, EngineSettings())
+
+
+def test_scattered_keys_beyond_the_capacity_are_left_to_the_other_way() -> None:
+    extents = tuple((place, place + 1) for place in range(0, 2 * MAX_PIECES + 2, 2))
+    assert cut([Group(0, 1, extents)], 1) is None
+    assert cut([Group(0, 1, extents[:MAX_PIECES])], 1) is not None
+
+
+def test_measuring_the_peak_runs_a_full_chunk_and_a_full_micro_batch(reader: Reader) -> None:
+    limit, reader.vision.max_patches = reader.vision.max_patches, 1_600
+    try:
+        run_full_micro_batch(reader)
+        run_full_chunk(reader, 64)
+    finally:
+        reader.vision.max_patches = limit
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", ["engine", "gpu"])
+def test_benchmarks_run_quick_and_speak_their_language(name: str, tmp_path: Path) -> None:
+    script, out = ROOT / "ops" / "bench" / name, tmp_path / "out.json"
+    done = subprocess.run(
+        [sys.executable, str(script), "--quick", "--json", str(out)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2_000:]
+    report = json.loads(done.stdout.strip().splitlines()[-1])
+    assert report == json.loads(out.read_text())
+    assert {"bench", "commit", "device", "settings", "ratios", "bars", "spread"} <= set(report)
+    assert report["bench"] == name
+    assert report.get("skipped", []) == []
