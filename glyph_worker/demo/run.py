@@ -10,7 +10,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from glyph_worker.client import Client
@@ -104,20 +106,25 @@ def _ask(
 
 
 def _table(title: str, rows: list[dict[str, Any]]) -> Table:
-    table = Table("question", "answer", "", "pages enc/reused", "ratio", "wait ms", "total ms",
-                  title=title, title_justify="left")  # fmt: skip
+    # Two lines a row where they must, in eighty columns.
+    table = Table(title=title, title_justify="left", box=SIMPLE, pad_edge=False)
+    table.add_column("question", ratio=2)
+    table.add_column("answer", ratio=2)
+    for name in ("pages", "ratio", "ms"):
+        table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         receipt = row["receipt"]
-        mark = {True: "[green]✓[/]", False: f"[red]≠ {row['expected']}[/]", None: ""}
-        text = row["text"] if row["text"] is not None else f"[red]{row['error']['message']}[/]"
+        text = f"[red]{row['error']['message']}[/]" if row["text"] is None else escape(row["text"])
+        if row["correct"]:
+            text = f"[green]✓[/] {text}"
+        elif row["correct"] is False:
+            text += f"\n[red]expected: {escape(row['expected'])}[/]"
         table.add_row(
-            row["question"],
+            escape(row["question"]),
             text,
-            mark[row["correct"]],
             f"{receipt.get('pages_encoded', '-')}/{receipt.get('pages_reused', '-')}",
             f"{receipt.get('compression_ratio', 0):.1f}×",
-            f"{receipt.get('queue_ms', 0):.0f}",
-            f"{receipt.get('total_ms', 0):.0f}",
+            f"{receipt.get('queue_ms', 0):.0f}/{receipt.get('total_ms', 0):.0f}",
         )
     return table
 
@@ -150,5 +157,6 @@ def _summarize(report: dict[str, Any], console: Console) -> None:
         f"pages encoded {reuse['pages_encoded']}, reused {reuse['pages_reused']}; "
         f"ready after {timings['ready_s']} s, all answers after {timings['answers_s']} s more"
     )
+    console.print("pages: encoded/reused; ratio: text tokens per visual token; ms: waited/all")
     for folder in report["pages"]:
-        console.print(f"the pages the model read: {folder}/", highlight=False)
+        console.print(f"the pages the model read: {folder}/", highlight=False, soft_wrap=True)
