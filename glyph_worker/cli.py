@@ -131,8 +131,6 @@ def gateway(
     ] = False,
 ) -> None:
     """Serve HTTP: the API, the page, metrics. Needs pip install 'glyph_worker[gateway]'."""
-    import importlib
-
     from glyph_worker.telemetry import configure_logging
 
     settings = Settings.load()
@@ -143,8 +141,7 @@ def gateway(
     settings = settings.model_copy(update={"gateway": section})
     configure_logging(settings.log_level)
     try:
-        # By name: CLI and gateway are neighbours that do not know each other.
-        serve = importlib.import_module("glyph_worker.gateway.serve").serve
+        from glyph_worker.gateway.serve import serve
     except ImportError as exc:
         raise ConfigurationError(
             f"the gateway cannot start: {exc}; pip install 'glyph_worker[gateway]'"

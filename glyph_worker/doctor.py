@@ -31,7 +31,7 @@ def examine() -> list[Finding]:
     except GlyphError as exc:
         return [*findings, Finding(what="settings", level="fault", found=str(exc), fix="see above")]
     findings.append(Finding(what="settings", level="ok", found="every GLYPH_* name is known"))
-    for check in (_redis, _workers, _device, _model, _fonts):
+    for check in (_redis, _workers, _gateway, _device, _model, _fonts):
         findings += _guarded(check, settings)
     return findings
 
@@ -56,6 +56,7 @@ def _python() -> Finding:
 _NEEDED = {
     "celery": "", "kombu": "", "redis": "", "msgpack": "", "pillow": "render", "numpy": "render",
     "torch": "answer", "transformers": "answer", "flower": "flower",
+    "fastapi": "gateway", "uvicorn": "gateway",
 }  # fmt: skip
 
 
@@ -141,6 +142,26 @@ def _workers(settings: Settings) -> Iterator[Finding]:
             found=f"{len(of_kind)} alive, {capacity} jobs at once",
             fix="" if of_kind else f"start one: glyph-worker worker {kind}",
         )
+
+
+def _gateway(settings: Settings) -> Iterator[Finding]:
+    if importlib.util.find_spec("fastapi") is None:
+        raise ImportError("fastapi is not installed")
+    from glyph_worker.gateway.tenants import Tenants, is_loopback
+    from glyph_worker.gateway.webhooks import Signer
+
+    section = settings.gateway
+    tenants, signer = Tenants(section), Signer(section)
+    outside = not is_loopback(section.host)
+    keys = "no API keys" if tenants.open else "API keys set"
+    found = f"{section.host}:{section.port}, {keys}, webhooks {'on' if signer.ready else 'off'}"
+    if tenants.open and outside:
+        yield Finding(
+            what="gateway", level="note" if section.open else "fault", found=found,
+            fix="GLYPH_GATEWAY_API_KEYS=tenant:key, or keep it on 127.0.0.1",
+        )  # fmt: skip
+    else:
+        yield Finding(what="gateway", level="ok", found=found)
 
 
 def _device(settings: Settings) -> Iterator[Finding]:

@@ -28,7 +28,10 @@ def test_the_public_names_are_sorted_and_exist() -> None:
         assert getattr(glyph_worker, name).__module__.startswith("glyph_worker.")
 
 
-@pytest.mark.parametrize("module", ["glyph_worker", "glyph_worker.client", "glyph_worker.cli"])
+@pytest.mark.parametrize(
+    "module",
+    ["glyph_worker", "glyph_worker.client", "glyph_worker.cli", "glyph_worker.gateway.serve"],
+)
 def test_producers_need_no_torch_and_no_pillow(module: str) -> None:
     code = _BLOCKED_IMPORT.format(heavy=HEAVY, module=module)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
