@@ -9,6 +9,7 @@ from glyph_worker.nano.geometry import MERGE, PAGE_WIDTH, PATCH
 
 POINTER_LAYERS = (4, 5)  # their first four heads learn to point at the next character
 BEFORE_LAYER = 0  # its first three heads learn to look one, two and three tokens back
+LOCATE_LAYER = 1  # its first four heads learn to find the question's words in the document
 ANCHOR_LAYER = 3  # its first head learns to point at the answer's beginning
 
 

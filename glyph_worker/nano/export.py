@@ -70,6 +70,7 @@ def export(model: Glm4vForConditionalGeneration, folder: Path) -> None:
         do_sample=False, eos_token_id=list(v.END), pad_token_id=v.PAD
     )
     half.save_pretrained(folder)
+    (folder / "model.safetensors").chmod(0o644)
     tokenizer().save_pretrained(folder)
     smallest, largest = 28 * PAGE_WIDTH, PAGE_LINES * 14 * PAGE_WIDTH
     processor = {

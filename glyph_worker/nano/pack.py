@@ -10,10 +10,11 @@ import numpy.typing as npt
 
 from glyph_worker.nano import vocabulary as v
 from glyph_worker.nano.geometry import COLUMNS, TOKEN_COLUMNS
-from glyph_worker.nano.sample import Sample
+from glyph_worker.nano.sample import Cell, Sample
 
 Ints = npt.NDArray[np.int64]
 IGNORE = -100
+GRAM = 4  # characters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,8 @@ class Batch:
     visual token that shows the next character, else -100, and `slot` which of its eight characters
     that is. `anchor` is, for every learned position, the visual token of the answer's first
     character, or the document's first token (`sink`) when the document does not hold the answer.
+    `located` is, for a question's character whose last four characters stand exactly once in the
+    document, the visual token that shows it there, else -100, and `phase` its column in that token.
     `question` is the index into `questions` (`task/prompt tokens`), -1 outside questions.
     `positions` is [3, rows, length]. `cells` [pages, lines, 64] are character ids of all pages of
     one height, and `places` [pages * tokens] the flat index (row * length + column) of each of
@@ -40,6 +43,8 @@ class Batch:
     slot: Ints
     anchor: Ints
     sink: Ints
+    located: Ints
+    phase: Ints
     question: Ints
     positions: Ints
     cells: tuple[Ints, ...]
@@ -109,9 +114,23 @@ class _Row:
         self.pointer = np.full(length, IGNORE, dtype=np.int64)
         self.anchor = np.full(length, IGNORE, dtype=np.int64)
         self.sink = np.zeros(length, dtype=np.int64)
+        self.located = np.full(length, IGNORE, dtype=np.int64)
+        self.phase = np.zeros(length, dtype=np.int64)
         self.slot = np.zeros(length, dtype=np.int64)
         self.question = np.full(length, -1, dtype=np.int64)
         self.positions = np.zeros((3, length), dtype=np.int64)
+
+
+def _unique_grams(pages: list[list[str]]) -> dict[str, Cell | None]:
+    """The cell of the last character of every run of four that stands once, letter case aside."""
+    found: dict[str, Cell | None] = {}
+    for page, lines in enumerate(pages):
+        for number, line in enumerate(lines):
+            low = line.lower()
+            for end in range(GRAM - 1, len(low)):
+                gram = low[end - GRAM + 1 : end + 1]
+                found[gram] = None if gram in found else (page, number, end)
+    return found
 
 
 def _place(row: _Row, sample: Sample, questions: list[str]) -> tuple[list[Ints], list[int]] | None:
@@ -127,6 +146,7 @@ def _place(row: _Row, sample: Sample, questions: list[str]) -> tuple[list[Ints],
     row.positions[:, start : start + size] = np.array(prefix.positions).T
     row.document[start : start + size] = row.documents
     row.sink[start:] = start
+    known = _unique_grams(sample.pages)
     at, asked = start + size, 0
     for question in sample.questions:
         prompt = question_tokens(question.text)
@@ -142,6 +162,12 @@ def _place(row: _Row, sample: Sample, questions: list[str]) -> tuple[list[Ints],
         row.document[at : at + total] = row.documents
         row.segment[at : at + total] = asked
         row.target[at + len(prompt) - 1 : at + total] = [*answer, v.END[0]]
+        asked_for = question.text.lower()
+        for index in range(GRAM - 1, len(asked_for)):
+            there = known.get(asked_for[index - GRAM + 1 : index + 1])
+            if there is not None:
+                row.located[at + index] = start + prefix.visual_token(*there)
+                row.phase[at + index] = there[2] % 4
         shown = [cell for cell in question.where if cell is not None]
         first_token = start + prefix.visual_token(*shown[0]) if shown else start
         row.anchor[at + len(prompt) - 1 : at + total] = first_token
@@ -184,6 +210,8 @@ def pack(samples: Iterable[Sample], *, rows: int, length: int) -> Batch:
         target=np.stack([row.target for row in filled]),
         pointer=np.stack([row.pointer for row in filled]),
         anchor=np.stack([row.anchor for row in filled]),
+        located=np.stack([row.located for row in filled]),
+        phase=np.stack([row.phase for row in filled]),
         sink=np.stack([row.sink for row in filled]),
         slot=np.stack([row.slot for row in filled]),
         question=np.stack([row.question for row in filled]),

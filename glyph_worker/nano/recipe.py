@@ -29,9 +29,11 @@ class Diet:
 SMOKE = Diet(rows=2, length=256, low=1, high=3, asked=3)
 TINY = Diet(rows=24, length=256, low=1, high=4, asked=4)
 SMALL = Diet(rows=16, length=384, low=2, high=12, asked=6)
+HALF = Diet(rows=16, length=384, low=10, high=18, asked=4)
 FULL = Diet(rows=8, length=768, low=10, high=28, asked=11)
-PAIR = Diet(rows=4, length=1536, low=12, high=24, asked=18, max_pages=2)
-FOUR = Diet(rows=4, length=1536, low=12, high=24, asked=18, max_pages=4)
+PAIR = Diet(rows=8, length=768, low=10, high=24, asked=7, max_pages=2)
+THREE = Diet(rows=8, length=768, low=8, high=18, asked=5, max_pages=3)
+FOUR = Diet(rows=4, length=1536, low=12, high=24, asked=12, max_pages=4)
 
 # (until this share of the stage, diets with their weights)
 ORACLE = (
@@ -44,15 +46,22 @@ ORACLE = (
 
 
 # (until this share of the stage, diets with their weights)
-JOINT = ((1.00, ((TINY, 1), (SMALL, 4), (FULL, 4), (PAIR, 1), (FOUR, 2))),)
-MIXES = {"oracle": ORACLE, "joint": JOINT}
-PAGES = 16  # of one height, in a step of the eyes
+READER = (
+    (0.40, ((TINY, 2), (SMALL, 6), (FULL, 2))),
+    (1.00, ((TINY, 1), (SMALL, 4), (FULL, 3), (PAIR, 1), (THREE, 1))),
+)
+JOINT = ((1.00, ((TINY, 1), (SMALL, 4), (FULL, 3), (PAIR, 1), (THREE, 1))),)
+SHORT = ((1.00, ((TINY, 3), (SMALL, 5), (HALF, 3))),)  # what a CPU has time for
+MIXES = {"oracle": ORACLE, "reader": READER, "joint": JOINT}
+EYES_LINES = 192  # of text in a step of the eyes, on pages of one height
 
 
-def make_batch(stage: str, seed: str, step: int, steps: int, *, smoke: bool = False) -> Batch:
+def make_batch(
+    stage: str, seed: str, step: int, steps: int, *, smoke: bool = False, short: bool = False
+) -> Batch:
     """The batch of one step; the same for the same arguments, whatever ran before."""
     rng = Random(f"{seed}/{stage}/{step}")
-    mixes = MIXES[stage]
+    mixes = SHORT if short else MIXES[stage]
     mix = next(mix for until, mix in mixes if step < until * steps or until == 1.0)
     diet = rng.choices([diet for diet, _ in mix], [weight for _, weight in mix])[0]
     diet = SMOKE if smoke else diet
@@ -70,18 +79,20 @@ def make_pages(seed: str, step: int) -> Ints:
     """Pages of one height for the eyes: int64 [pages, lines, 64], documents and noise by halves.
 
     The noise is random characters with random gaps, so that every character is met beside every
-    other; documents alone would teach spelling, which a page of serial numbers does not have.
+    other; documents alone would teach spelling, which a page of serial numbers does not have. Low
+    pages are the rule: reading is local, and attention over a full page costs the most.
     """
     rng = np.random.default_rng([zlib.crc32(seed.encode()), step])
-    lines = 2 * int(rng.integers(1, PAGE_LINES // 2 + 1))
+    lines = 2 * int(rng.integers(1, PAGE_LINES // 2 + 1) * rng.random() + 1)
+    pages = EYES_LINES // lines
     first = v.ID[" "]
     rare = np.full(len(v.CHARACTERS), 0.3)
     rare[: len(v.ASCII)] = 1.0
-    ids = rng.choice(len(rare), (PAGES, lines, COLUMNS), p=rare / rare.sum()) + first
-    gaps = rng.random((PAGES, lines, COLUMNS)) < rng.random((PAGES, 1, 1)) * 0.7
+    ids = rng.choice(len(rare), (pages, lines, COLUMNS), p=rare / rare.sum()) + first
+    gaps = rng.random((pages, lines, COLUMNS)) < rng.random((pages, 1, 1)) * 0.7
     cells = np.where(gaps, v.SPACE, ids)
     source = samples(f"{seed}/eyes/{step}", low=max(1, lines - 2), high=lines, asked=1)
-    for index in range(PAGES // 2):
+    for index in range(pages // 2):
         page = page_cells(next(source).pages[0])[:lines]
         cells[index] = v.SPACE
         cells[index, : len(page)] = page

@@ -11,7 +11,13 @@ from torch import Tensor, nn
 from transformers import Glm4vForConditionalGeneration
 
 from glyph_worker.nano import vocabulary as v
-from glyph_worker.nano.configure import ANCHOR_LAYER, BEFORE_LAYER, POINTER_LAYERS, reader_config
+from glyph_worker.nano.configure import (
+    ANCHOR_LAYER,
+    BEFORE_LAYER,
+    LOCATE_LAYER,
+    POINTER_LAYERS,
+    reader_config,
+)
 from glyph_worker.nano.draw import cell_atlas, draw, normalise
 from glyph_worker.nano.forward import packed_mask, read, see
 from glyph_worker.nano.oracle import CONTEXT, SPAN, Oracle, windows
@@ -19,6 +25,7 @@ from glyph_worker.nano.pack import IGNORE, Batch
 
 LOOK_WEIGHT = 0.3
 DENSE_WEIGHT = 0.3
+FIRST_WEIGHT = 3.0  # an answer's first character counts four times: to find it is the hard part
 OWN = [*range(CONTEXT, CONTEXT + 4), *range(SPAN + CONTEXT, SPAN + CONTEXT + 4)]
 
 
@@ -44,7 +51,6 @@ class Trainee(nn.Module):
         self.head = nn.Linear(width, 8 * v.VOCAB_SIZE)
         self.register_buffer("atlas", cell_atlas(), persistent=False)
         self.read = read
-        self.see = see
 
     def fuse(self) -> None:
         """Fuse both halves; rows have few shapes, pages many."""
@@ -56,7 +62,7 @@ class Trainee(nn.Module):
 
     def look(self, cells: Tensor) -> Tensor:
         """Visual tokens [pages * tokens, hidden] that the tower makes of pages of one height."""
-        return self.see(self.model, normalise(draw(self.atlas, cells)))
+        return see(self.model, normalise(draw(self.atlas, cells)))[0]
 
     def dense(self, features: Tensor, cells: Tensor) -> tuple[Tensor, Tensor]:
         """(cross-entropy of the eight characters under each visual token, share right)."""
@@ -72,15 +78,22 @@ class Trainee(nn.Module):
         with torch.no_grad():
             ideal = self.oracle(cells)
         with self._autocast():
-            features = self.look(cells)
+            pages = normalise(draw(self.atlas, cells))
+            features, look = see(self.model, pages, taught=True)
             dense, right = self.dense(features, cells)
+        assert look is not None
         apart = (features.float() - ideal).pow(2).mean() / ideal.pow(2).mean()
         return Outcome(
-            loss=dense + apart,
-            parts={"dense": dense.item(), "apart": apart.item(), "characters": right.item()},
+            loss=dense + apart - LOOK_WEIGHT * look,
+            parts={
+                "dense": dense.item(),
+                "apart": apart.item(),
+                "beside": -look.item(),
+                "characters": right.item(),
+            },
         )
 
-    def answers(self, batch: Batch, *, oracle: bool) -> Outcome:
+    def answers(self, batch: Batch, stage: str) -> Outcome:
         """The reader: every answer's next character, and where on the page it stands."""
         tokens, document, segment, target, positions = (
             torch.from_numpy(array).to(self.device)
@@ -90,7 +103,7 @@ class Trainee(nn.Module):
         )  # fmt: skip
         text = self.model.model.language_model
         embeds = text.embed_tokens(tokens)
-        features, dense, right = self._features(batch, oracle=oracle)
+        features, dense, right = self._features(batch, stage)
         places = torch.from_numpy(np.concatenate(batch.places)).to(self.device)
         embeds = embeds.flatten(0, 1).index_copy(0, places, features).view(embeds.shape)
         cos, sin = text.rotary_emb(embeds, positions)
@@ -100,7 +113,10 @@ class Trainee(nn.Module):
             hidden, looks = self.read(self.model, embeds, cos, sin, mask, goals)
             chosen = target != IGNORE
             logits = F.linear(hidden[chosen], text.embed_tokens.weight).float()
-        loss = F.cross_entropy(logits, target[chosen])
+        begins = _begins(chosen)
+        weight = 1 + FIRST_WEIGHT * begins[chosen].float()
+        loss = (F.cross_entropy(logits, target[chosen], reduction="none") * weight).sum()
+        loss = loss / weight.sum()
         missed = {layer: -(looks[layer] * due[layer]).sum() / due[layer].sum() for layer in looks}
         parts = {"answer": loss.item()}
         parts |= {f"look{layer}": value.item() for layer, value in missed.items()}
@@ -114,36 +130,57 @@ class Trainee(nn.Module):
         """Where the taught heads should look (row indices [rows, heads, length]) and the
         positions [rows, 1, length] at which it is asked of them, per layer.
 
-        In the first layer three heads look one, two and three tokens back, so that a token knows
-        what was just written. Later one head looks at the answer's beginning. Each of the eight
-        characters of a visual token has a head of its own, upper line in the first pointer layer,
-        lower line in the second: the head of the next character looks at its visual token, the
-        others at the document's first token, so the answer is simply what the heads copy.
+        In the first layer three heads look one, two and three tokens back, so that a token of
+        text knows what was just written, and a visual token what stands left of it. In the second,
+        four heads (one a column) find the question's words in the document. Later one head looks
+        at the answer's beginning. Each of the eight characters of a visual token has a head of its
+        own, upper line in the first pointer layer, lower line in the second: the head of the next
+        character looks at its visual token, the others at the document's first token, so the
+        answer is simply what the heads copy.
         """
-        pointer, slot, first, sink, segment = (
+        pointer, slot, first, sink, located, phase, segment = (
             torch.from_numpy(array).to(self.device)[:, None]
-            for array in (batch.pointer, batch.slot, batch.anchor, batch.sink, batch.segment)
+            for array in (
+                batch.pointer,
+                batch.slot,
+                batch.anchor,
+                batch.sink,
+                batch.located,
+                batch.phase,
+                batch.segment,
+            )
         )
         here = torch.arange(segment.shape[2], device=self.device)
         inside = (segment > 0) & (segment == F.pad(segment[..., :-3], (3, 0)))
+        image = torch.from_numpy(batch.tokens == v.IMAGE).to(self.device)[:, None]
+        row = torch.from_numpy(batch.positions[1]).to(self.device)[:, None]
+        inside |= image & F.pad(image[..., :-3] & (row[..., :-3] == row[..., 3:]), (3, 0))
         back = (here - torch.arange(1, 4, device=self.device)[:, None]).clamp(min=0)
+        columns = torch.arange(4, device=self.device)[:, None]
         goals = {
+            LOCATE_LAYER: torch.where(phase == columns, located, sink).clamp(min=0),
             BEFORE_LAYER: back.expand(len(segment), -1, -1),
             ANCHOR_LAYER: first.clamp(min=0),
         }
-        due = {BEFORE_LAYER: inside, ANCHOR_LAYER: first != IGNORE}
+        asked = first != IGNORE
+        due = {
+            LOCATE_LAYER: located != IGNORE,
+            BEFORE_LAYER: inside,
+            ANCHOR_LAYER: asked * (1 + FIRST_WEIGHT * _begins(asked)),
+        }
         for number, layer in enumerate(POINTER_LAYERS):
-            mine = slot == torch.arange(4, device=self.device)[:, None] + 4 * number
+            mine = slot == columns + 4 * number
             goals[layer] = torch.where(mine, pointer, sink).clamp(min=0)
-            due[layer] = pointer != IGNORE
+            due[layer] = (pointer != IGNORE) * (1 + FIRST_WEIGHT * _begins(asked))
         return goals, {layer: where.float() for layer, where in due.items()}
 
-    def _features(
-        self, batch: Batch, *, oracle: bool
-    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    def _features(self, batch: Batch, stage: str) -> tuple[Tensor, Tensor | None, Tensor | None]:
         groups = [torch.from_numpy(cells).to(self.device) for cells in batch.cells]
-        if oracle:
+        if stage == "oracle":
             return torch.cat([self.oracle(cells) for cells in groups]), None, None
+        if stage == "reader":
+            with torch.no_grad(), self._autocast():
+                return torch.cat([self.look(cells).float() for cells in groups]), None, None
         features, losses, rights = [], [], []
         with self._autocast():
             for cells in groups:
@@ -157,3 +194,8 @@ class Trainee(nn.Module):
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16)
+
+
+def _begins(learned: Tensor) -> Tensor:
+    """True where a run of learned positions begins; same shape."""
+    return learned & ~F.pad(learned[..., :-1], (1, 0))

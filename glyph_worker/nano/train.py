@@ -1,4 +1,4 @@
-"""Training of the embedded reader: a reader of ideal features, then eyes, then both together.
+"""Training of the embedded reader: on ideal features, the eyes, on what they see, and together.
 
 `./ops/train-reader` runs the whole recipe. A killed run continues where it stopped.
 """
@@ -25,11 +25,12 @@ from glyph_worker.nano.export import export
 from glyph_worker.nano.log import Log, exact
 from glyph_worker.nano.stages import Trainee
 
-STAGES = ("oracle", "eyes", "joint")
-STEPS = {"oracle": 1800, "eyes": 1200, "joint": 4000}
-QUICK_STEPS = {"oracle": 2, "eyes": 2, "joint": 2}
-RATE = {"oracle": 3e-3, "eyes": 3e-3, "joint": 2e-3}
-DECAY = {"oracle": 0.0, "eyes": 0.3, "joint": 0.4}  # share of the stage in which the rate falls
+STAGES = ("oracle", "eyes", "reader", "joint")
+STEPS = {"oracle": 1800, "eyes": 1000, "reader": 6000, "joint": 1000}
+QUICK_STEPS = dict.fromkeys(STAGES, 2)
+RATE = {"oracle": 3e-3, "eyes": 3e-3, "reader": 3e-3, "joint": 5e-4}
+DECAY = {"oracle": 0.0, "eyes": 0.5, "reader": 0.4, "joint": 1.0}  # share with a falling rate
+EYES_SHARE = 0.3  # of the rate, for the tower once it can read: noise there blinds the reader
 SAVE_EVERY_S = 120.0
 
 
@@ -56,24 +57,36 @@ def trained(trainee: Trainee, stage: str) -> dict[str, nn.Parameter]:
         parts += [("text", trainee.model.model.language_model)]
     if stage == "oracle":
         parts += [("oracle", trainee.oracle)]
-    else:
+    if stage in ("eyes", "joint"):
         parts += [("visual", trainee.model.model.visual), ("head", trainee.head)]
     return {f"{name}.{key}": p for name, part in parts for key, p in part.named_parameters()}
 
 
-def optimizers(weights: dict[str, nn.Parameter]) -> list[torch.optim.Optimizer]:
-    """Muon for the hidden matrices, AdamW for embeddings, norms, convolutions and heads."""
-    hidden, rest = [], []
+def optimizers(weights: dict[str, nn.Parameter], stage: str) -> list[torch.optim.Optimizer]:
+    """Muon for the hidden matrices, AdamW for embeddings, norms, convolutions and heads.
+
+    Every group has a `share` of the learning rate.
+    """
+    groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
     for name, weight in weights.items():
         table = any(part in name for part in ("embed", "head", "oracle"))
-        (hidden if weight.dim() == 2 and not table else rest).append(weight)
+        share = EYES_SHARE if stage == "joint" and not name.startswith("text") else 1.0
+        groups.setdefault((weight.dim() == 2 and not table, share), []).append(weight)
+    hidden, rest = (
+        [
+            {"params": p, "share": share}
+            for (is_hidden, share), p in groups.items()
+            if is_hidden == h
+        ]
+        for h in (True, False)
+    )
     return [
         torch.optim.Muon(hidden, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW(rest, betas=(0.9, 0.98), weight_decay=0.0),
     ]
 
 
-def ahead(stage: str, seed: str, first: int, steps: int, *, smoke: bool) -> Iterator[Any]:
+def ahead(stage: str, seed: str, first: int, steps: int, **diet: bool) -> Iterator[Any]:
     """The stage's batches from step `first`, made by another process while this one trains."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         waiting: deque[Future[Any]] = deque()
@@ -81,7 +94,7 @@ def ahead(stage: str, seed: str, first: int, steps: int, *, smoke: bool) -> Iter
             if stage == "eyes":
                 waiting.append(pool.submit(recipe.make_pages, seed, step))
             else:
-                work = partial(recipe.make_batch, stage, seed, step, steps, smoke=smoke)
+                work = partial(recipe.make_batch, stage, seed, step, steps, **diet)
                 waiting.append(pool.submit(work))
             if len(waiting) > 3:
                 yield waiting.popleft().result()
@@ -93,9 +106,9 @@ class Run:
     """One training run in its folder: state, log, and the stages one after the other."""
 
     def __init__(
-        self, folder: Path, *, seed: str, device: str, steps: dict[str, int], smoke: bool = False
+        self, folder: Path, *, seed: str, device: str, steps: dict[str, int], **diet: bool
     ) -> None:
-        self.folder, self.seed, self.steps, self.smoke = folder, seed, steps, smoke
+        self.folder, self.seed, self.steps, self.diet = folder, seed, steps, diet
         folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(int(seed))
         self.trainee = Trainee().to(device)
@@ -116,23 +129,21 @@ class Run:
     def _train(self, stage: str) -> None:
         steps, first = self.steps[stage], self.progress.step
         weights = trained(self.trainee, stage)
-        optims = optimizers(weights)
+        optims = optimizers(weights, stage)
         for optimizer, state in zip(optims, self.saved.pop("optimizers", []), strict=False):
             optimizer.load_state_dict(state)
         log = Log(self.folder / "log.jsonl", stage, steps)
         kept = time.monotonic()
-        for step, batch in enumerate(
-            ahead(stage, self.seed, first, steps, smoke=self.smoke), first
-        ):
+        for step, batch in enumerate(ahead(stage, self.seed, first, steps, **self.diet), first):
             now = rate(stage, step, steps)
             for optimizer in optims:
                 for group in optimizer.param_groups:
-                    group["lr"] = now
+                    group["lr"] = now * group["share"]
             if stage == "eyes":
                 outcome = self.trainee.eyes(torch.from_numpy(batch).to(self.trainee.device))
                 units = len(batch)
             else:
-                outcome = self.trainee.answers(batch, oracle=stage == "oracle")
+                outcome = self.trainee.answers(batch, stage)
                 units = int((batch.document > 0).sum())
             outcome.loss.backward()
             nn.utils.clip_grad_norm_(weights.values(), 1.0)
@@ -165,6 +176,9 @@ def main() -> None:
     parser.add_argument("--seed", default="7")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--quick", action="store_true", help="two steps a stage: does it run?")
+    parser.add_argument(
+        "--short", action="store_true", help="mostly documents of a few lines: for an hour of CPU"
+    )
     parser.add_argument("--no-compile", action="store_true")
     for stage in STAGES:
         parser.add_argument(f"--{stage}-steps", type=int, default=STEPS[stage])
@@ -172,7 +186,14 @@ def main() -> None:
     steps = {stage: getattr(args, f"{stage}_steps") for stage in STAGES}
     if args.quick:
         steps = {stage: min(count, QUICK_STEPS[stage]) for stage, count in steps.items()}
-    run = Run(args.out, seed=args.seed, device=args.device, steps=steps, smoke=args.quick)
+    run = Run(
+        args.out,
+        seed=args.seed,
+        device=args.device,
+        steps=steps,
+        smoke=args.quick,
+        short=args.short,
+    )
     if not (args.no_compile or args.quick):
         run.trainee.fuse()
     run.train()
