@@ -34,6 +34,10 @@ PAGES_PER_BATCH = 32
 """Pages laid out, looked up, drawn and stored together; bounds memory and a cancel's delay."""
 
 
+REPLACE_S = 10.0
+"""How long a render worker tries to publish a rendered job itself."""
+
+
 class RenderStage:
     """Lives in each child of the prefork pool; opens its stores after the fork, on first use."""
 
@@ -150,8 +154,12 @@ class RenderStage:
 
 
 def _replace(task: Any, job_id: str) -> None:
-    """Put the same id onto the answer queue; repeats until the broker takes it."""
-    pause_s = 0.1
+    """Put the same id onto the answer queue; repeats for a while if the broker is away.
+
+    The record says already that the job waits for an answer: what is not published here, the
+    reconciler publishes. So no child hangs on a broker that stays away.
+    """
+    pause_s, give_up_at = 0.1, time.monotonic() + REPLACE_S
     while True:
         # A new signature for every try: `replace` marks the one it takes and refuses it again.
         answer = task.app.signature(
@@ -167,8 +175,10 @@ def _replace(task: Any, job_id: str) -> None:
             task.replace(answer)
         except (Ignore, Reject, Retry):
             raise
-        except Exception as exc:  # noqa: BLE001 - kombu and redis-py raise many kinds
+        except Exception as exc:  # kombu and redis-py raise many kinds
             log.warning("queue.waiting", job_id=job_id, error=type(exc).__name__)
+            if time.monotonic() > give_up_at:
+                raise Ignore("left to the reconciler") from exc
             time.sleep(pause_s)
             pause_s = min(pause_s * 2, 2.0)
 

@@ -23,7 +23,7 @@ def test_a_handover_is_tried_again_until_the_broker_takes_it(
     def render(task: Any, job_id: str) -> None:
         _replace(task, job_id)
 
-    def send(name: str, args: Any = None, **options: Any) -> None:
+    def send(*_: Any, **options: Any) -> None:
         tries.append(options)
         if len(tries) < 3:
             raise OperationalError("the broker is away")
