@@ -163,42 +163,21 @@ class JobStore:
 
     def claim(self, job_id: str, *, owner: str, stage: Stage) -> tuple[Verdict, Order | None]:
         """Take the right to work on a job. The order is there when the verdict is CLAIMED."""
-        verdict, attempt, strikes, *turns = self._run(
+        verdict, attempt, strikes, *found = self._run(
             "claim", job_id, owner, self._lease_s, stage.value, MAX_STRIKES,
             codec.pack("error", Poisonous.after(MAX_STRIKES).to_wire()),
             codec.pack("error", DeadlinePassed.before_claim().to_wire()), self._window,
         )  # fmt: skip
         if verdict != b"claimed":
             return Verdict(verdict.decode()), None
-        order = self._order(job_id, int(attempt), owner, int(strikes))
+        flat_record, *turns = found
+        record = dict(zip(flat_record[::2], flat_record[1::2], strict=True))
+        order = _order(job_id, record, attempt=int(attempt), owner=owner, strikes=int(strikes))
         return Verdict.CLAIMED, replace(order, turns=tuple(raw.decode() for raw in turns))
 
     def peek(self, job_id: str) -> Order:
         """The order as a worker had it, without any right to work on it. Raises UnknownJob."""
-        return self._order(job_id, 0, "nobody", 0)
-
-    def _order(self, job_id: str, attempt: int, owner: str, strikes: int) -> Order:
-        record = self.record(job_id)
-        deadline = record.get(b"deadline_at")
-        return Order(
-            job_id=job_id,
-            attempt=attempt,
-            owner=owner,
-            tenant=record[b"tenant"].decode(),
-            document_digest=record[b"document_digest"].decode(),
-            question=record[b"question"].decode(),
-            packed_options=record[b"options"],
-            created_at=float(record[b"created_at"]),
-            priority=Priority(int(record[b"priority"])),
-            deadline_at=None if deadline is None else float(deadline),
-            strikes=strikes,
-            notes={
-                name.decode().removeprefix("note:"): float(value)
-                for name, value in record.items()
-                if name.startswith(b"note:")
-            }
-            | {"queue_ms": float(record.get(b"queue_ms", 0))},
-        )
+        return _order(job_id, self.record(job_id), attempt=0, owner="nobody", strikes=0)
 
     def admit(self, order: Order, *, mates: Sequence[str]) -> bool | None:
         """From here on a death of this worker counts as a strike against the job."""
@@ -275,6 +254,29 @@ class JobStore:
 
 def _row(progress: Progress | None) -> dict[str, Any]:
     return {} if progress is None else {name: getattr(progress, name) for name in _PROGRESS}
+
+
+def _order(job_id: str, record: Record, *, attempt: int, owner: str, strikes: int) -> Order:
+    deadline = record.get(b"deadline_at")
+    return Order(
+        job_id=job_id,
+        attempt=attempt,
+        owner=owner,
+        tenant=record[b"tenant"].decode(),
+        document_digest=record[b"document_digest"].decode(),
+        question=record[b"question"].decode(),
+        packed_options=record[b"options"],
+        created_at=float(record[b"created_at"]),
+        priority=Priority(int(record[b"priority"])),
+        deadline_at=None if deadline is None else float(deadline),
+        strikes=strikes,
+        notes={
+            name.decode().removeprefix("note:"): float(value)
+            for name, value in record.items()
+            if name.startswith(b"note:")
+        }
+        | {"queue_ms": float(record.get(b"queue_ms", 0))},
+    )
 
 
 def _job(job_id: str, record: Record) -> Job:

@@ -1,8 +1,9 @@
 -- Take the right to work on a job. A claim after a crash is a new attempt, which fences the old one.
 -- ARGV[2] id  [3] owner  [4] lease seconds  [5] stage  [6] most strikes
 -- [7] packed error of a poisonous job  [8] packed error of a passed deadline  [9] window, 0: none
--- Returns {verdict, attempt, strikes, ids to publish…}; verdict: claimed, unknown, final,
--- cancelled, held. The message that led here has left its queue: there is room for the next turn.
+-- Returns {verdict, attempt, strikes, record, ids to publish…}, or only the first three where the
+-- verdict is not claimed but unknown, final, cancelled or held. The message that led here has left
+-- its queue: there is room for the next turn.
 local id, record = ARGV[2], key('job', ARGV[2])
 local seen = redis.call('HMGET', record, 'status', 'attempt', 'lease_until', 'owner',
                         'cancel_requested', 'handed_over', 'queued_at', 'queue_ms', 'deadline_at',
@@ -43,4 +44,5 @@ redis.call('HSET', record, 'status', 'running', 'stage', ARGV[5], 'attempt', att
 redis.call('HSETNX', record, 'started_at', now)
 redis.call('EXPIRE', record, TTL)
 note(id, 'claimed', attempt, ARGV[3])
-return {'claimed', attempt, strikes, unpack(dispatch(tonumber(ARGV[9])))}
+return {'claimed', attempt, strikes, redis.call('HGETALL', record),
+        unpack(dispatch(tonumber(ARGV[9])))}
