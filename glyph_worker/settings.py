@@ -179,7 +179,7 @@ class GatewaySettings(_Section):
     drain_s: float = Field(default=10.0, ge=0)
     """After SIGTERM, time for requests and streams to end."""
     metrics_token: SecretStr = SecretStr("")
-    """Bearer token that /metrics asks for; empty: any key of a tenant, or none where none is set."""
+    """Bearer token that /metrics asks for; empty: any tenant's key, or none where none is set."""
     webhook_secret: SecretStr = SecretStr("")
     """Signs webhooks (`whsec_` and base64, 24 to 64 bytes). Empty: webhooks are refused."""
     webhook_private: bool = False

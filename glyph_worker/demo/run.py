@@ -23,6 +23,9 @@ from glyph_worker.settings import Settings
 
 ANSWER_TIMEOUT_S = 300.0
 
+Round = tuple[str, bytes, list[tuple[str, str | None]]]
+"""A document's title, its bytes, and questions with the answers expected of them, if known."""
+
 
 def run_demo(
     settings: Settings,
@@ -70,20 +73,18 @@ def run_demo(
     return report
 
 
-def _rounds(
-    own: tuple[bytes, list[str]] | None,
-) -> list[tuple[str, bytes, list[tuple[str, str | None]]]]:
+def _rounds(own: tuple[bytes, list[str]] | None) -> list[Round]:
     if own is not None:
         document, questions = own
         return [("your document", document, [(question, None) for question in questions])]
     folder = resources.files("glyph_worker.demo").joinpath("documents")
     known = json.loads(folder.joinpath("questions.json").read_text())
-    rounds = []
+    rounds: list[Round] = []
     for title in ("invoice", "operations", "invoice"):
         again = " again" if any(title == seen for seen, _, _ in rounds) else ""
         document = folder.joinpath(f"{title}.txt").read_bytes()
-        questions = [(entry["question"], entry["expected"]) for entry in known[title]]
-        rounds.append((title + again, document, questions))
+        asked = [(entry["question"], entry["expected"]) for entry in known[title]]
+        rounds.append((title + again, document, asked))
     return rounds
 
 
@@ -129,9 +130,7 @@ def _table(title: str, rows: list[dict[str, Any]]) -> Table:
     return table
 
 
-def _draw_pages(
-    settings: Settings, rounds: list[tuple[str, bytes, Any]], out_dir: Path
-) -> list[str]:
+def _draw_pages(settings: Settings, rounds: list[Round], out_dir: Path) -> list[str]:
     from glyph_worker.render.preview import render_file
     from glyph_worker.worker.style import resolve_style
 
