@@ -30,7 +30,7 @@ class Typesetter:
         self.shaper = Shaper(style.fonts)
         self.speller = Speller(
             (code for font in style.fonts for code in font.glyph_of),
-            lambda code: self.glyphs.font_of(code) is not None,
+            self.glyphs.has,
             tab_width=style.tab_width,
             collapse=style.layout == "exact",
         )

@@ -4,7 +4,26 @@ from __future__ import annotations
 
 import random
 
-_ONSETS = ("", "b", "c", "d", "f", "g", "h", "l", "m", "n", "p", "r", "s", "t", "v", "w", "st", "tr")
+_ONSETS = (
+    "",
+    "b",
+    "c",
+    "d",
+    "f",
+    "g",
+    "h",
+    "l",
+    "m",
+    "n",
+    "p",
+    "r",
+    "s",
+    "t",
+    "v",
+    "w",
+    "st",
+    "tr",
+)
 _VOWELS = ("a", "e", "i", "o", "u", "ea", "ou", "io")
 _ENDS = ("", "", "n", "r", "s", "t", "d", "l", "ng", "nt", "st", "ck")
 _COMMON = (

@@ -105,9 +105,7 @@ def raster(raw: bytes, config: dict[str, Any]) -> list[np.ndarray]:
         from PIL import Image
 
         out = [
-            np.asarray(
-                Image.fromarray(page).resize((int(page.shape[1] * scale), page.shape[0]))
-            )
+            np.asarray(Image.fromarray(page).resize((int(page.shape[1] * scale), page.shape[0])))
             for page in out
         ]
     return out

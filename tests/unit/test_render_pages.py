@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import random
 import subprocess
 import sys
@@ -262,8 +263,8 @@ def test_line_spans_tile_the_page() -> None:
         spans = list(line_spans(laid))
         assert spans[0].start == laid.page.start
         assert spans[-1].end == laid.page.end
-        assert all(one.end == two.start for one, two in zip(spans, spans[1:], strict=False))
-        assert all(one.bottom <= two.bottom for one, two in zip(spans, spans[1:], strict=False))
+        assert all(one.end == two.start for one, two in itertools.pairwise(spans))
+        assert all(one.bottom <= two.bottom for one, two in itertools.pairwise(spans))
 
 
 @pytest.mark.parametrize("name", ["nano", "balanced", "reference"])

@@ -11,12 +11,17 @@ from glyph_worker.render.preview import estimated_text_tokens, num_visual_tokens
 from glyph_worker.render.style import Style
 
 
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
+
+
 def test_summary_counts_what_was_written(tmp_path: Path) -> None:
     text = "The quick brown fox \U0001f680 jumps.\n" * 100
     summary = render_file(text, Style.preset("balanced"), tmp_path / "out")
     assert summary.num_pages == len(summary.files) > 1
-    sizes = [Image.open(path).size for path in summary.files]
-    assert summary.num_visual_tokens == sum(w * h // 784 for w, h in sizes)
+    sizes = [pixels(path).shape for path in summary.files]
+    assert summary.num_visual_tokens == sum(height * width // 784 for height, width, _ in sizes)
     assert summary.missing_glyphs == {"U+1F680": 100}
     assert summary.num_chars == len(text)
     assert summary.chars_per_token == len(text) / summary.num_visual_tokens
@@ -27,7 +32,7 @@ def test_map_is_drawn_over_the_page(tmp_path: Path) -> None:
     style = Style.preset("nano")
     plain = render_file("Some text\nשלום\n", style, tmp_path / "plain")
     mapped = render_file("Some text\nשלום\n", style, tmp_path / "mapped", show_map=True)
-    one, two = (np.asarray(Image.open(done.files[0]).convert("RGB")) for done in (plain, mapped))
+    one, two = pixels(plain.files[0]), pixels(mapped.files[0])
     assert one.shape == two.shape
     assert not np.array_equal(one, two)
 

@@ -137,7 +137,7 @@ def test_missing_font_names_key_and_way_out() -> None:
 
 
 def test_unknown_preset_lists_the_others() -> None:
-    with pytest.raises(InvalidStyle, match="balanced.*nano"):
+    with pytest.raises(InvalidStyle, match=r"balanced.*nano"):
         Style.preset("nanoo")
 
 
