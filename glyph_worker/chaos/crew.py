@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -150,6 +151,15 @@ class Crew:
             and worker.process.pid in announced
             and not (worker.paused or worker.expected_to_end)
         ]
+
+    def num_free(self, workers: Sequence[Worker]) -> int:
+        """Jobs that these could take at once, by what they last said of themselves."""
+        pids = {worker.process.pid for worker in workers}
+        try:
+            living = self._presence.living()
+        except TransientError:
+            return 0
+        return sum(max(0, i.capacity - i.num_running) for i in living if i.pid in pids)
 
     def revive(self) -> None:
         """What a supervisor does: start again what has ended."""

@@ -74,7 +74,8 @@ class Faults:
 
     def hit(self, worker: Worker, kind: FaultKind | str, seconds: float = 0.0) -> None:
         """Stop a worker, note what it held, and do to it what `kind` says."""
-        num_survivors = len(self.crew.serving(worker.kind)) - 1
+        survivors = [other for other in self.crew.serving(worker.kind) if other is not worker]
+        num_survivors, num_free = len(survivors), self.crew.num_free(survivors)
         if kind == FaultKind.DRAIN:
             held: tuple[str, ...] = ()  # it hands back in order: no lease to wait for
             at = self.records.now()
@@ -96,12 +97,12 @@ class Faults:
                     for pid in _children(worker.process.pid):
                         os.kill(pid, signal.SIGKILL)
                     worker.signal(signal.SIGCONT)
-                    num_survivors += 1  # its parent starts another child
+                    num_survivors, num_free = num_survivors + 1, num_free + 1  # a new child
                 else:
                     worker.kill()
         self.blows.append(
             Blow(at=at, kind=kind, stage=worker.kind, held=held, num_survivors=num_survivors,
-                 seconds=seconds)
+                 num_free=num_free, seconds=seconds)
         )  # fmt: skip
 
     def _note(self, kind: str, stage: str, at: float, seconds: float = 0.0) -> None:

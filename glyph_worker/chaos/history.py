@@ -39,6 +39,8 @@ class Blow:
     """Jobs that the victim was at work on."""
     num_survivors: int = 0
     """Workers of the same kind that were serving at that moment."""
+    num_free: int = 0
+    """Jobs that the survivors could take at once."""
     seconds: float = 0.0
 
 
@@ -93,6 +95,8 @@ class Findings:
     """From the end of a holder to the next claim (or end) of each job it held."""
     recovered: list[tuple[str, str]] = field(default_factory=list)
     """The blow and the job of each of these."""
+    crowded_s: list[float] = field(default_factory=list)
+    """The same where the survivors had not room for all: these wait for others' ends as well."""
     num_disturbed: int = 0
     """Recoveries left out: no survivor, or a further blow before the next claim."""
     num_fenced: int = 0
@@ -206,6 +210,8 @@ def _measure(
             continue  # never claimed again: the checks above speak of it
         if blow.num_survivors == 0 or after[0] > next_blow:
             findings.num_disturbed += 1
+        elif blow.num_free < len(blow.held):
+            findings.crowded_s.append(after[0] - blow.at)
         else:
             findings.recoveries_s.append(after[0] - blow.at)
             findings.recovered.append((blow.kind, job_id))

@@ -60,7 +60,11 @@ def report(run: Run, crew: Crew, *, commit: str = "") -> dict[str, Any]:
                 "p99": _rounded(p99),
                 "max": round(max(recoveries), 2) if recoveries else None,
                 "slowest": findings.slowest(8),
-            }
+            },
+            "recovery_crowded_s": {
+                "num": len(findings.crowded_s),
+                "max": round(max(findings.crowded_s), 2) if findings.crowded_s else None,
+            },
         },
         "num_accepted": len(run.outcomes),
         "num_kills": sum(kinds[kind] for kind in (*FaultKind, "poison") if _kills(kind)),

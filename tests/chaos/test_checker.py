@@ -93,9 +93,12 @@ def test_an_innocent_job_filed_as_dead_is_found() -> None:
 
 def test_recovery_is_measured_where_nothing_else_got_in_between() -> None:
     lines = ("queued", "claimed 1 a", "claimed 2 b", "succeeded 2 b")
-    blow = Blow(at=1.5, kind="kill_answer", stage="answer", held=("j",), num_survivors=1)
+    hit: dict[str, Any] = {"at": 1.5, "kind": "kill_answer", "stage": "answer", "held": ("j",)}
+    blow = Blow(**hit, num_survivors=1, num_free=4)
     assert _findings(*lines, blows=(blow,)).recoveries_s == [0.5]
-    alone = Blow(at=1.5, kind="kill_answer", stage="answer", held=("j",), num_survivors=0)
+    crowded = Blow(**hit, num_survivors=1, num_free=0)
+    assert _findings(*lines, blows=(crowded,)).crowded_s == [0.5]
+    alone = Blow(**hit, num_survivors=0)
     assert _findings(*lines, blows=(alone,)).num_disturbed == 1
     again = Blow(at=1.7, kind="kill_answer", stage="answer")
     assert _findings(*lines, blows=(blow, again)).num_disturbed == 1
