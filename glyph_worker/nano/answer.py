@@ -17,24 +17,22 @@ from glyph_worker.nano.geometry import TOKEN_COLUMNS
 from glyph_worker.nano.pack import question_tokens
 
 
-def prompt_head(rows: Sequence[int]) -> tuple[list[int], Tensor]:
+def prompt_head(grids: Sequence[tuple[int, int]]) -> tuple[list[int], Tensor]:
     """Tokens of the prompt up to the question, and positions int64 [3, tokens].
 
-    `rows` holds the visual-token rows of each page, all of them 16 columns wide.
+    `grids` holds the visual tokens of each page, (rows, columns).
     """
     tokens = list(v.PROMPT_HEAD)
     positions = [(i, i, i) for i in range(len(tokens))]
     here = len(tokens)
-    for height in rows:
-        tokens += [v.PAGE_OPEN, *[v.IMAGE] * (height * TOKEN_COLUMNS), v.PAGE_CLOSE]
+    for height, width in grids:
+        tokens += [v.PAGE_OPEN, *[v.IMAGE] * (height * width), v.PAGE_CLOSE]
         positions.append((here, here, here))
         here += 1
         positions += [
-            (here, here + row, here + column)
-            for row in range(height)
-            for column in range(TOKEN_COLUMNS)
+            (here, here + row, here + column) for row in range(height) for column in range(width)
         ]
-        here += max(height, TOKEN_COLUMNS)
+        here += max(height, width)
         positions.append((here, here, here))
         here += 1
     return tokens, torch.tensor(positions).T
@@ -46,12 +44,14 @@ def answer(
     features: Sequence[Tensor],
     questions: Sequence[str],
     *,
+    columns: int = TOKEN_COLUMNS,
     max_tokens: int = 100,
 ) -> list[str]:
-    """One answer per question; `features` are the pages' visual tokens [tokens, hidden] each."""
+    """One answer per question; `features` are the pages' visual tokens [tokens, hidden] each,
+    on pages `columns` visual tokens wide."""
     text = model.model.language_model
     device, dtype = text.embed_tokens.weight.device, text.embed_tokens.weight.dtype
-    head, places = prompt_head([len(page) // TOKEN_COLUMNS for page in features])
+    head, places = prompt_head([(len(page) // columns, columns) for page in features])
     tokens = torch.tensor(head, device=device)
     embeds = text.embed_tokens(tokens)
     if features:
@@ -67,20 +67,20 @@ def answer(
     asked = [question_tokens(question) for question in questions]
     width = max(map(len, asked))
     rows = np.full((len(asked), width), v.PAD)
-    for row, ids in zip(rows, asked, strict=True):
-        row[width - len(ids) :] = ids  # padded on the left, behind the shared document
+    for row, question in zip(rows, asked, strict=True):
+        row[width - len(question) :] = question  # padded on the left, behind the shared document
     ids = torch.from_numpy(rows).to(device)
     pads = torch.tensor([width - len(ids) for ids in asked], device=device)
-    columns = torch.arange(width, device=device)
+    order = torch.arange(width, device=device)
     seen = torch.cat(
         (
             torch.ones(len(asked), len(head), dtype=torch.long, device=device),
-            (columns[None] >= pads[:, None]).long(),
+            (order[None] >= pads[:, None]).long(),
         ),
         dim=1,
     )
     start = int(places.max()) + 1
-    position = start + (columns[None] - pads[:, None]).clamp(min=0)  # [questions, width]
+    position = start + (order[None] - pads[:, None]).clamp(min=0)  # [questions, width]
     written: list[list[int]] = [[] for _ in asked]
     open_rows = set(range(len(asked)))
     for _ in range(max_tokens):
@@ -92,11 +92,11 @@ def answer(
             use_cache=True,
         )
         ids = model.lm_head(out.last_hidden_state[:, -1:]).argmax(-1)
-        for row, token in enumerate(ids[:, 0].tolist()):
-            if row in open_rows:
-                written[row].append(token)
+        for number, token in enumerate(ids[:, 0].tolist()):
+            if number in open_rows:
+                written[number].append(token)
                 if token in v.END:
-                    open_rows.discard(row)
+                    open_rows.discard(number)
         if not open_rows:
             break
         position = position[:, -1:] + 1

@@ -122,7 +122,7 @@ def _general(words: Words, draft: Draft) -> str:
     if rng.random() < 0.35:
         row = rng.choice([words.pseudo, words.host, words.person, words.noun])()
         template = rng.choice(OF)
-        names = (
+        names: tuple[str, ...] = (
             f"{plain} of {row}",
             f"{row} {plain}",
             f"{plain} of the {row}",

@@ -92,8 +92,8 @@ def place(lines: list[str]) -> Placed:
     pages = []
     for page, laid in enumerate(paginate(text, Style.preset("nano"))):
         pages.append([line.shown.rstrip() for line in laid.lines])
-        for row, line in enumerate(laid.lines):
-            offsets = line.offsets or range(line.start, line.start + len(line.shown))
+        for row, shown in enumerate(laid.lines):
+            offsets = shown.offsets or range(shown.start, shown.start + len(shown.shown))
             for column, offset in enumerate(offsets):
                 if cell_of[offset] is None:
                     cell_of[offset] = (page, row, column)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -70,7 +72,8 @@ def _look(query: Tensor, key: Tensor, mask: Tensor, goal: Tensor) -> Tensor:
     heads = goal.shape[1]
     scores = torch.matmul(query[:, :heads], key[:, :heads].transpose(2, 3))
     scores = scores.float() * query.shape[-1] ** -0.5
-    return scores.masked_fill(~mask, -1e4).log_softmax(-1).gather(-1, goal[..., None])[..., 0]
+    logs: Tensor = scores.masked_fill(~mask, -1e4).log_softmax(-1)
+    return logs.gather(-1, goal[..., None])[..., 0]
 
 
 def see(
@@ -128,7 +131,8 @@ def _look_beside(query: Tensor, key: Tensor, place: Tensor) -> Tensor:
     goal = patch_at[place[None, :, 0], beside.clamp(0, columns - 1)]
     goal = goal[None, ..., None].expand(len(query), -1, -1, -1)
     looks = scores.log_softmax(-1).gather(-1, goal)[..., 0]  # [pages, heads, patches]
-    return (looks * inside).sum() / (inside.sum() * len(query))
+    mean: Tensor = (looks * inside).sum() / (inside.sum() * len(query))
+    return mean
 
 
 def _turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -136,7 +140,7 @@ def _turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return x * cos + torch.cat((-x[..., half:], x[..., :half]), -1) * sin
 
 
-def _page_positions(tower: torch.nn.Module, place: Tensor, rows: int, columns: int) -> Tensor:
+def _page_positions(tower: Any, place: Tensor, rows: int, columns: int) -> Tensor:
     """The learned position table, sampled for a page of this size: [patches of a page, width]."""
     table = tower.embeddings.position_embedding.weight
     side = int(table.shape[0] ** 0.5)

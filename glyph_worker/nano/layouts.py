@@ -221,11 +221,15 @@ def table(draft: Draft, words: Words, count: int) -> None:
         for _ in columns
     ]
     style = rng.choice(["plain", "title", "sentence", "shout", "snake"])
-    first = rng.choice(
-        [words.pseudo, words.person, words.noun, lambda: f"{stem}-{rng.randint(1, 99)}"]
-    )
+    first = rng.randrange(4)
     stem = words.pseudo(1, 1) if rng.random() < 0.5 else words.noun()
-    rows = list(dict.fromkeys(first() for _ in range(max(1, count - 2))))
+    firsts: tuple[Callable[[], str], ...] = (
+        words.pseudo,
+        words.person,
+        words.noun,
+        lambda: f"{stem}-{rng.randint(1, 99)}",
+    )
+    rows = list(dict.fromkeys(firsts[first]() for _ in range(max(1, count - 2))))
     header = [spell([words.noun()], style), *(spell(column, style) for column in columns)]
     body = []
     for row in rows:
@@ -294,7 +298,7 @@ def log(draft: Draft, words: Words, count: int) -> None:
         head = [f"{day} {clock} {level} {component}: ", f"[{clock}] {level} [{component}] ",
                 f"{clock} {component}[{rng.randint(1, 9999)}]: {level}: ", f"{level} {component} - "][shape]  # fmt: skip
         number = len(draft.lines)
-        asks = (f"What did {component} log?", f"What is the message of {component}?", f"What does {component} say?",
+        asks: tuple[str, ...] = (f"What did {component} log?", f"What is the message of {component}?", f"What does {component} say?",
                 f"Which message was logged by {component}?", f"What happened to {component}?")  # fmt: skip
         draft.note(number, len(head), message, asks=asks)
         if clock in head:

@@ -173,9 +173,9 @@ def _place(row: _Row, sample: Sample, questions: list[str]) -> tuple[list[Ints],
         row.anchor[at + len(prompt) - 1 : at + total] = first_token
         for offset, cell in enumerate(question.where):
             if cell is not None:
-                there = at + len(prompt) - 1 + offset
-                row.pointer[there] = start + prefix.visual_token(*cell)
-                row.slot[there] = cell[1] % 2 * 4 + cell[2] % 4
+                step = at + len(prompt) - 1 + offset
+                row.pointer[step] = start + prefix.visual_token(*cell)
+                row.slot[step] = cell[1] % 2 * 4 + cell[2] % 4
         at += total
     row.used = at
     return prefix.cells, [start + s for s in prefix.starts]

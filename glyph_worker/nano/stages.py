@@ -41,6 +41,8 @@ class Outcome:
 class Trainee(nn.Module):
     """The model with its throw-away helpers: the oracle and the dense head."""
 
+    atlas: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         config = reader_config()

@@ -145,7 +145,7 @@ class Run:
             else:
                 outcome = self.trainee.answers(batch, stage)
                 units = int((batch.document > 0).sum())
-            outcome.loss.backward()
+            torch.autograd.backward(outcome.loss)
             nn.utils.clip_grad_norm_(weights.values(), 1.0)
             for optimizer in optims:
                 optimizer.step()

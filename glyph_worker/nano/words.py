@@ -108,7 +108,8 @@ def sentences() -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Real English sentences of Python's own documentation: (for training, held out)."""
     from pydoc_data.topics import topics
 
-    train, test = [], []
+    train: list[str] = []
+    test: list[str] = []
     for name, text in sorted(topics.items()):
         flat = re.sub(r"\s+", " ", str(text))
         for sentence in re.split(r"(?<=[.:;]) ", flat):

@@ -26,7 +26,7 @@ _ONSETS = (
 )
 _VOWELS = ("a", "e", "i", "o", "u", "ea", "ou", "io")
 _ENDS = ("", "", "n", "r", "s", "t", "d", "l", "ng", "nt", "st", "ck")
-_COMMON = (
+_COMMON = (  # noqa: SIM905
     "the of and to in a is that for it as was with be by on not he his but at are this have from or"
     " had an they which one you were all her she there would their we him been has when who will"
     " no more if out so up said what its about than into them can only other time new some could"
