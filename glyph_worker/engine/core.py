@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
@@ -23,10 +22,11 @@ from glyph_worker.engine.live import FinishReason, LiveSequence
 from glyph_worker.engine.memory import default_kv_bytes, default_prefill_tokens
 from glyph_worker.engine.prefix import PageKey, PrefixPool
 from glyph_worker.engine.runner import Runner, Sampled, Work
-from glyph_worker.engine.scheduler import Scheduler, SchedulerLimits, StepPlan
-from glyph_worker.engine.sequence import Chunk, Sequence, SequenceState
+from glyph_worker.engine.scheduler import Scheduler, SchedulerLimits
+from glyph_worker.engine.sequence import Sequence, SequenceState
 from glyph_worker.engine.slots import Slots
 from glyph_worker.engine.stats import Counters
+from glyph_worker.engine.turn import Turn, is_device_lost, is_out_of_memory
 from glyph_worker.errors import EngineFault
 from glyph_worker.model.load import Reader
 from glyph_worker.settings import EngineSettings
@@ -45,20 +45,6 @@ class Settle(Protocol):
     def __call__(
         self, live: LiveSequence, reason: FinishReason | None, error: Exception | None
     ) -> None: ...
-
-
-@dataclass(slots=True)
-class Turn:
-    """One step: planned, computed, committed."""
-
-    plan: StepPlan
-    lanes: dict[str, Work]
-    sampled: list[Sampled] = field(default_factory=list)
-    computed: list[tuple[LiveSequence, Chunk]] = field(default_factory=list)
-    failed: list[tuple[LiveSequence, Exception]] = field(default_factory=list)
-    num_decoded: int = 0
-    num_salvaged: int = 0
-    num_out_of_memory: int = 0
 
 
 class Core:
@@ -221,9 +207,9 @@ class Core:
                 turn.computed += work.chunks
                 turn.num_decoded += len(work.decodes)
             except Exception as exc:
-                if _device_lost(exc):
+                if is_device_lost(exc):
                     raise
-                turn.num_out_of_memory += _is_out_of_memory(exc)
+                turn.num_out_of_memory += is_out_of_memory(exc)
                 self._release_cache()
                 saved = salvage(self.runner.run, work)
                 turn.num_salvaged += 1
@@ -273,12 +259,12 @@ class Core:
     def _failed(self, live: LiveSequence, error: Exception, turn: Turn) -> None:
         chunk = next((c for c in turn.plan.chunks if c.sequence is live.scheduled), None)
         if (
-            _is_out_of_memory(error)
+            is_out_of_memory(error)
             and chunk is not None
             and chunk.end - chunk.start > SMALLEST_CHUNK
         ):
             return  # it stays, and comes again in a smaller chunk
-        if _is_out_of_memory(error):
+        if is_out_of_memory(error):
             fault = EngineFault(
                 "the device ran out of memory for this sequence alone, even in the smallest "
                 f"chunk of {SMALLEST_CHUNK} tokens; lower GLYPH_ENGINE_KV_BYTES to leave more for "
@@ -363,14 +349,3 @@ class Core:
 
     def num_in(self, state: SequenceState) -> int:
         return sum(live.scheduled.state is state for live in self.live.values())
-
-
-def _is_out_of_memory(exc: BaseException) -> bool:
-    return isinstance(exc, torch.OutOfMemoryError | MemoryError)
-
-
-def _device_lost(exc: BaseException) -> bool:
-    """Errors after which nothing on the device works any more, in any sequence."""
-    if isinstance(exc, torch.OutOfMemoryError):
-        return False
-    return isinstance(exc, getattr(torch, "AcceleratorError", ())) or "CUDA error" in str(exc)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from glyph_worker.engine.core import Core, Turn
+from glyph_worker.engine.core import Core
 from glyph_worker.engine.live import (
     AnswerRequest,
     Fetch,
@@ -27,6 +27,7 @@ from glyph_worker.engine.live import (
 from glyph_worker.engine.selftest import choose_backend
 from glyph_worker.engine.sequence import SequenceState
 from glyph_worker.engine.stats import EngineStats, snapshot
+from glyph_worker.engine.turn import Turn
 from glyph_worker.engine.watchdog import Watchdog
 from glyph_worker.errors import EngineFault, InvalidOption, WorkerDraining
 from glyph_worker.model.load import Reader

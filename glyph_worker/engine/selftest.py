@@ -22,7 +22,7 @@ from glyph_worker.model.library import (
     probe_reference,
 )
 from glyph_worker.model.load import Reader
-from glyph_worker.model.vision import Page
+from glyph_worker.model.processor import Page
 from glyph_worker.settings import EngineSettings
 
 TOLERANCES = {"float32": 2e-3, "float16": 0.1, "bfloat16": 0.6, "int8": 1.0}

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from glyph_worker.model.load import Reader
-from glyph_worker.model.vision import Page, ProcessorConfig
+from glyph_worker.model.processor import Page, ProcessorConfig
 
 
 @dataclass(frozen=True, slots=True)

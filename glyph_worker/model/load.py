@@ -18,8 +18,9 @@ from glyph_worker.errors import ModelUnusable
 from glyph_worker.model.identity import checkpoint_digest
 from glyph_worker.model.language import LanguageModel, WeightForm
 from glyph_worker.model.linear import PACK_LIMIT_BYTES, can_pack
+from glyph_worker.model.processor import Page, ProcessorConfig
 from glyph_worker.model.prompt import Prompt
-from glyph_worker.model.vision import ENCODER_REVISION, Page, ProcessorConfig, VisionTower
+from glyph_worker.model.vision import ENCODER_REVISION, VisionTower
 
 FAMILY = "glm4v"
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}

@@ -13,8 +13,8 @@ from glyph_worker.document import digest
 from glyph_worker.engine.engine import AnswerRequest, Engine, Outcome, PageInput
 from glyph_worker.model.library import library_logits
 from glyph_worker.model.load import Reader, load_reader
+from glyph_worker.model.processor import Page
 from glyph_worker.model.synthetic import write_checkpoint
-from glyph_worker.model.vision import Page
 from glyph_worker.settings import EngineSettings
 
 SIZES = [(112, 112), (140, 84), (112, 112), (84, 168)]

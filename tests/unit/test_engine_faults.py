@@ -22,8 +22,8 @@ from glyph_worker.errors import (
     WorkerDraining,
 )
 from glyph_worker.model.load import Reader, load_reader
+from glyph_worker.model.processor import Page
 from glyph_worker.model.synthetic import write_checkpoint
-from glyph_worker.model.vision import Page
 from glyph_worker.settings import EngineSettings
 
 PAGE = np.where(np.random.default_rng(5).random((84, 84)) > 0.2, 255, 0).astype(np.uint8)

@@ -25,8 +25,8 @@ from glyph_worker.model import attention
 from glyph_worker.model.kernels import TorchKernels
 from glyph_worker.model.library import library_logits
 from glyph_worker.model.load import Reader, load_reader
+from glyph_worker.model.processor import Page
 from glyph_worker.model.synthetic import write_checkpoint
-from glyph_worker.model.vision import Page
 from glyph_worker.settings import EngineSettings
 
 TOLERANCE = 1e-4

@@ -13,7 +13,7 @@ from glyph_worker.engine.engine import AnswerRequest, Engine, Outcome
 from glyph_worker.engine.live import PageInput
 from glyph_worker.model.library import library_prompt
 from glyph_worker.model.load import Reader, load_reader
-from glyph_worker.model.vision import Page
+from glyph_worker.model.processor import Page
 from glyph_worker.nano import checkpoint_path
 from glyph_worker.nano.corpus import samples
 from glyph_worker.nano.draw import cell_atlas, draw

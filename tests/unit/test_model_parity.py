@@ -15,8 +15,8 @@ from glyph_worker.model.language import StepInput
 from glyph_worker.model.library import library_logits, library_prompt, patches
 from glyph_worker.model.load import Reader, load_reader
 from glyph_worker.model.positions import prompt_positions
+from glyph_worker.model.processor import Page
 from glyph_worker.model.synthetic import write_checkpoint
-from glyph_worker.model.vision import Page
 
 
 def make_page(height: int, width: int, seed: int) -> Page:
