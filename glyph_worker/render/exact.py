@@ -132,8 +132,13 @@ class Exact:
         sheet, y = Sheet([], [], []), self._ceiling
         at_top, space_below = True, 0.0
         leading = self.style.leading
-        for paragraph in self._paragraphs(text, report, by_chars):
-            rest = paragraph
+        for rest, begin, end in self._paragraphs(text, report, by_chars):
+            if not rest:  # drawn as nothing at all: its characters go to the line above
+                if sheet.lines and y > self._floor:
+                    sheet.lines[-1] = sheet.lines[-1]._replace(end=end)
+                    self._place(sheet, [], y)
+                    continue
+                rest = [Line(begin, end, "", True, range(0))]
             while True:
                 above = 0.0 if at_top else max(self.style.space_before - space_below, 0.0)
                 room = y - self._floor - above
@@ -173,6 +178,8 @@ class Exact:
         high = low + passed(height + 2 * style.border_padding)
         top = math.floor(origin - high * scale + 0.5)
         bottom = max(math.floor(origin - low * scale + 0.5), top + 1)
+        if high == low:  # poppler leaves a faint trace of it
+            top = bottom = math.floor(origin - low * scale)
         pen, down, step = passed(height - style.font_size), 0.0, passed(leading)
         for line in _moved(lines):
             sheet.baselines.append(origin - (down + pen) * scale)
@@ -180,18 +187,23 @@ class Exact:
             down -= step
         sheet.blocks.append(Block(top, bottom, first, len(sheet.lines)))
 
-    def _paragraphs(self, text: str, report: RenderReport, by_chars: bool) -> Iterator[list[Line]]:
-        """The drawn lines of 30 source lines at a time."""
+    def _paragraphs(
+        self, text: str, report: RenderReport, by_chars: bool
+    ) -> Iterator[tuple[list[Line], int, int]]:
+        """The drawn lines of 30 source lines at a time, and the characters they stand for."""
         held: list[tuple[int, int, int]] = []
         ruler = self.setter.ruler(text)
         # The reference splits at every line end: a text that ends with one has a last, empty line.
         for source in _with_empty_end(text):
             held.append(source)
             if len(held) == LINES_PER_PARAGRAPH:
-                yield self._set(text, held, ruler, report, by_chars)
+                yield self._set(text, held, ruler, report, by_chars), held[0][0], source[2]
                 held = []
         if held:
-            yield self._set(text, held, ruler, report, by_chars)
+            # reportlab takes one blank line, or two, for a paragraph without any.
+            blank = len(held) <= 2 and not text[held[0][0] :].strip()
+            lines = [] if blank else self._set(text, held, ruler, report, by_chars)
+            yield lines, held[0][0], held[-1][2]
 
     def _set(
         self,
@@ -220,11 +232,10 @@ class Exact:
             )
         if by_chars and last == 0 and not _ENTITIES.search(text, *sources[0][:2]):
             lines = [_bare(line) for line in lines[:-1]] + lines[-1:]
-        if lines and not lines[-1].shown and (len(lines) > 1 or lines[-1].start == lines[-1].end):
+        if len(lines) > 1 and not lines[-1].shown:
             # Nothing is drawn for it; its characters go to the line above.
             gone = lines.pop()
-            if lines:
-                lines[-1] = lines[-1]._replace(end=gone.end)
+            lines[-1] = lines[-1]._replace(end=gone.end)
         return lines
 
 

@@ -166,6 +166,13 @@ class Ink:
         right = int(np.floor(far * style.scale + 0.5))
         for block in laid.blocks or (Block(0, height, 0, len(laid.lines)),):
             plane[max(0, block.top) : max(0, block.bottom), left:right] = block_color
+            if block.top == block.bottom and 0 <= block.top < height:
+                edge = near * style.scale
+                begin = max(0, int(edge))
+                row = plane[block.top, begin:right].astype(np.uint32)
+                faint = np.full(len(row), _faint(4), np.uint32)
+                faint[:1] = _faint(4 - int((edge - int(edge)) * 4))
+                plane[block.top, begin:right] = ((255 - faint) * row + faint * block_color) // 255
             if style.border_width and laid.blocks:
                 self._border(plane, block, left, right, border_color)
             begin = int(placed.ends[block.first - 1]) if block.first else 0
@@ -198,6 +205,11 @@ class Ink:
         plane[bottom : bottom + thick, near : far + thick] = color
         plane[top : bottom + thick, near : near + thick] = color
         plane[top : bottom + thick, far : far + thick] = color
+
+
+def _faint(num_samples: int) -> int:
+    """Coverage that Splash gives a pixel of which so many of 16 samples are painted."""
+    return int(255 * (num_samples / 16) ** 1.5 + 0.5)
 
 
 def _runs(marked: np.ndarray) -> list[tuple[bool, slice]]:

@@ -43,7 +43,10 @@ class Line(NamedTuple):
 
 
 class Block(NamedTuple):
-    """Lines that share one painted background (exact): rows [top, bottom), then lines."""
+    """Lines that share one painted background (exact): rows [top, bottom), then lines.
+
+    A background without height (top = bottom) shines through row `top` by an eighth.
+    """
 
     top: int
     bottom: int

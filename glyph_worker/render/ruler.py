@@ -3,6 +3,7 @@ bulk. Decides nothing about pages."""
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
 import numpy as np
@@ -29,7 +30,8 @@ class Ruler:
         self._codes = np.zeros(0, np.uint32)
         self._words: Sequence[float] | None = None
         self._chars: Sequence[float] | None = None
-        self._pieces: dict[int, list[Piece]] | None = None
+        self._rows: list[tuple[int, int, float, int]] | None = None
+        self._sources: list[int] = []
 
     def pieces(self, start: int, end: int) -> list[Piece] | None:
         """Lines of words of text[start:end], counted from `start`; None where they are not to be
@@ -37,8 +39,7 @@ class Ruler:
         wrap = fastest().wrap
         if wrap is None or self._room is None or not self._covers(start, end):
             return None
-        if self._pieces is None:
-            self._pieces = {}
+        if self._rows is None:
             places, extras = wrap(
                 self._kind_of[self._codes],
                 self._glyphs.thousandths_of(self._text[self._begin : self._end]),
@@ -47,13 +48,21 @@ class Ruler:
                 self._glyphs.space,
                 SHRINK,
             )
-            for (para, begin, stop, count), extra in zip(
-                places.tolist(), extras.tolist(), strict=True
-            ):
-                own = self._pieces.setdefault(para, [])
-                if count:
-                    own.append(Piece(begin - para, stop - para, extra, count))
-        return self._pieces.get(start - self._begin)
+            places[:, 1:3] -= places[:, :1]
+            self._sources = places[:, 0].tolist()
+            self._rows = list(
+                zip(
+                    *(places[:, 1].tolist(), places[:, 2].tolist()),
+                    *(extras.tolist(), places[:, 3].tolist()),
+                    strict=True,
+                )
+            )
+        first = bisect_left(self._sources, start - self._begin)
+        last = bisect_right(self._sources, start - self._begin, first)
+        if first == last:
+            return None
+        rows = self._rows[first:last]
+        return [tuple.__new__(Piece, row) for row in rows] if rows[0][3] else []
 
     def word_ends(self, start: int, end: int) -> tuple[Sequence[float], int] | None:
         """For text[start:end]: sums where a single space counts 95 %, as wrapping by words allows,
@@ -89,5 +98,5 @@ class Ruler:
         self._begin, self._end = start, stop if stop > end else end
         block = self._text[start : self._end]
         self._codes = np.frombuffer(block.encode("utf-32-le"), np.uint32)
-        self._words = self._chars = self._pieces = None
+        self._words = self._chars = self._rows = None
         return True

@@ -68,10 +68,12 @@ class Typesetter:
         if not by_chars and not self.style.marker:
             bulk = ruler.pieces(start, start + len(text))
             if bulk is not None:
-                shown = glued(text)
-                yield from self._lines(
-                    shown, None, start, after, iter(bulk), indent, simple, by_chars
-                )
+                if self._ragged:
+                    yield from self._quick(glued(text), start, after, bulk)
+                else:
+                    yield from self._lines(
+                        glued(text), None, start, after, iter(bulk), indent, simple, by_chars
+                    )
                 return
         shown, offsets = self.speller.spell(text, start, report)
         marked = self.style.marker and after > start + len(text) and not simple
@@ -84,6 +86,26 @@ class Typesetter:
             pieces = self._pieces(shown, at, ruler, indent, by_chars)
             lines = self._lines(shown, offsets, start, after, pieces, indent, simple, by_chars)
         yield from self._with_marks(lines, marks, shown) if marked else lines
+
+    def _quick(self, shown: str, start: int, after: int, pieces: list[Piece]) -> list[Line]:
+        """What `_lines` gives for plain text at the left margin, sooner."""
+        if not pieces:
+            return [Line(start, after, "", True, range(0))]
+        ends = [start + piece.begin for piece in pieces[1:]]
+        ends.append(after)
+        at, last = start, len(pieces) - 1
+        out = []
+        for number, (begin, stop, extra, num_words) in enumerate(pieces):
+            drawn, space = shown[begin:stop], 0.0
+            if extra <= -_TOUCH:
+                spaces = drawn.count("\u00a0") + num_words - 1
+                space = passed(extra / spaces) if spaces > 0 else 0.0
+            # Spaces stripped before the line: its first character is not at its start.
+            own = range(start + begin, start + stop) if start + begin != at else None
+            row = (at, ends[number], drawn, number == last, own, True, 0.0, space, (), False)
+            out.append(tuple.__new__(Line, row))
+            at = ends[number]
+        return out
 
     def set_run_on(
         self,

@@ -118,6 +118,14 @@ def test_centred_and_right_lines_differ_by_a_quarter_pixel_at_most(alignment: st
         assert share < 0.005
 
 
+@pytest.mark.parametrize("num_lines", [1, 30, 81, 90])
+@pytest.mark.parametrize("tail", ["", "\n", "\n ", "\n\n", "\n\n\n"])
+def test_blank_ends_leave_their_faint_traces(num_lines: int, tail: str) -> None:
+    text = "\n".join(["jgpqy,; Qç"] * num_lines) + tail
+    for dpi in (72, 96):
+        assert_equal(text, dpi=dpi)
+
+
 def test_defaults_of_the_script_are_equal() -> None:
     config = {"font-path": SANS}
     assert all(largest == 0 for largest, _ in differences(LATIN[:20_000], config))
