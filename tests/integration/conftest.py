@@ -61,6 +61,8 @@ class Fleet:
         for process, (kind, environ) in list(zip(self.processes, self.started, strict=True)):
             if process.poll() is not None:
                 at = self.processes.index(process)
+                if process.stdin is not None:
+                    process.stdin.close()
                 self.processes.pop(at), self.started.pop(at)
                 self.start(kind, wait=False, **environ)
 
