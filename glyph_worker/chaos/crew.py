@@ -152,14 +152,14 @@ class Crew:
             and not (worker.paused or worker.expected_to_end)
         ]
 
-    def num_free(self, workers: Sequence[Worker]) -> int:
-        """Jobs that these could take at once, by what they last said of themselves."""
+    def capacity(self, workers: Sequence[Worker]) -> int:
+        """Jobs that these work on at once, by what they last said of themselves."""
         pids = {worker.process.pid for worker in workers}
         try:
             living = self._presence.living()
         except TransientError:
             return 0
-        return sum(max(0, i.capacity - i.num_running) for i in living if i.pid in pids)
+        return sum(info.capacity for info in living if info.pid in pids)
 
     def revive(self) -> None:
         """What a supervisor does: start again what has ended."""

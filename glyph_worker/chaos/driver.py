@@ -28,7 +28,7 @@ from glyph_worker.errors import (
 from glyph_worker.job import JobStatus
 from glyph_worker.queue.app import make_app, publish
 
-MAX_UNFINISHED = 6
+MAX_UNFINISHED = 4
 """Per answer worker: more would measure how long a full house takes, not how soon it recovers."""
 
 TICK_S = 0.03
@@ -238,10 +238,10 @@ class Driver:
     def _bearable(self, fault: PlannedFault) -> bool:
         """The faults before it are overcome so far that somebody can take the victim's work."""
         kinds: list[str] = [worker.kind for worker in self.crew.serving()]
-        needed = {fault.kind.stage: 2} if fault.kind.stage else {"render": 1, "answer": 1}
         there: Counter[str] = Counter(worker.kind for worker in self.crew.workers)
-        return all(kinds.count(kind) >= min(number, there[kind])
-                   for kind, number in needed.items())  # fmt: skip
+        stage = fault.kind.stage
+        needed = {stage: there[stage]} if stage else {"render": 1, "answer": 1}
+        return all(kinds.count(kind) >= number for kind, number in needed.items())
 
     def _ripe(self, fault: PlannedFault) -> bool:
         """Somebody of that kind is at work, so that the blow hurts."""

@@ -75,7 +75,7 @@ class Faults:
     def hit(self, worker: Worker, kind: FaultKind | str, seconds: float = 0.0) -> None:
         """Stop a worker, note what it held, and do to it what `kind` says."""
         survivors = [other for other in self.crew.serving(worker.kind) if other is not worker]
-        num_survivors, num_free = len(survivors), self.crew.num_free(survivors)
+        num_survivors, capacity = len(survivors), self.crew.capacity(survivors)
         if kind == FaultKind.DRAIN:
             held: tuple[str, ...] = ()  # it hands back in order: no lease to wait for
             at = self.records.now()
@@ -97,9 +97,12 @@ class Faults:
                     for pid in _children(worker.process.pid):
                         os.kill(pid, signal.SIGKILL)
                     worker.signal(signal.SIGCONT)
-                    num_survivors, num_free = num_survivors + 1, num_free + 1  # a new child
+                    num_survivors, capacity = num_survivors + 1, capacity + 1  # a new child
                 else:
                     worker.kill()
+        # Every other unfinished job may want a place to be answered; one to render is soon free.
+        others = len(self.unfinished()) - len(held) if worker.kind == "answer" else 0
+        num_free = capacity - others
         self.blows.append(
             Blow(at=at, kind=kind, stage=worker.kind, held=held, num_survivors=num_survivors,
                  num_free=num_free, seconds=seconds)

@@ -40,7 +40,7 @@ class Blow:
     num_survivors: int = 0
     """Workers of the same kind that were serving at that moment."""
     num_free: int = 0
-    """Jobs that the survivors could take at once."""
+    """Places with the survivors that no other unfinished job can want."""
     seconds: float = 0.0
 
 
