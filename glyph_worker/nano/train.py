@@ -130,8 +130,11 @@ class Run:
         steps, first = self.steps[stage], self.progress.step
         weights = trained(self.trainee, stage)
         optims = optimizers(weights, stage)
-        for optimizer, state in zip(optims, self.saved.pop("optimizers", []), strict=False):
-            optimizer.load_state_dict(state)
+        mine = self.saved.get("progress", {}).get("stage") == stage
+        for optimizer, state in zip(optims, self.saved.get("optimizers", []), strict=False):
+            if mine:
+                optimizer.load_state_dict(state)
+        self.saved = {}
         log = Log(self.folder / "log.jsonl", stage, steps)
         kept = time.monotonic()
         for step, batch in enumerate(ahead(stage, self.seed, first, steps, **self.diet), first):
