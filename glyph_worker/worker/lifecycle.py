@@ -30,6 +30,8 @@ log = structlog.get_logger(__name__)
 DEAF_S = 10.0
 """Idle beside waiting messages for so long, a worker is deaf; its supervisor starts another."""
 EX_TEMPFAIL = 75
+GIVE_UP_S = 10.0
+"""After the grace, time to hand back, before a draining worker ends without."""
 
 Kind = Literal["render", "answer"]
 
@@ -183,6 +185,14 @@ class Drain:
         log.info("worker.draining", signal=signal.Signals(signum).name, grace_s=self._grace_s)
         self._worker.consumer.hub.call_soon(self._stop_taking)
         threading.Thread(target=self._drain, name="drain", daemon=True).start()
+        end = threading.Timer(self._grace_s + GIVE_UP_S, self._give_up)
+        end.daemon = True
+        end.start()
+
+    def _give_up(self) -> None:
+        """A broker that is away takes nothing back: end all the same, the lease does the rest."""
+        log.error("worker.drain_gave_up", num_left=len(state.reserved_requests))
+        os._exit(EX_TEMPFAIL)
 
     def _stop_taking(self) -> None:
         consumer = self._worker.consumer

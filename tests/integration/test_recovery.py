@@ -128,6 +128,22 @@ def test_a_dead_cache_server_costs_time_and_no_job(
     own_redis.start()
 
 
+def test_a_worker_told_to_stop_ends_although_the_broker_is_away(
+    own_redis: Any, make_fleet: Any
+) -> None:
+    fleet = make_fleet(own_redis.url(0), own_redis.url(1))
+    fleet.start("render", wait=False)
+    worker = fleet.start("answer", GLYPH_QUEUE_DRAIN_S="1")
+    ids = _submit(fleet.client, 2, max_new_tokens=1_000)
+    wait_until(lambda: _running(fleet.client, ids) == 2, description="both run")
+    own_redis.kill()
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(timeout=60) in (0, 75)
+    own_redis.start()
+    fleet.start("answer")
+    assert len([fleet.client.wait(i, timeout=90) for i in ids]) == 2
+
+
 @pytest.fixture
 def make_fleet(tmp_path: Any, tiny_checkpoint: Any, fleet_class: Any) -> Any:
     made = []
