@@ -80,7 +80,9 @@ class Glyphs:
 
     def slots_of(self, text: str) -> np.ndarray:
         """Slots of a text, int32[len(text)]; every character must be in some font."""
-        codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
+        return self._known_or_met(np.frombuffer(text.encode("utf-32-le"), np.uint32))
+
+    def _known_or_met(self, codes: np.ndarray) -> np.ndarray:
         slots: np.ndarray = self._slot_of[codes]
         if slots.min(initial=0) < 0:
             self._meet(np.unique(codes[slots < 0]).tolist())
@@ -96,11 +98,12 @@ class Glyphs:
 
     def widths_of(self, text: str) -> np.ndarray:
         """Layout widths in points of a text's characters, float64[len(text)]."""
-        return self.thousandths_of(text) * self.points
+        codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
+        return self.thousandths_of(codes) * self.points
 
-    def thousandths_of(self, text: str) -> np.ndarray:
-        """The same in thousandths of the font size."""
-        slots = self.slots_of(text)  # first: a new character makes a new table
+    def thousandths_of(self, codes: np.ndarray) -> np.ndarray:
+        """The same in thousandths of the font size, for code points uint32[n]."""
+        slots = self._known_or_met(codes)  # first: a new character makes a new table
         widths: np.ndarray = self._thousandths[slots]
         return widths
 

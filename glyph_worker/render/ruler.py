@@ -11,6 +11,7 @@ import numpy as np
 from glyph_worker.render.blit import fastest
 from glyph_worker.render.glyphs import Glyphs
 from glyph_worker.render.wrap import SHRINK, Piece
+from glyph_worker.render.wraploop import SIMPLE
 
 BLOCK = 65_536
 """Characters measured at once; longer source lines are measured word by word instead."""
@@ -40,9 +41,11 @@ class Ruler:
         if wrap is None or self._room is None or not self._covers(start, end):
             return None
         if self._rows is None:
+            kinds = self._kind_of[self._codes]
+            kinds[self._glue()] = SIMPLE
             places, extras = wrap(
-                self._kind_of[self._codes],
-                self._glyphs.thousandths_of(self._text[self._begin : self._end]),
+                kinds,
+                self._glyphs.thousandths_of(self._codes),
                 self._glyphs.points,
                 self._room,
                 self._glyphs.space,
@@ -70,11 +73,8 @@ class Ruler:
         if not self._covers(start, end):
             return None
         if self._words is None:
-            blank = self._codes == 0x20
-            beside = np.zeros_like(blank)
-            beside[1:] |= blank[:-1]
-            beside[:-1] |= blank[1:]
-            widths = self._widths() - (blank & ~beside) * (SHRINK * self._glyphs.space)
+            single = (self._codes == 0x20) & ~self._glue()
+            widths = self._widths() - single * (SHRINK * self._glyphs.space)
             self._words = np.concatenate([[0.0], np.cumsum(widths)]).tolist()
         return self._words, start - self._begin
 
@@ -86,8 +86,17 @@ class Ruler:
             self._chars = np.concatenate([[0.0], np.cumsum(self._widths())]).tolist()
         return self._chars, start - self._begin
 
+    def _glue(self) -> np.ndarray:
+        """Spaces beside other spaces, bool[n]."""
+        blank = self._codes == 0x20
+        beside = np.zeros_like(blank)
+        beside[1:] |= blank[:-1]
+        beside[:-1] |= blank[1:]
+        glue: np.ndarray = blank & beside
+        return glue
+
     def _widths(self) -> np.ndarray:
-        return self._glyphs.widths_of(self._text[self._begin : self._end])
+        return self._glyphs.thousandths_of(self._codes) * self._glyphs.points
 
     def _covers(self, start: int, end: int) -> bool:
         if self._begin <= start and end <= self._end:

@@ -14,7 +14,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -250,6 +250,7 @@ _MARKUP = re.compile(
 )
 
 
+@lru_cache(maxsize=64)
 def _read_markup(markup: str) -> tuple[str | None, str, bool]:
     """Colour, text and line break of a newline-markup. Raises InvalidStyle."""
     match = _MARKUP.match(markup)

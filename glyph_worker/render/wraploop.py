@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 SIMPLE, SPACE, NEWLINE, ODD = 0, 1, 2, 3
-"""Classes of characters: drawn as they are; U+0020; line end; needs spelling or shaping."""
+"""Classes of characters: drawn as they are; a single U+0020; line end; needs spelling or shaping.
+Spaces beside spaces are glue, and so SIMPLE."""
 
 
 def wrap_loop(
@@ -25,39 +26,28 @@ def wrap_loop(
     extras = np.empty(capacity, np.float64)
     filled = 0
     para = 0
-    while para <= size:
-        end = para
-        odd = False
-        while end < size and kinds[end] != NEWLINE:
-            if kinds[end] == ODD:
-                odd = True
-            end += 1
-        if odd or para == size:
-            para = end + 1
-            continue
+    while para < size:
         first_row = filled
+        odd = False
         count = 0  # words on this line
         used = 0.0
         start = stop = para
         at = para
-        while at < end:
-            glue = (at > para and kinds[at - 1] == SPACE) or (
-                at + 1 < end and kinds[at + 1] == SPACE
-            )
-            if kinds[at] == SPACE and not glue:
+        while at < size:
+            kind = kinds[at]
+            if kind == NEWLINE:
+                break
+            if kind == SPACE:
                 at += 1
                 continue
             after = at
             total = 0.0
-            while after < end:
-                if kinds[after] == SPACE:
-                    glue = (after > para and kinds[after - 1] == SPACE) or (
-                        after + 1 < end and kinds[after + 1] == SPACE
-                    )
-                    if not glue:
-                        break
+            while after < size and kinds[after] == SIMPLE:
                 total += widths[after]
                 after += 1
+            if after < size and kinds[after] == ODD:
+                odd = True
+                break
             width = points * total
             if filled + 4 + (after - at) > capacity:
                 capacity = 2 * capacity + (after - at)
@@ -127,7 +117,11 @@ def wrap_loop(
                 start, count = begin, 1
             stop = after
             at = after
-        if count or filled == first_row:
+        if odd:  # not for us: forget its lines
+            filled = first_row
+            while at < size and kinds[at] != NEWLINE:
+                at += 1
+        elif count or filled == first_row:
             places[filled, 0], places[filled, 1] = para, start if count else para
             places[filled, 2], places[filled, 3] = stop if count else para, count
             extras[filled] = room - used
@@ -140,5 +134,5 @@ def wrap_loop(
                 longer = np.empty(capacity, np.float64)
                 longer[:filled] = extras[:filled]
                 extras = longer
-        para = end + 1
+        para = at + 1
     return places[:filled].copy(), extras[:filled].copy()

@@ -127,7 +127,7 @@ def test_empty_text_has_no_pages() -> None:
 GOLDEN = {
     "nano": "307b6c452dde6b5f1f5388ae53e3b1e671be063e1ae5793ac201698ef4901ed3",
     "balanced": "5c807ee59c4e3d7e98bb9831c1529676e9310f53fae57e2039b14154a9ed0dcc",
-    "reference": "a14e4caf762f2b5b17f1d44f2f10c6d15056e7ecd36661e916adb49dd362a15e",
+    "reference": "c6d5cc355d64b3cccf2730d8df451833ab754b81bc81aa968e61c406c7036961",
     "accurate-cjk": "fcaafb89e2e7f82cdfa22c81609e7d9f62e153f3e32f7a6d529799524b281c7c",
 }
 GOLDEN_TEXT = (
