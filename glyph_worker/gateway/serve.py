@@ -53,6 +53,9 @@ def serve(settings: Settings, *, exit_with_parent: bool = False) -> None:
     server = _Server(config, app.state.context.watcher.close)
     if exit_with_parent:
         threading.Thread(target=_follow_parent, name="parent", daemon=True).start()
+    # uvicorn raises the signal that ended it again when all is closed: an orderly end is code 0.
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, lambda *_: None)
     log.info("gateway.listening", url=f"http://{gateway.host}:{port}", pid=os.getpid())
     server.run(sockets=[listener])
 

@@ -44,7 +44,8 @@ def test_a_job_goes_all_the_way_and_its_receipt_adds_up(service: Any) -> None:
     )
     assert receipt.document_tokens == len(document)  # one token per character in this checkpoint
     spent = ("queue_ms", "render_ms", "encode_ms", "prefill_ms", "decode_ms")
-    assert all(getattr(receipt, name) > 0 for name in spent)
+    assert all(getattr(receipt, name) >= 0 for name in spent)
+    assert min(receipt.render_ms, receipt.encode_ms, receipt.decode_ms) > 0
     assert sum(getattr(receipt, name) for name in spent) <= receipt.total_ms * 1.05
     assert (receipt.device, receipt.dtype, receipt.style) == ("cpu", "float32", "nano")
     done = service.client.status(job.id)
