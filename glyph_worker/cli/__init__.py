@@ -1,0 +1,5 @@
+"""The `glyph-worker` command: a thin shell over all of it."""
+
+from glyph_worker.cli.app import main
+
+__all__ = ["main"]

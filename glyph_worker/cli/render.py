@@ -1,0 +1,44 @@
+"""`glyph-worker render`: a document's pages as pictures."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from glyph_worker.cli.show import AsJson, File, out, print_json, read_document
+from glyph_worker.settings import Settings
+
+
+def render(
+    file: File,
+    out_dir: Annotated[Path, typer.Option("--out", help="Folder for the PNG pages.")],
+    style: Annotated[str, typer.Option(help="A preset, or the path of a style JSON.")] = "auto",
+    show_map: Annotated[bool, typer.Option(help="Draw the character map over the page.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Draw a document's pages as PNGs to look at."""
+    from glyph_worker.render.preview import render_file
+    from glyph_worker.render.style import Style
+    from glyph_worker.worker.style import resolve_style
+
+    settings = Settings.load()
+    document = read_document(file, settings)
+    chosen = resolve_style(settings, "auto") if style == "auto" else Style.load(style)
+    summary = render_file(document.text, chosen, out_dir, show_map=show_map)
+    fields = dataclasses.asdict(summary)
+    if as_json:
+        print_json(fields)
+        return
+    table = Table(show_header=False, box=None)
+    for name, value in fields.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{key} {number}" for key, number in value.items()) or "none"
+        if not isinstance(value, (list, tuple)):
+            table.add_row(
+                name.replace("_", " "), f"{value:g}" if isinstance(value, float) else str(value)
+            )
+    out.print(table)

@@ -1,0 +1,98 @@
+"""Everything on this machine: the demonstration, the service, the HTTP gateway."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from glyph_worker.cli.show import AsJson, err, out, print_json, read_file
+from glyph_worker.errors import ConfigurationError, InvalidOption
+from glyph_worker.settings import Settings
+
+
+def demo(
+    file: Annotated[Path | None, typer.Argument(help="Your own text; default: ours.")] = None,
+    ask: Annotated[list[str] | None, typer.Option("--ask", "-q", help="A question.")] = None,
+    as_json: AsJson = False,
+    out_dir: Annotated[Path, typer.Option("--out", help="Where page PNGs go.")] = Path(
+        "out/demo-pages"
+    ),
+) -> None:
+    """Start everything on this machine, ask questions, show answers and reuse, end everything."""
+    from glyph_worker.demo.run import run_demo
+
+    own = None if file is None else (read_file(file), list(ask or []))
+    if file is not None and not ask:
+        raise InvalidOption("a file needs a question: --ask 'What is …?'")
+    if file is None and ask:
+        raise InvalidOption("a question needs a file: glyph-worker demo my.txt --ask …")
+    report = run_demo(Settings.load(), own=own, out_dir=out_dir, console=None if as_json else out)
+    if as_json:
+        print_json(report)
+
+
+def up(
+    render_workers: Annotated[int, typer.Option(min=0)] = 1,
+    answer_workers: Annotated[int, typer.Option(min=0)] = 1,
+    everything: Annotated[
+        bool, typer.Option("--all", help="The page, the HTTP API, metrics and Flower as well.")
+    ] = False,
+) -> None:
+    """Serve on this machine until Ctrl-C: embedded server (if none is set) and workers."""
+    from glyph_worker.doors import Doors
+    from glyph_worker.local import LocalService
+
+    stop = threading.Event()
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, lambda *_: stop.set())
+    service = LocalService(Settings.load(), num_render=render_workers, num_answer=answer_workers)
+    with ExitStack() as opened:
+        opened.enter_context(service)
+        err.print(f"[bold]broker[/]  export GLYPH_BROKER_URL={service.broker_url}", soft_wrap=True)
+        if everything:
+            doors = Doors(service.settings, service.folder)
+            opened.callback(doors.stop)
+            for door in doors.start():
+                note = f"  ({door.note})" if door.note else ""
+                line = f"[bold]{door.name:7}[/] {door.url}{note}"
+                err.print(line, highlight=False, soft_wrap=True)
+        with err.status("workers are loading …"):
+            living = service.wait_ready()
+        for info in living:
+            err.print(f"[green]ready[/]   {info.kind} worker, pid {info.pid}, {info.capacity} jobs")
+        err.print(f"logs in {service.folder}; Ctrl-C ends all")
+        while not stop.wait(0.5):
+            for line in service.revive():
+                err.print(f"[yellow]restart[/] {line}")
+        err.print("draining …")
+
+
+def gateway(
+    host: Annotated[str | None, typer.Option(help="Default: GLYPH_GATEWAY_HOST.")] = None,
+    port: Annotated[int | None, typer.Option(help="0: a free one.")] = None,
+    exit_with_parent: Annotated[
+        bool, typer.Option("--exit-with-parent", help="Stop when standard input ends.")
+    ] = False,
+) -> None:
+    """Serve HTTP: the API, the page, metrics. Needs pip install 'glyph_worker[gateway]'."""
+    from glyph_worker.telemetry import configure_logging
+
+    settings = Settings.load()
+    chosen = {"host": host, "port": port}
+    section = settings.gateway.model_copy(
+        update={name: value for name, value in chosen.items() if value is not None}
+    )
+    settings = settings.model_copy(update={"gateway": section})
+    configure_logging(settings.log_level)
+    try:
+        from glyph_worker.gateway.serve import serve
+    except ImportError as exc:
+        raise ConfigurationError(
+            f"the gateway cannot start: {exc}; pip install 'glyph_worker[gateway]'"
+        ) from exc
+    serve(settings, exit_with_parent=exit_with_parent)

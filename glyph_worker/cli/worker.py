@@ -1,0 +1,65 @@
+"""`glyph-worker worker`: serve one queue, and say whether somebody does."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from glyph_worker.errors import ConfigurationError
+from glyph_worker.settings import Settings
+
+app = typer.Typer(help="Serve one queue.", no_args_is_help=True)
+
+ExitWithParent = Annotated[
+    bool, typer.Option("--exit-with-parent", help="Drain when standard input ends.")
+]
+Concurrency = Annotated[int, typer.Option(min=0, help="0: chosen for this machine.")]
+
+
+def _serve(kind: Any, concurrency: int, exit_with_parent: bool) -> None:
+    from glyph_worker.telemetry import configure_logging
+    from glyph_worker.worker.lifecycle import run_worker
+
+    settings = Settings.load()
+    configure_logging(settings.log_level)
+    raise SystemExit(
+        run_worker(settings, kind, concurrency=concurrency, exit_with_parent=exit_with_parent)
+    )
+
+
+@app.command("render")
+def worker_render(concurrency: Concurrency = 0, exit_with_parent: ExitWithParent = False) -> None:
+    """Lay out and draw pages: one process per core."""
+    _serve("render", concurrency, exit_with_parent)
+
+
+@app.command("answer")
+def worker_answer(concurrency: Concurrency = 0, exit_with_parent: ExitWithParent = False) -> None:
+    """Answer questions: one process per GPU, or one on the CPU."""
+    _serve("answer", concurrency, exit_with_parent)
+
+
+@app.command("alive")
+def worker_alive(
+    kind: Annotated[str | None, typer.Argument(help="render or answer; default: any.")] = None,
+) -> None:
+    """For health checks: exit 0 when a worker of this host is heard of, 78 when none is."""
+    import socket
+
+    from glyph_worker.store.connection import connect
+    from glyph_worker.store.keys import Keys
+    from glyph_worker.store.workers import WorkerStore
+
+    settings = Settings.load()
+    if settings.broker_url is None:
+        raise ConfigurationError("no broker: set GLYPH_BROKER_URL")
+    url = settings.broker_url.get_secret_value()
+    with connect(url, timeout_s=3, num_retries=0) as client:
+        living = WorkerStore(client, Keys(settings.key_prefix), url=url).living()
+    here = [info for info in living if info.name.partition(":")[0] == socket.gethostname()]
+    mine = [info for info in here if kind in (None, info.kind)]
+    for info in mine:
+        print(f"{info.kind} {info.pid}: {info.num_running} of {info.capacity}")
+    if not mine:
+        raise ConfigurationError(f"no {kind or ''} worker of {socket.gethostname()} is heard of")
