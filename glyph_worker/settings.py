@@ -115,8 +115,9 @@ class EngineSettings(_Section):
     """After each such wait a sequence counts as one priority higher; nothing starves."""
     finite_guard: bool = True
     """Check every step's logits; a sequence that overflows starts again in bfloat16."""
-    attention: Literal["auto", "torch", "triton"] = "auto"
-    """Attention kernels: triton on CUDA, torch elsewhere."""
+    attention: Literal["auto", "plain", "torch", "triton"] = "auto"
+    """Attention kernels: triton on CUDA, torch elsewhere. `plain`: nothing fused, all scores in
+    memory; for comparison."""
     cuda_graphs: bool = True
     """Replay decode steps as CUDA graphs."""
     compile: bool = True

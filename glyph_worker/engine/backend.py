@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from glyph_worker.errors import ModelUnusable
-from glyph_worker.model.kernels import Kernels, TorchKernels
+from glyph_worker.model.kernels import Kernels, PlainKernels, TorchKernels
 from glyph_worker.model.load import Reader
 from glyph_worker.settings import EngineSettings
 
@@ -31,6 +31,7 @@ class Backend:
 
 
 TORCH = Backend(kernels=TorchKernels(), splits=False, buffers="none")
+PLAIN = Backend(kernels=PlainKernels(), splits=False, buffers="none")
 
 
 def candidates(reader: Reader, settings: EngineSettings) -> list[Backend]:
@@ -40,6 +41,8 @@ def candidates(reader: Reader, settings: EngineSettings) -> list[Backend]:
     """
     cuda = reader.device.type == "cuda"
     wanted = settings.attention
+    if wanted == "plain":
+        return [PLAIN]
     if wanted == "torch" or (wanted == "auto" and not cuda):
         return [TORCH]
     if not cuda:

@@ -315,6 +315,7 @@ def prepare(reader: Reader, settings: EngineSettings) -> None:
         reader.to_int8()
     elif not settings.packed_weights:
         reader.to_plain()
+    reader.vision.fused_attention = settings.attention != "plain"
     if settings.compile and reader.device.type == "cuda":
         reader.vision.compile()
 

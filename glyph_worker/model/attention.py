@@ -139,7 +139,13 @@ def plain_attention(
 
 
 def attend(
-    heads: Tensor, keys: Tensor, values: Tensor, plan: AttentionPlan, *, scale: float
+    heads: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    plan: AttentionPlan,
+    *,
+    scale: float,
+    fused: bool = True,
 ) -> Tensor:
     """Attention of one layer for all rows of a step; this step's keys are in the pool already.
 
@@ -147,6 +153,7 @@ def attend(
     its values; keys and values [num_kv_heads, pool_tokens, dim]. Returns [num_rows, num_heads *
     dim].
     """
+    partial = partial_attention if fused else plain_attention
     num_kv = keys.shape[0]
     num_rows, num_heads, dim = heads.shape[0], heads.shape[1] - 2 * num_kv, heads.shape[2]
     q, new_k, new_v = heads[:, :num_heads], heads[:, num_heads:-num_kv], heads[:, -num_kv:]
@@ -170,10 +177,10 @@ def attend(
             put(
                 shared.level,
                 shared.rows,
-                *partial_attention(asked, found_k, found_v, scale=scale),
+                *partial(asked, found_k, found_v, scale=scale),
             )
         for offset, (start, end) in enumerate(shared.extents):
-            out, lse = partial_attention(
+            out, lse = partial(
                 asked,
                 keys[:, start:end].unsqueeze(0),
                 values[:, start:end].unsqueeze(0),
@@ -185,7 +192,7 @@ def attend(
         asked = folded[:, item.rows].transpose(1, 2).reshape(1, num_heads, -1, dim)
         own_k = new_k[item.rows].transpose(0, 1).repeat_interleave(group, 0).unsqueeze(0)
         own_v = new_v[item.rows].transpose(0, 1).repeat_interleave(group, 0).unsqueeze(0)
-        out, lse = partial_attention(asked, own_k, own_v, scale=scale, causal=True)
+        out, lse = partial(asked, own_k, own_v, scale=scale, causal=True)
         out = out.reshape(num_kv, group, -1, dim).transpose(1, 2)
         lse = lse.reshape(num_kv, group, -1).transpose(1, 2)
         parts[item.level, :, item.rows] = out
@@ -196,7 +203,7 @@ def attend(
         places = private.places.flatten()
         own_k = keys.index_select(1, places).view(shape).transpose(0, 1)
         own_v = values.index_select(1, places).view(shape).transpose(0, 1)
-        out, lse = partial_attention(asked, own_k, own_v, scale=scale, bias=private.bias)
+        out, lse = partial(asked, own_k, own_v, scale=scale, bias=private.bias)
         parts[private.level, :, private.rows] = out.transpose(0, 1)
         lses[private.level, :, private.rows] = lse.transpose(0, 1)
     merged = parts[0]

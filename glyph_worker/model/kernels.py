@@ -44,6 +44,7 @@ class TorchKernels:
     """Plain torch, for any device and dtype."""
 
     name = "torch"
+    fused = True
 
     def rotate_and_store(
         self, heads: Tensor, turns: Tensor, places: Tensor, keys: Tensor, values: Tensor
@@ -67,13 +68,20 @@ class TorchKernels:
     ) -> Tensor:
         splits = plan.splits
         if splits is None:
-            return attend(heads, keys, values, plan, scale=scale)
+            return attend(heads, keys, values, plan, scale=scale, fused=self.fused)
         num_rows = splits.row_starts.shape[0] - 1
         decoded = attend_splits(heads[:num_rows], keys, values, splits, scale=scale)
         if num_rows == heads.shape[0]:
             return decoded
-        rest = attend(heads[num_rows:], keys, values, plan, scale=scale)
+        rest = attend(heads[num_rows:], keys, values, plan, scale=scale, fused=self.fused)
         return torch.cat([decoded, rest])
+
+
+class PlainKernels(TorchKernels):
+    """Attention as two matrix products with every score in memory: what fusing is measured by."""
+
+    name = "plain"
+    fused = False
 
 
 def rotate_pairs_(heads: Tensor, turns: Tensor) -> None:

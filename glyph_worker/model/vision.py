@@ -64,6 +64,8 @@ class VisionTower:
         self.device: torch.device = visual.patch_embed.proj.weight.device
         self.dtype: torch.dtype = visual.patch_embed.proj.weight.dtype
         self.num_fallbacks = 0
+        self.fused_attention = True
+        """Off: every score in memory, to measure by."""
         self._lock = threading.Lock()
         self._stream = (
             torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
@@ -257,7 +259,11 @@ class VisionTower:
         q, k, v = qkv.unbind(2)  # [num_pages, num_patches, heads, head_dim]
         q = rotate_halves(q, tables.cos, tables.sin).transpose(1, 2)
         k = rotate_halves(k, tables.cos, tables.sin).transpose(1, 2)
-        mixed = F.scaled_dot_product_attention(q, k, v.transpose(1, 2), scale=attn.scaling)
+        v = v.transpose(1, 2)
+        if self.fused_attention:
+            mixed = F.scaled_dot_product_attention(q, k, v, scale=attn.scaling)
+        else:
+            mixed = torch.softmax((q @ k.transpose(-1, -2)) * attn.scaling, dim=-1) @ v
         return block.out(mixed.transpose(1, 2).reshape(num_pages, num_patches, -1))
 
     def _table(self, grid: Grid) -> _Tables:

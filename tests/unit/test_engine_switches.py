@@ -63,6 +63,7 @@ def test_every_off_switch_gives_the_same_answer(folder: Path) -> None:
         {"affinity": False},
         {"finite_guard": False},
         {"attention": "torch"},
+        {"attention": "plain"},
         {"cuda_graphs": False},
         {"compile": False},
         {"packed_weights": False},
