@@ -98,8 +98,8 @@ class Exact:
         if style.auto_crop_width or cropped_low:
             pixels = self._uncropped(laid)
             width, height = self._cropped(pixels, cropped_low)
-            pixels = np.ascontiguousarray(pixels[:height, :width])
-            laid = replace(laid, page=replace(page, width=width, height=height), drawn=pixels)
+            cropped = replace(page, width=width, height=height)
+            laid = replace(laid, page=cropped, drawn=pixels[:height, :width])
         return laid
 
     def _uncropped(self, laid: LaidPage) -> np.ndarray:

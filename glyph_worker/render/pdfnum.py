@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 
 def printed(value: float) -> str:
@@ -28,6 +29,7 @@ def read(text: str) -> float:
     return -value if negative else value
 
 
+@lru_cache(maxsize=4096)
 def passed(value: float) -> float:
     """What poppler sees of a number that reportlab wrote."""
     return read(printed(value))

@@ -3,14 +3,14 @@ bulk. Decides nothing about pages."""
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
 import numpy as np
 
 from glyph_worker.render.blit import fastest
+from glyph_worker.render.bulk import Bulk, Run
 from glyph_worker.render.glyphs import Glyphs
-from glyph_worker.render.wrap import SHRINK, Piece
+from glyph_worker.render.wrap import SHRINK
 from glyph_worker.render.wraploop import SIMPLE
 
 BLOCK = 65_536
@@ -31,16 +31,15 @@ class Ruler:
         self._codes = np.zeros(0, np.uint32)
         self._words: Sequence[float] | None = None
         self._chars: Sequence[float] | None = None
-        self._rows: list[tuple[int, int, float, int]] | None = None
-        self._sources: list[int] = []
+        self._bulk: Bulk | None = None
 
-    def pieces(self, start: int, end: int) -> list[Piece] | None:
-        """Lines of words of text[start:end], counted from `start`; None where they are not to be
-        had in bulk. A blank source line gives an empty list."""
+    def run(self, start: int, end: int) -> Run | None:
+        """The lines of the source line text[start:end], wrapped by words at the left margin; None
+        where they are not to be had in bulk."""
         wrap = fastest().wrap
         if wrap is None or self._room is None or not self._covers(start, end):
             return None
-        if self._rows is None:
+        if self._bulk is None:
             kinds = self._kind_of[self._codes]
             kinds[self._glue()] = SIMPLE
             places, extras = wrap(
@@ -51,21 +50,10 @@ class Ruler:
                 self._glyphs.space,
                 SHRINK,
             )
-            places[:, 1:3] -= places[:, :1]
-            self._sources = places[:, 0].tolist()
-            self._rows = list(
-                zip(
-                    *(places[:, 1].tolist(), places[:, 2].tolist()),
-                    *(extras.tolist(), places[:, 3].tolist()),
-                    strict=True,
-                )
-            )
-        first = bisect_left(self._sources, start - self._begin)
-        last = bisect_right(self._sources, start - self._begin, first)
-        if first == last:
-            return None
-        rows = self._rows[first:last]
-        return [tuple.__new__(Piece, row) for row in rows] if rows[0][3] else []
+            block = self._text[self._begin : self._end]
+            at_end = self._end == len(self._text)
+            self._bulk = Bulk(block, self._begin, places, extras, at_end=at_end)
+        return self._bulk.run(start)
 
     def word_ends(self, start: int, end: int) -> tuple[Sequence[float], int] | None:
         """For text[start:end]: sums where a single space counts 95 %, as wrapping by words allows,
@@ -107,5 +95,5 @@ class Ruler:
         self._begin, self._end = start, stop if stop > end else end
         block = self._text[start : self._end]
         self._codes = np.frombuffer(block.encode("utf-32-le"), np.uint32)
-        self._words = self._chars = self._rows = None
+        self._words = self._chars = self._bulk = None
         return True

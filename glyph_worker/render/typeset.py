@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+from glyph_worker.render.bulk import TOUCH, Run
 from glyph_worker.render.glyphs import Glyphs
 from glyph_worker.render.page import Line, RenderReport
 from glyph_worker.render.pdfnum import passed
 from glyph_worker.render.ruler import Ruler
 from glyph_worker.render.shape import Shaper, is_rtl
-from glyph_worker.render.spell import COMPLEX, Speller, glued
+from glyph_worker.render.spell import COMPLEX, Speller
 from glyph_worker.render.style import FRAME_PADDING, Style
 from glyph_worker.render.wrap import Piece, wrap_chars, wrap_measured, wrap_words
 
 CJK = re.compile("[\u4e00-\u9fff]")
 """What makes the reference break by characters; the whole document (exact), a paragraph (flow)."""
-_TOUCH = 1e-8
 
 
 class Typesetter:
@@ -59,22 +59,16 @@ class Typesetter:
         by_chars: bool,
         indent: bool = False,
         simple: bool = False,
-    ) -> Iterator[Line]:
+    ) -> Iterable[Line]:
         """One source line, text[0] at `start`, the next source line at `after`.
 
         A blank line gives one empty line. `indent`: it opens a paragraph (first-line-indent);
         `simple`: it closes one (exact), so that its last line may be squeezed when justified.
         """
         if not by_chars and not self.style.marker:
-            bulk = ruler.pieces(start, start + len(text))
-            if bulk is not None:
-                if self._ragged:
-                    yield from self._quick(glued(text), start, after, bulk)
-                else:
-                    yield from self._lines(
-                        glued(text), None, start, after, iter(bulk), indent, simple, by_chars
-                    )
-                return
+            run = ruler.run(start, start + len(text))
+            if run is not None:
+                return run.lines if self._ragged else self._aligned_run(run, simple)
         shown, offsets = self.speller.spell(text, start, report)
         marked = self.style.marker and after > start + len(text) and not simple
         if marked:
@@ -85,27 +79,13 @@ class Typesetter:
             at = None if offsets is not None else start
             pieces = self._pieces(shown, at, ruler, indent, by_chars)
             lines = self._lines(shown, offsets, start, after, pieces, indent, simple, by_chars)
-        yield from self._with_marks(lines, marks, shown) if marked else lines
+        return self._with_marks(lines, marks, shown) if marked else lines
 
-    def _quick(self, shown: str, start: int, after: int, pieces: list[Piece]) -> list[Line]:
-        """What `_lines` gives for plain text at the left margin, sooner."""
-        if not pieces:
-            return [Line(start, after, "", True, range(0))]
-        ends = [start + piece.begin for piece in pieces[1:]]
-        ends.append(after)
-        at, last = start, len(pieces) - 1
-        out = []
-        for number, (begin, stop, extra, num_words) in enumerate(pieces):
-            drawn, space = shown[begin:stop], 0.0
-            if extra <= -_TOUCH:
-                spaces = drawn.count("\u00a0") + num_words - 1
-                space = passed(extra / spaces) if spaces > 0 else 0.0
-            # Spaces stripped before the line: its first character is not at its start.
-            own = range(start + begin, start + stop) if start + begin != at else None
-            row = (at, ends[number], drawn, number == last, own, True, 0.0, space, (), False)
-            out.append(tuple.__new__(Line, row))
-            at = ends[number]
-        return out
+    def _aligned_run(self, run: Run, simple: bool) -> Iterator[Line]:
+        for line, extra, num_words in zip(*run, strict=True):
+            last = line.ends_paragraph
+            left, space = self._aligned(extra, num_words, line.shown, last, False, simple, False)
+            yield line._replace(left=left, word_space=space)
 
     def set_run_on(
         self,
@@ -208,11 +188,13 @@ class Typesetter:
                 own = offsets[held.begin : held.end]
             elif held.begin + start != begin:  # spaces stripped before the line
                 own = range(start + held.begin, start + held.end)
-            if self._ragged and held.extra > -_TOUCH:
+            if self._ragged and held.extra > -TOUCH:
                 left, space = 0.0, 0.0
             else:
                 opens = indent and number == 0
-                left, space = self._aligned(held, drawn, last, opens, simple, by_chars)
+                left, space = self._aligned(
+                    held.extra, held.num_words, drawn, last, opens, simple, by_chars
+                )
             yield Line(begin, end, drawn, last, own, True, left, space)
             begin, held, number = end, following, number + 1
 
@@ -277,22 +259,29 @@ class Typesetter:
         return wrap_chars(shown, *measured, first=first, later=self.later)
 
     def _aligned(
-        self, piece: Piece, shown: str, last: bool, indent: bool, simple: bool, by_chars: bool
+        self,
+        extra: float,
+        num_words: int,
+        shown: str,
+        last: bool,
+        indent: bool,
+        simple: bool,
+        by_chars: bool,
     ) -> tuple[float, float]:
         """Pen start (points from the frame) and word space of a line."""
-        style, extra = self.style, piece.extra
+        style = self.style
         left = style.first_line_indent if indent else 0.0
         if style.alignment == "JUSTIFY":
-            ragged = last and (not simple or extra > -_TOUCH)
-            if ragged or -_TOUCH < extra <= _TOUCH:
+            ragged = last and (not simple or extra > -TOUCH)
+            if ragged or -TOUCH < extra <= TOUCH:
                 return left, 0.0
-        elif extra > -_TOUCH:
+        elif extra > -TOUCH:
             if style.alignment == "CENTER":
                 left += 0.5 * extra
             elif style.alignment == "RIGHT":
                 left += extra
             return left, 0.0
-        spaces = shown.count("\u00a0") + (0 if by_chars else piece.num_words - 1)
+        spaces = shown.count("\u00a0") + (0 if by_chars else num_words - 1)
         return left, passed(extra / spaces) if spaces > 0 else 0.0
 
 

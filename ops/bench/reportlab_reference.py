@@ -13,6 +13,7 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 import numpy as np
+from PIL import Image
 from reportlab.lib import colors
 from reportlab.lib.enums import TA_CENTER, TA_JUSTIFY, TA_LEFT, TA_RIGHT
 from reportlab.lib.pagesizes import A4
@@ -102,8 +103,6 @@ def raster(raw: bytes, config: dict[str, Any]) -> list[np.ndarray]:
         out.append(np.frombuffer(stream[header.end() : at], np.uint8).reshape(height, width, 3))
     scale = config.get("horizontal-scale", 1.0)
     if scale != 1.0:
-        from PIL import Image
-
         out = [
             np.asarray(Image.fromarray(page).resize((int(page.shape[1] * scale), page.shape[0])))
             for page in out
@@ -117,8 +116,7 @@ def crop(page: np.ndarray, config: dict[str, Any], last: bool) -> np.ndarray:
     low = config.get("auto-crop-last-page", False) and last
     if not (wide or low):
         return page
-    luma = gray(page)
-    # The script subtracts in uint8 and lets it wrap; so must we.
+    luma = np.asarray(Image.fromarray(page).convert("L"))
     background = np.median(luma[:2, :2])
     ink = np.abs(luma - background) > 5
     height, width = luma.shape
