@@ -55,17 +55,20 @@ class Context:
         return self._clients[tenant]
 
 
-def _context(request: Request) -> Context:
+# Async though they wait for nothing: FastAPI would send a plain function to a thread, once each.
+async def _context(request: Request) -> Context:
     context: Context = request.app.state.context
     return context
 
 
-def _tenant(request: Request) -> str:
-    return _context(request).tenants.tenant_of(request)
+async def _tenant(request: Request) -> str:
+    context: Context = request.app.state.context
+    return context.tenants.tenant_of(request)
 
 
-def _client(request: Request) -> Client:
-    return _context(request).client(_tenant(request))
+async def _client(request: Request) -> Client:
+    context: Context = request.app.state.context
+    return context.client(context.tenants.tenant_of(request))
 
 
 InContext = Annotated[Context, Depends(_context)]

@@ -30,7 +30,9 @@ def serve(settings: Settings, *, exit_with_parent: bool = False) -> None:
         )
     app = create_app(settings)
     family = socket.AF_INET6 if ":" in gateway.host else socket.AF_INET
-    listener = socket.socket(family)
+    # The protocol by name: asyncio sends small packets at once (TCP_NODELAY) only where it stands,
+    # and without that an answer's last packet waits 40 ms for the client's delayed ACK.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((gateway.host, gateway.port))
