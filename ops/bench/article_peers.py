@@ -1,0 +1,195 @@
+"""The peers of ops/bench/article: transformers' own `generate`, alone and behind plain Celery.
+
+The same documents, questions, pages and checkpoint as our rows have, fused attention, as many
+threads. Pages are drawn by our renderer, which favours the peers: the published one takes longer
+(ops/bench/render). A peer is a process of its own, so that its memory can be told; it is given its
+order as JSON on standard input.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from article_report import summary  # noqa: E402
+from article_rows import Conversation, Row  # noqa: E402
+from celery import Celery  # noqa: E402
+from here import forget_peak, peak_bytes, resident_bytes  # noqa: E402
+
+from glyph_worker.store.embedded import EmbeddedServer  # noqa: E402
+
+STATIC_BATCH = 8
+Job = tuple[str, str, str | None]
+"""Document, question, and the right answer where one is known."""
+
+
+class Library:
+    """A checkpoint behind `generate`."""
+
+    def __init__(self, model: str, style: dict[str, Any], answer_tokens: int) -> None:
+        from glyph_worker.model.load import load_reader
+        from glyph_worker.render.style import Style
+
+        self.reader = load_reader(model, packed=False)
+        self.style = Style.from_json(style)
+        self.answer_tokens = answer_tokens
+
+    def answer(self, jobs: Sequence[tuple[str, str]]) -> list[str]:
+        """Answers to (document, question) pairs as one left-padded batch."""
+        import torch
+
+        from glyph_worker.model.library import library_prompt
+        from glyph_worker.render import raster
+        from glyph_worker.render.paginate import paginate
+
+        prompts = [
+            library_prompt(
+                self.reader, [raster.draw(page) for page in paginate(text, self.style)], question
+            )
+            for text, question in jobs
+        ]
+        longest = max(prompt.input_ids.shape[1] for prompt in prompts)
+
+        def pad(row: torch.Tensor) -> torch.Tensor:
+            return torch.nn.functional.pad(row, (longest - row.shape[1], 0))
+
+        with torch.inference_mode():
+            out = self.reader.model.generate(
+                input_ids=torch.cat([pad(p.input_ids) for p in prompts]),
+                mm_token_type_ids=torch.cat([pad(p.mm_token_type_ids) for p in prompts]),
+                attention_mask=torch.cat([pad(torch.ones_like(p.input_ids)) for p in prompts]),
+                pixel_values=torch.cat([p.pixel_values for p in prompts]),
+                image_grid_thw=torch.cat([p.image_grid_thw for p in prompts]),
+                max_new_tokens=self.answer_tokens,
+                do_sample=False,
+                eos_token_id=list(self.reader.prompt.eos_token_ids) or None,
+                pad_token_id=0,
+            )
+        ends = set(self.reader.prompt.eos_token_ids)
+        rows = ([t for t in row if t not in ends] for row in out[:, longest:].tolist())
+        return [self.reader.prompt.clean(self.reader.prompt.decode(row)) for row in rows]
+
+
+def measure_peer(
+    row: Row, model: str, style: dict[str, Any], mixes: dict[str, list[Conversation]], tokens: int
+) -> dict[str, Any]:
+    """One repetition: a fresh process, a warm-up, then the mixes."""
+    order = {
+        "model": model, "style": style, "tokens": tokens, "peer": row.peer,
+        "mixes": {name: [asdict(one) for one in many] for name, many in mixes.items()},
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__))],
+        input=json.dumps(order), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        raise RuntimeError(f"{row.name} ended with {done.returncode}: {done.stderr[-2_000:]}")
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def _jobs(conversations: list[dict[str, Any]]) -> list[Job]:
+    return [
+        (one["document"], asked["text"], asked["right"])
+        for one in conversations
+        for asked in one["questions"]
+    ]
+
+
+def measure(order: dict[str, Any]) -> dict[str, Any]:
+    """Every mix in this process, in batches of the peer's size."""
+    library = Library(order["model"], order["style"], order["tokens"])
+    library.answer([("warm up\n" * 3, "ready?")])
+    size = STATIC_BATCH if order["peer"] == "static" else 1
+    me, found = os.getpid(), {}
+    ready = resident_bytes(me)
+    for name, conversations in order["mixes"].items():
+        jobs, answers, times_ms = _jobs(conversations), [], []
+        forget_peak(me)
+        began = time.perf_counter()
+        for start in range(0, len(jobs), size):
+            batch, handed_in = jobs[start : start + size], time.perf_counter()
+            answers += library.answer([job[:2] for job in batch])
+            times_ms += [(time.perf_counter() - handed_in) * 1e3] * len(batch)
+        wall_s = time.perf_counter() - began
+        found[name] = _found(jobs, answers, times_ms, wall_s, me, ready)
+    return found
+
+
+def measure_celery(order: dict[str, Any]) -> dict[str, Any]:
+    """Every mix through a Celery worker of one process, all jobs of a mix sent at once."""
+    with tempfile.TemporaryDirectory(prefix="glyph-peer-") as folder:
+        server = EmbeddedServer(Path(folder))
+        server.start()
+        worker = subprocess.Popen(
+            [sys.executable, __file__, "serve"], stdin=subprocess.PIPE, stdout=sys.stderr,
+            env=os.environ | {"PEER_BROKER_URL": server.url(), "PEER_ORDER": json.dumps(
+                {name: order[name] for name in ("model", "style", "tokens")})},
+        )  # fmt: skip
+        try:
+            app = celery_app(server.url())
+            app.send_task("answer", ("warm up\n" * 3, "ready?")).get(timeout=120)
+            found, ready = {}, resident_bytes(worker.pid)
+            for name, conversations in order["mixes"].items():
+                jobs = _jobs(conversations)
+                forget_peak(worker.pid)
+                began = time.perf_counter()
+                sent = [app.send_task("answer", job[:2]) for job in jobs]
+                answers, times_ms = [], []
+                for task in sent:  # one worker, first come first served: they end in this order
+                    answers.append(task.get(timeout=600))
+                    times_ms.append((time.perf_counter() - began) * 1e3)
+                wall_s = time.perf_counter() - began
+                found[name] = _found(jobs, answers, times_ms, wall_s, worker.pid, ready)
+            return found
+        finally:
+            worker.terminate()
+            worker.wait()
+            server.stop()
+
+
+def celery_app(url: str) -> Celery:
+    app = Celery("peer", broker=url, backend=url, set_as_current=False)
+    app.conf.update(task_acks_late=True, worker_prefetch_multiplier=1)
+    return app
+
+
+def serve() -> None:
+    """The Celery worker: `generate` in the process that takes the messages."""
+    order = json.loads(os.environ["PEER_ORDER"])
+    library = Library(order["model"], order["style"], order["tokens"])
+    app = celery_app(os.environ["PEER_BROKER_URL"])
+
+    @app.task(name="answer")  # type: ignore[untyped-decorator]
+    def answer(document: str, question: str) -> str:
+        return library.answer([(document, question)])[0]
+
+    app.Worker(pool="solo", loglevel="error", quiet=True).start()
+
+
+def _found(jobs: list[Job], answers: list[str], times_ms: list[float], wall_s: float, pid: int,
+           ready: int) -> dict[str, Any]:  # fmt: skip
+    rights = [a.strip() == j[2].strip() for j, a in zip(jobs, answers, strict=True) if j[2]]
+    peak = peak_bytes(pid)
+    return summary(times_ms, wall_s, rights) | {
+        "peak_bytes": peak, "beyond_weights_bytes": peak - ready,
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["serve"]:
+        serve()
+    else:
+        asked = json.load(sys.stdin)
+        print(json.dumps((measure_celery if asked["peer"] == "celery" else measure)(asked)))

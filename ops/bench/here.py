@@ -1,0 +1,51 @@
+"""Where a benchmark ran: commit, device, and a process's memory as its kernel counts it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def commit() -> str:
+    done = subprocess.run(
+        ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return done.stdout.strip() or "unknown"
+
+
+def device_name(device: str = "cpu") -> str:
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.get_device_name().lower().replace(" ", "-")
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            name = line.split(":", 1)[1].strip().lower().replace(" ", "-")
+            return f"cpu-{name}-{os.cpu_count()}c"
+    return f"cpu-{platform.machine()}"
+
+
+def resident_bytes(pid: int) -> int:
+    return _status(pid, "VmRSS")
+
+
+def peak_bytes(pid: int) -> int:
+    """Most the process had resident since it began, or since `forget_peak`."""
+    return _status(pid, "VmHWM")
+
+
+def forget_peak(pid: int) -> None:
+    """Begin the high-water mark anew at what is resident now (`man 5 proc`: clear_refs)."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def _status(pid: int, name: str) -> int:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) * 1024
+    raise LookupError(f"process {pid} states no {name}")

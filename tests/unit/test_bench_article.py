@@ -1,0 +1,96 @@
+"""The article's table: what its rows switch, how samples become gains, bars and a README."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from glyph_worker.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+BENCH = ROOT / "ops" / "bench"
+
+
+@pytest.fixture(name="table")
+def bench_rows(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(BENCH))
+    return importlib.import_module("article_rows")
+
+
+@pytest.fixture(name="report")
+def bench_report(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(BENCH))
+    return importlib.import_module("article_report")
+
+
+def found(rate: float, beyond: int) -> dict[str, Any]:
+    times = {"mean_ms": 1e3 / rate, "p50_ms": 1e3 / rate, "p95_ms": 2e3 / rate}
+    memory = {"peak_bytes": 100 << 20, "beyond_weights_bytes": beyond << 20}
+    return {"jobs_per_s": rate, **times, **memory, "visual_tokens": 56.0}
+
+
+def sample(rate: float, beyond: int) -> dict[str, Any]:
+    return {mix: found(rate, beyond) for mix in ("article", "long", "follow-up")}
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_every_row_of_ours_is_made_of_the_product_s_own_settings(
+    table: ModuleType, device: str
+) -> None:
+    ours = [row for row in table.rows(device, own_style=False) if row.peer is None]
+    loaded = [Settings.load(environ=dict(row.settings)) for row in ours]
+    first, last = loaded[0], loaded[-1]
+    assert (ours[0].name, ours[-1].name) == (table.INITIAL, table.BEST)
+    assert first.engine.attention == "plain"
+    assert not first.engine.prefix_sharing
+    assert first.engine.max_slots == first.features.micro_batch == 1
+    assert first.features.device_bytes == 0
+    assert last.engine.prefix_sharing
+    assert last.engine.attention == "auto"
+    states = [json.dumps([row.settings, row.style, row.window], sort_keys=True) for row in ours]
+    assert len(set(states)) == len(states)
+
+
+def test_gain_is_the_median_of_paired_ratios_and_bars_follow(report: ModuleType) -> None:
+    samples = {
+        "initial state": [sample(1, 500), sample(2, 500), sample(1, 500)],
+        "all": [sample(10, 100), sample(12, 100), sample(8, 100)],
+    }
+    said = report.conclusion(samples, "cpu")
+    assert said["ratios"]["article_gain"] == 8
+    assert said["bars"]["article_gain"] == {"value": 8, "target": 5.0, "met": True}
+    assert said["bars"]["follow-up_gain"] == {"value": 8, "target": 9.0, "met": False}
+    assert said["bars"]["memory_beyond_weights"] == {"value": 0.2, "target": 0.5, "met": True}
+
+
+def test_a_table_with_one_row_yet_says_so(report: ModuleType) -> None:
+    samples = {"initial state": [sample(1, 500)]}
+    assert report.conclusion(samples, "cpu")["bars"] == {}
+    assert "| initial state | 100 | 500 | 1000 |" in report.markdown(samples, "article")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_one_row_runs_through_the_whole_service_and_a_slice_resumes(tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    command = [sys.executable, str(BENCH / "article"), "--quick", "--model", "tiny"]
+    command += ["--only", "all", "--json", str(out), "--resume"]
+    for repetitions in (1, 2):
+        done = subprocess.run(
+            [*command, "--repeat", str(repetitions)], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr[-2_000:]
+        said = json.loads(done.stdout.strip().splitlines()[-1])
+        assert said["num_repetitions"] == {"all": repetitions}
+    kept = json.loads(out.read_text())["samples"]["all"]
+    assert all(one[mix]["jobs_per_s"] > 0 for one in kept for mix in one)
+    assert all(one[mix]["peak_bytes"] > 0 for one in kept for mix in one)
+    assert out.with_suffix(".md").read_text().count("| all |") == 3
+    assert out.with_suffix(".png").stat().st_size > 10_000
