@@ -1,4 +1,4 @@
-"""A TCP relay on loopback whose delay changes at any time: a slow link between worker and Redis."""
+"""A TCP relay on loopback of any delay and bandwidth: a slow link between worker and Redis."""
 
 from __future__ import annotations
 
@@ -10,15 +10,27 @@ import time
 
 
 class Link:
-    """Connections to `port` go on to the target, each byte `delay_s` later, each way."""
+    """Connections to `port` go on to the target, each byte `delay_s` later, each way, and at most
+    `bytes_per_s` each way and connection (None: as fast as the loopback). Both may change at any
+    time.
+    """
 
-    def __init__(self, host: str, port: int) -> None:
-        self.delay_s = 0.0
+    def __init__(
+        self, host: str, port: int, *, delay_s: float = 0.0, bytes_per_s: float | None = None
+    ) -> None:
+        self.delay_s = delay_s
+        self.bytes_per_s = bytes_per_s
         self._target = (host, port)
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._server.getsockname()[1]
         self._open = True
         threading.Thread(target=self._accept, name="link", daemon=True).start()
+
+    def __enter__(self) -> Link:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Takes no more connections; those that are open end with their ends."""
@@ -53,8 +65,13 @@ class Link:
         target: socket.socket,
         on_the_way: queue.SimpleQueue[tuple[float, bytes]],
     ) -> None:
+        free_at = time.monotonic()
         with contextlib.suppress(OSError):
-            while raw := source.recv(1 << 16):
+            while raw := source.recv(1 << 15):
+                if self.bytes_per_s:
+                    now = time.monotonic()
+                    free_at = max(now, free_at) + len(raw) / self.bytes_per_s
+                    time.sleep(free_at - now)
                 on_the_way.put((time.monotonic() + self.delay_s, raw))
         on_the_way.put((0.0, b""))
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 import torch
+from made_up import FakeEncoder, fake_page, fake_request
 
 from glyph_worker.errors import EngineFault, StoreFull, StoreUnavailable
 from glyph_worker.features import guard
 from glyph_worker.features.cache import FeatureCache
-from glyph_worker.features.fakes import FakeEncoder, fake_page, fake_request
 from glyph_worker.features.memory import MemoryStore
 from glyph_worker.settings import FeatureSettings
 

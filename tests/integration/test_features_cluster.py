@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,7 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 torch.set_num_threads(1)
 from glyph_worker.features.cache import FeatureCache
-from glyph_worker.features.fakes import FakeEncoder, fake_page, fake_request
+from made_up import FakeEncoder, fake_page, fake_request
 from glyph_worker.settings import FeatureSettings
 from glyph_worker.store.cache import CacheStore
 
@@ -75,6 +77,7 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
         )
 
     def __enter__(self) -> Worker:

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import redis
 import torch
+from made_up import FakeEncoder, fake_page, fake_request
 
+from glyph_worker.chaos.link import Link
 from glyph_worker.features import wire
 from glyph_worker.features.cache import FeatureCache
-from glyph_worker.features.fakes import FakeEncoder, SlowLink, fake_page, fake_request
 from glyph_worker.features.protocol import FeatureBatch, Source
 from glyph_worker.settings import FeatureSettings
 from glyph_worker.store.cache import CacheStore
@@ -236,7 +237,7 @@ def test_a_small_server_evicts_and_answers_stay_right(own_redis: Any, start: Sta
 def test_a_second_of_latency_delays_no_job_by_more_than_patience(
     own_redis: Any, start: Start
 ) -> None:
-    with SlowLink(own_redis.port, delay_s=1.0) as link:
+    with Link("127.0.0.1", own_redis.port, delay_s=1.0) as link:
         url = own_redis.url().replace(str(own_redis.port), str(link.port))
         cache = start(url, FakeEncoder(ms_per_page=5), FeatureSettings())
         ask(cache, [0])  # measures the encode
@@ -264,7 +265,7 @@ def test_a_server_that_never_answers_holds_up_no_job(start: Start) -> None:
 
 def test_a_link_that_stalls_in_mid_transfer_holds_up_no_job(own_redis: Any, start: Start) -> None:
     fill(start, own_redis.url(), hidden_size=4096)
-    with SlowLink(own_redis.port) as link:
+    with Link("127.0.0.1", own_redis.port) as link:
         url = own_redis.url().replace(str(own_redis.port), str(link.port))
         cache = start(url, FakeEncoder(hidden_size=4096, ms_per_page=5), FeatureSettings())
         ask(cache, [100])

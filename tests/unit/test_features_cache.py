@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from made_up import FakeEncoder, fake_page, fake_request
 
 from glyph_worker.errors import EngineFault, WorkerDraining
 from glyph_worker.features.cache import FeatureCache
-from glyph_worker.features.fakes import FakeEncoder, fake_page, fake_request
 from glyph_worker.features.memory import MemoryStore
 from glyph_worker.features.protocol import PageRequest, Source
 from glyph_worker.settings import FeatureSettings

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from made_up import FakeEncoder, fake_page, fake_request
 
 from glyph_worker.errors import StoreUnavailable
 from glyph_worker.features import upkeep, wire
 from glyph_worker.features.cache import FeatureCache
-from glyph_worker.features.fakes import FakeEncoder, fake_page, fake_request
 from glyph_worker.features.known import KnownPages
 from glyph_worker.features.memory import MemoryStore
 from glyph_worker.settings import FeatureSettings

@@ -1,11 +1,7 @@
-"""Stand-ins for tests and benchmarks: an encoder without a model, and a link of any speed."""
+"""Made-up pages, and an encoder without a model that counts what it encodes."""
 
 from __future__ import annotations
 
-import contextlib
-import queue
-import socket
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -102,72 +98,3 @@ def fake_request(
         height=height,
         pixels=draw,
     )
-
-
-class SlowLink:
-    """A TCP relay to `port` with a delay each way and a bandwidth; both may change at any time.
-
-    `bytes_per_s` None is as fast as the loopback. Used in `with`; connect to its own `port`.
-    """
-
-    def __init__(self, port: int, *, delay_s: float = 0.0, bytes_per_s: float | None = None):
-        self.delay_s = delay_s
-        self.bytes_per_s = bytes_per_s
-        self._target = port
-        self._server = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._server.getsockname()[1]
-        self._open = True
-        self._sockets: list[socket.socket] = []
-
-    def __enter__(self) -> SlowLink:
-        threading.Thread(target=self._accept, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._open = False
-        for one in (self._server, *self._sockets):
-            with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-            one.close()
-
-    def _accept(self) -> None:
-        while self._open:
-            try:
-                near, _ = self._server.accept()
-                far = socket.create_connection(("127.0.0.1", self._target))
-            except OSError:
-                continue
-            for one in (near, far):
-                one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._sockets += [near, far]
-            for pair in ((near, far), (far, near)):
-                threading.Thread(target=self._relay, args=pair, daemon=True).start()
-
-    def _relay(self, source: socket.socket, target: socket.socket) -> None:
-        """Reads at the link's speed; a second thread hands on what has travelled long enough."""
-        wire: queue.SimpleQueue[tuple[float, bytes]] = queue.SimpleQueue()
-        threading.Thread(target=self._deliver, args=(wire, target), daemon=True).start()
-        free_at = time.monotonic()
-        with contextlib.suppress(OSError, ValueError):
-            while self._open:
-                raw = source.recv(1 << 15)
-                if not raw:
-                    break
-                now = time.monotonic()
-                if self.bytes_per_s:
-                    free_at = max(now, free_at) + len(raw) / self.bytes_per_s
-                    if free_at - now > 1e-4:
-                        time.sleep(free_at - now)
-                wire.put((time.monotonic() + self.delay_s, raw))
-        wire.put((0.0, b""))
-
-    def _deliver(self, wire: queue.SimpleQueue[tuple[float, bytes]], target: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                due, raw = wire.get()
-                if not raw:
-                    break
-                time.sleep(max(0.0, due - time.monotonic()))
-                target.sendall(raw)
-        with contextlib.suppress(OSError):
-            target.shutdown(socket.SHUT_RDWR)
