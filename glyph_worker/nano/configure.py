@@ -9,7 +9,9 @@ from glyph_worker.nano.geometry import MERGE, PAGE_WIDTH, PATCH
 
 POINTER_LAYERS = (4, 5)  # their first four heads learn to point at the next character
 BEFORE_LAYER = 0  # its first three heads learn to look one, two and three tokens back
-LOCATE_LAYER = 1  # its first four heads learn to find the question's words in the document
+LOCATE_LAYER = 1  # its heads learn to find what was just written in the document
+FINDERS = 6  # those heads: two lines, three columns
+KEYED_LAYER = 2  # its first head learns to point at the question's word beside the answer
 ANCHOR_LAYER = 3  # its first head learns to point at the answer's beginning
 
 

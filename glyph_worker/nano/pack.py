@@ -27,8 +27,12 @@ class Batch:
     visual token that shows the next character, else -100, and `slot` which of its eight characters
     that is. `anchor` is, for every learned position, the visual token of the answer's first
     character, or the document's first token (`sink`) when the document does not hold the answer.
-    `located` is, for a question's character whose last four characters stand exactly once in the
-    document, the visual token that shows it there, else -100, and `phase` its column in that token.
+    `located` is, for a character of a question or a copied answer, the visual token that shows it
+    where its last four characters stand, else the `sink` where they stand nowhere, else -100 (they
+    stand more than once, or end in a token's last column). `finder` is which head of `located` must
+    see it (see `_finder`), -1 with the sink. `keyed` is, for every learned position, the row index
+    of the question's last character that is located in the line where the answer begins (or in the
+    line above), else -100.
     `question` is the index into `questions` (`task/prompt tokens`), -1 outside questions.
     `positions` is [3, rows, length]. `cells` [pages, lines, 64] are character ids of all pages of
     one height, and `places` [pages * tokens] the flat index (row * length + column) of each of
@@ -42,9 +46,10 @@ class Batch:
     pointer: Ints
     slot: Ints
     anchor: Ints
+    keyed: Ints
     sink: Ints
     located: Ints
-    phase: Ints
+    finder: Ints
     question: Ints
     positions: Ints
     cells: tuple[Ints, ...]
@@ -113,9 +118,10 @@ class _Row:
         self.target = np.full(length, IGNORE, dtype=np.int64)
         self.pointer = np.full(length, IGNORE, dtype=np.int64)
         self.anchor = np.full(length, IGNORE, dtype=np.int64)
+        self.keyed = np.full(length, IGNORE, dtype=np.int64)
         self.sink = np.zeros(length, dtype=np.int64)
         self.located = np.full(length, IGNORE, dtype=np.int64)
-        self.phase = np.zeros(length, dtype=np.int64)
+        self.finder = np.full(length, -1, dtype=np.int64)
         self.slot = np.zeros(length, dtype=np.int64)
         self.question = np.full(length, -1, dtype=np.int64)
         self.positions = np.zeros((3, length), dtype=np.int64)
@@ -131,6 +137,36 @@ def _unique_grams(pages: list[list[str]]) -> dict[str, Cell | None]:
                 gram = low[end - GRAM + 1 : end + 1]
                 found[gram] = None if gram in found else (page, number, end)
     return found
+
+
+def _finder(cell: Cell) -> int:
+    """The head that finds a gram which ends in this cell: one for each line of a visual token and
+    each of its first three columns. Six heads leave none for the last column, but a word's grams
+    end in consecutive columns, so at most one in four is missed.
+    """
+    return cell[1] % 2 * 3 + cell[2] % 4
+
+
+def _meet(text: str, known: dict[str, Cell | None]) -> dict[int, Cell | None]:
+    """For each character of `text` whose last four stand once in the document where that is; None
+    where they stand nowhere.
+    """
+    low, met = text.lower(), {}
+    for end in range(GRAM - 1, len(low)):
+        gram = low[end - GRAM + 1 : end + 1]
+        cell = known.get(gram)
+        if gram not in known or (cell is not None and cell[2] % 4 < 3):
+            met[end] = cell
+    return met
+
+
+def _key(met: dict[int, Cell | None], answer: Cell) -> int | None:
+    """The last question character met in the answer's line, else in the line above it."""
+    page, line, _ = answer
+    for wanted in ((page, line), (page, line - 1)):
+        if here := [index for index, cell in met.items() if cell and cell[:2] == wanted]:
+            return max(here)
+    return None
 
 
 def _place(row: _Row, sample: Sample, questions: list[str]) -> tuple[list[Ints], list[int]] | None:
@@ -162,15 +198,16 @@ def _place(row: _Row, sample: Sample, questions: list[str]) -> tuple[list[Ints],
         row.document[at : at + total] = row.documents
         row.segment[at : at + total] = asked
         row.target[at + len(prompt) - 1 : at + total] = [*answer, v.END[0]]
-        asked_for = question.text.lower()
-        for index in range(GRAM - 1, len(asked_for)):
-            there = known.get(asked_for[index - GRAM + 1 : index + 1])
-            if there is not None:
-                row.located[at + index] = start + prefix.visual_token(*there)
-                row.phase[at + index] = there[2] % 4
+        met = _meet(question.text, known)
+        copied = _meet(question.answer, known) if any(question.where) else {}
+        for index, there in [*met.items(), *((len(prompt) + i, c) for i, c in copied.items())]:
+            row.located[at + index] = start + (prefix.visual_token(*there) if there else 0)
+            row.finder[at + index] = _finder(there) if there else -1
         shown = [cell for cell in question.where if cell is not None]
         first_token = start + prefix.visual_token(*shown[0]) if shown else start
         row.anchor[at + len(prompt) - 1 : at + total] = first_token
+        if shown and (key := _key(met, shown[0])) is not None:
+            row.keyed[at + len(prompt) - 1 : at + total] = at + key
         for offset, cell in enumerate(question.where):
             if cell is not None:
                 step = at + len(prompt) - 1 + offset
@@ -210,8 +247,9 @@ def pack(samples: Iterable[Sample], *, rows: int, length: int) -> Batch:
         target=np.stack([row.target for row in filled]),
         pointer=np.stack([row.pointer for row in filled]),
         anchor=np.stack([row.anchor for row in filled]),
+        keyed=np.stack([row.keyed for row in filled]),
         located=np.stack([row.located for row in filled]),
-        phase=np.stack([row.phase for row in filled]),
+        finder=np.stack([row.finder for row in filled]),
         sink=np.stack([row.sink for row in filled]),
         slot=np.stack([row.slot for row in filled]),
         question=np.stack([row.question for row in filled]),

@@ -14,6 +14,8 @@ from glyph_worker.nano import vocabulary as v
 from glyph_worker.nano.configure import (
     ANCHOR_LAYER,
     BEFORE_LAYER,
+    FINDERS,
+    KEYED_LAYER,
     LOCATE_LAYER,
     POINTER_LAYERS,
     reader_config,
@@ -26,6 +28,7 @@ from glyph_worker.nano.pack import IGNORE, Batch
 LOOK_WEIGHT = 0.3
 DENSE_WEIGHT = 0.3
 FIRST_WEIGHT = 3.0  # an answer's first character counts four times: to find it is the hard part
+NOWHERE_WEIGHT = 0.2  # of what stands nowhere in the document: easy, and most of a question
 OWN = [*range(CONTEXT, CONTEXT + 4), *range(SPAN + CONTEXT, SPAN + CONTEXT + 4)]
 
 
@@ -85,10 +88,12 @@ class Trainee(nn.Module):
             dense, right = self.dense(features, cells)
         assert look is not None
         apart = (features.float() - ideal).pow(2).mean() / ideal.pow(2).mean()
+        misplaced = self.oracle.misplaced(features.float(), ideal)
         return Outcome(
-            loss=dense + apart - LOOK_WEIGHT * look,
+            loss=dense + apart + misplaced - LOOK_WEIGHT * look,
             parts={
                 "dense": dense.item(),
+                "misplaced": misplaced.item(),
                 "apart": apart.item(),
                 "beside": -look.item(),
                 "characters": right.item(),
@@ -132,23 +137,25 @@ class Trainee(nn.Module):
         """Where the taught heads should look (row indices [rows, heads, length]) and the
         positions [rows, 1, length] at which it is asked of them, per layer.
 
-        In the first layer three heads look one, two and three tokens back, so that a token of
-        text knows what was just written, and a visual token what stands left of it. In the second,
-        four heads (one a column) find the question's words in the document. Later one head looks
-        at the answer's beginning. Each of the eight characters of a visual token has a head of its
-        own, upper line in the first pointer layer, lower line in the second: the head of the next
-        character looks at its visual token, the others at the document's first token, so the
-        answer is simply what the heads copy.
+        In the first layer three heads look one, two and three tokens back, so that a token of text
+        knows what was just written, and a visual token what stands left of it. In the second, six
+        heads (one a line and column) find in the document what was just written, by its last four
+        characters. In the third, one head of the answer looks at the question's word that stands
+        beside it, in the fourth one looks at its beginning. Each of the eight characters of a
+        visual token has a head of its own, upper line in the first pointer layer, lower line in the
+        second: the head of the next character looks at its visual token, the others at the
+        document's first token, so the answer is simply what the heads copy.
         """
-        pointer, slot, first, sink, located, phase, segment = (
+        pointer, slot, first, keyed, sink, located, finder, segment = (
             torch.from_numpy(array).to(self.device)[:, None]
             for array in (
                 batch.pointer,
                 batch.slot,
                 batch.anchor,
+                batch.keyed,
                 batch.sink,
                 batch.located,
-                batch.phase,
+                batch.finder,
                 batch.segment,
             )
         )
@@ -159,15 +166,18 @@ class Trainee(nn.Module):
         inside |= image & F.pad(image[..., :-3] & (row[..., :-3] == row[..., 3:]), (3, 0))
         back = (here - torch.arange(1, 4, device=self.device)[:, None]).clamp(min=0)
         columns = torch.arange(4, device=self.device)[:, None]
+        finders = torch.arange(FINDERS, device=self.device)[:, None]
         goals = {
-            LOCATE_LAYER: torch.where(phase == columns, located, sink).clamp(min=0),
+            LOCATE_LAYER: torch.where(finder == finders, located, sink).clamp(min=0),
             BEFORE_LAYER: back.expand(len(segment), -1, -1),
+            KEYED_LAYER: keyed.clamp(min=0),
             ANCHOR_LAYER: first.clamp(min=0),
         }
         asked = first != IGNORE
         due = {
-            LOCATE_LAYER: located != IGNORE,
+            LOCATE_LAYER: (located != IGNORE) * torch.where(finder < 0, NOWHERE_WEIGHT, 1.0),
             BEFORE_LAYER: inside,
+            KEYED_LAYER: (keyed != IGNORE) * (1 + FIRST_WEIGHT * _begins(asked)),
             ANCHOR_LAYER: asked * (1 + FIRST_WEIGHT * _begins(asked)),
         }
         for number, layer in enumerate(POINTER_LAYERS):

@@ -106,7 +106,14 @@ class Run:
     """One training run in its folder: state, log, and the stages one after the other."""
 
     def __init__(
-        self, folder: Path, *, seed: str, device: str, steps: dict[str, int], **diet: bool
+        self,
+        folder: Path,
+        *,
+        seed: str,
+        device: str,
+        steps: dict[str, int],
+        start: Path | None = None,
+        **diet: bool,
     ) -> None:
         self.folder, self.seed, self.steps, self.diet = folder, seed, steps, diet
         folder.mkdir(parents=True, exist_ok=True)
@@ -118,6 +125,9 @@ class Run:
             self.saved = torch.load(folder / "state.pt", map_location=device)
             self.trainee.load_state_dict(self.saved["trainee"])
             self.progress = Progress(**self.saved["progress"])
+        elif start is not None:
+            known = torch.load(start, map_location=device)
+            self.trainee.load_state_dict(known["trainee"])
 
     def train(self) -> None:
         for stage in STAGES[STAGES.index(self.progress.stage) :]:
@@ -176,6 +186,7 @@ class Run:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path(".cache/reader"), help="the run's folder")
+    parser.add_argument("--start", type=Path, help="begin with the weights of another run's state")
     parser.add_argument("--seed", default="7")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--quick", action="store_true", help="two steps a stage: does it run?")
@@ -194,6 +205,7 @@ def main() -> None:
         seed=args.seed,
         device=args.device,
         steps=steps,
+        start=args.start,
         smoke=args.quick,
         short=args.short,
     )

@@ -1,0 +1,85 @@
+"""Where the taught heads are told to look, read back from the pages' own characters."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from glyph_worker.nano import vocabulary as v  # noqa: E402
+from glyph_worker.nano.corpus import samples  # noqa: E402
+from glyph_worker.nano.geometry import TOKEN_COLUMNS  # noqa: E402
+from glyph_worker.nano.oracle import PLACE_NORM, Oracle  # noqa: E402
+from glyph_worker.nano.pack import IGNORE, Batch, pack  # noqa: E402
+
+LENGTH = 384
+
+
+@pytest.fixture(scope="module")
+def batch() -> Batch:
+    return pack(samples("taught", low=3, high=10, asked=6), rows=12, length=LENGTH)
+
+
+def shown(batch: Batch) -> dict[tuple[int, int], tuple[np.ndarray, int, int]]:
+    """(row, index) of every visual token → its page's cells, its first line, its first column."""
+    where = {}
+    for cells, places in zip(batch.cells, batch.places, strict=True):
+        tokens = cells.shape[1] // 2 * TOKEN_COLUMNS
+        for number, flat in enumerate(places.tolist()):
+            page, token = divmod(number, tokens)
+            line, column = token // TOKEN_COLUMNS * 2, token % TOKEN_COLUMNS * 4
+            where[flat // LENGTH, flat % LENGTH] = (cells[page], line, column)
+    return where
+
+
+def test_a_pointer_names_the_cell_of_the_next_character(batch: Batch) -> None:
+    tokens = shown(batch)
+    pointed = np.argwhere(batch.pointer != IGNORE)
+    assert len(pointed) > 200
+    for row, index in pointed:
+        cells, line, column = tokens[row, batch.pointer[row, index]]
+        slot = batch.slot[row, index]
+        assert cells[line + slot // 4, column + slot % 4] == batch.target[row, index]
+
+
+def test_a_finder_sees_the_four_characters_just_written(batch: Batch) -> None:
+    tokens = shown(batch)
+    found = np.argwhere(batch.finder >= 0)
+    assert len(found) > 200
+    for row, index in found:
+        cells, line, column = tokens[row, batch.located[row, index]]
+        finder = batch.finder[row, index]
+        end = column + finder % 3 + 1
+        there = v.decode(cells[line + finder // 3, end - 4 : end].tolist())
+        assert there.lower() == v.decode(batch.tokens[row, index - 3 : index + 1].tolist()).lower()
+    nowhere = (batch.finder < 0) & (batch.located != IGNORE)
+    assert nowhere.sum() > 200
+    assert (batch.located[nowhere] == batch.sink[nowhere]).all()
+
+
+def test_a_key_stands_in_the_answers_line_or_above(batch: Batch) -> None:
+    tokens = shown(batch)
+    keyed = np.argwhere(batch.keyed != IGNORE)
+    assert len(keyed) > 200
+    for row, index in keyed:
+        key = batch.keyed[row, index]
+        cells, line, _ = tokens[row, batch.located[row, key]]
+        line += batch.finder[row, key] // 3
+        page, first, _ = tokens[row, batch.anchor[row, index]]
+        assert page is cells or (page == cells).all()
+        assert first - 1 <= line <= first + 1
+
+
+def test_ideal_tokens_tell_their_place() -> None:
+    oracle = Oracle(384)
+    places = oracle.places(5).view(5, TOKEN_COLUMNS, -1)
+    row = (places @ oracle.rows.T).argmax(-1)
+    column = (places @ oracle.columns.T).argmax(-1)
+    assert (row == torch.arange(5)[:, None]).all()
+    assert (column == torch.arange(TOKEN_COLUMNS)).all()
+    # Three parts of one length, at right angles to each other.
+    assert places.norm(dim=-1) == pytest.approx(PLACE_NORM * 3**0.5, rel=1e-4)
+    ideal = oracle(torch.full((1, 10, 64), v.SPACE))
+    assert oracle.misplaced(ideal, ideal) == 0
+    assert oracle.misplaced(ideal.roll(1, 0), ideal) > 0.1
