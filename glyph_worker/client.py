@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import re
 import time
@@ -45,7 +44,6 @@ from glyph_worker.store.streams import StreamStore
 
 if TYPE_CHECKING:
     import redis
-    from celery import Celery
 
 TENANT = re.compile(r"[A-Za-z0-9._-]{1,64}")
 MAX_TTL_S = 30 * 86_400
@@ -203,14 +201,6 @@ class Client:
             job, position=outlook.num_before if waits else None, eta=outlook.eta
         )
 
-    def unfinished(self, limit: int = 100) -> list[str]:
-        """Ids of this tenant's jobs that are not final, newest first."""
-        return self._jobs.newest(limit, tenant=self.tenant)
-
-    def dead(self, limit: int = 100) -> list[str]:
-        """Ids of poisonous jobs, newest first, of all tenants: for operators."""
-        return self._jobs.dead(limit)
-
     def status_many(self, job_ids: Sequence[str]) -> list[Job | None]:
         """In one round trip; None for an unknown id."""
         return self._jobs.get_many(job_ids, tenant=self.tenant)
@@ -336,11 +326,9 @@ class Client:
             )
 
     def _enqueue(self, new: Submission) -> Job:
-        # The record first: a missing record means "unknown", never "not yet written".
-        job_id, is_new, turns = self._backlog.submit(new)
+        job_id, is_new = self._backlog.submit(new)
         if not is_new:
             return self._jobs.get(job_id, tenant=self.tenant)
-        self._publish(turns)
         return Job(
             id=job_id,
             status=JobStatus.QUEUED,
@@ -351,26 +339,6 @@ class Client:
             document_digest=new.document_digest,
             webhook=new.webhook,
         )
-
-    def _publish(self, job_ids: list[str]) -> None:
-        """Messages for these; the jobs are accepted, whatever becomes of their messages.
-
-        One that does not arrive is published again by the reconciler.
-        """
-        from kombu.exceptions import KombuError
-        from redis.exceptions import RedisError
-
-        from glyph_worker.queue.app import publish
-
-        with contextlib.suppress(OSError, KombuError, RedisError):
-            for job_id in job_ids:
-                publish(self._app, job_id)
-
-    @cached_property
-    def _app(self) -> Celery:
-        from glyph_worker.queue.app import make_app
-
-        return make_app(self._settings)
 
     @cached_property
     def _redis(self) -> redis.Redis:

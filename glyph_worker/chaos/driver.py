@@ -8,9 +8,6 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
-
-from kombu.exceptions import OperationalError
 
 from glyph_worker.chaos.crew import Crew
 from glyph_worker.chaos.faults import Faults
@@ -26,7 +23,6 @@ from glyph_worker.errors import (
     UnknownJob,
 )
 from glyph_worker.job import JobStatus
-from glyph_worker.queue.app import make_app, publish
 
 MAX_UNFINISHED = 4
 """Per answer worker: more would measure how long a full house takes, not how soon it recovers."""
@@ -84,7 +80,6 @@ class Driver:
     _faults: Faults = field(init=False)
     _clients: list[Client] = field(init=False)
     _run_id: str = ""
-    _app: Any = None
 
     def run(self) -> Run:
         """Raises ConfigurationError when the workers do not come up."""
@@ -96,7 +91,6 @@ class Driver:
         ]
         # Faults and documents have chances of their own: a race must not shift what comes later.
         chance = random.Random(f"driver-{self.plan.seed}")
-        self._app = make_app(settings)
         self._run_id = f"{self.plan.seed}-{time.time_ns():x}"
         self._records.start_tail()
         self.crew.start()
@@ -178,7 +172,7 @@ class Driver:
         return job.status, "" if answer is None else answer.text
 
     def _cancel_and_repeat(self) -> None:
-        now, app = time.monotonic(), self._app
+        now = time.monotonic()
         for job_id, watched in list(self._watched.items()):
             if watched.cancel_at and now > watched.cancel_at:
                 with contextlib.suppress(JobFinished):
@@ -190,7 +184,7 @@ class Driver:
                 and now > watched.next_duplicate
             ):
                 # To the stage it is in, and to the one it is not in.
-                publish(app, job_id, rendered=watched.num_duplicates % 2 == 0)
+                self._records.repeat(job_id, rendered=watched.num_duplicates % 2 == 0)
                 watched.num_duplicates += 1
                 watched.next_duplicate = now + 0.3
                 self._num_duplicates += 1
@@ -220,7 +214,7 @@ class Driver:
                 self._look()
                 self._cancel_and_repeat()
                 self._events += self._records.new_events()
-        except (TransientError, OSError, OperationalError):
+        except (TransientError, OSError):
             pass  # the broker is away; the next tick looks again
         time.sleep(TICK_S)
 

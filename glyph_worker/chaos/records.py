@@ -1,4 +1,4 @@
-"""What the driver reads on the broker beside its clients: records, events, held jobs, leaks."""
+"""The driver's hands on the broker beside its clients: records, events, messages, leaks."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from glyph_worker.queue.messages import num_waiting
 from glyph_worker.queue.names import ANSWER_QUEUE, RENDER_QUEUE
 from glyph_worker.settings import Settings
 from glyph_worker.store.connection import connect, translated
+from glyph_worker.store.jobs import JobStore
 from glyph_worker.store.keys import Keys
 
 LASTING = ("_kombu.", "unacked", "celery", "glyph.render", "glyph.answer")
@@ -25,6 +26,10 @@ class Records:
         self._cache_url = (settings.cache_url or settings.broker_url).get_secret_value()
         self._client = connect(self._url, timeout_s=3.0, num_retries=1)
         self._keys = Keys(settings.key_prefix)
+        queue = settings.queue
+        self._jobs = JobStore(
+            self._client, self._keys, url=self._url, ttl_s=queue.job_ttl_s, lease_s=queue.lease_s
+        )
         self._seq = "0"
 
     def now(self) -> float:
@@ -95,6 +100,10 @@ class Records:
             for job_id, score in zip(job_ids, scores, strict=True)
             if score is not None
         ]
+
+    def repeat(self, job_id: str, *, rendered: bool) -> None:
+        """A second message for a job."""
+        self._jobs.republish(job_id, rendered=rendered)
 
     def num_messages(self) -> int:
         """On the queues, and taken by workers."""

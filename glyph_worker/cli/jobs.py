@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -11,8 +12,9 @@ from rich.table import Table
 
 from glyph_worker.cli.show import AsJson, job_row, out, print_json
 from glyph_worker.client import Client
-from glyph_worker.job import Answer, JobStatus
+from glyph_worker.job import Answer, Job, JobStatus
 from glyph_worker.settings import Settings
+from glyph_worker.store.jobs import JobStore
 
 app = typer.Typer(help="Look at jobs, and do them again.", no_args_is_help=True)
 
@@ -21,22 +23,22 @@ Limit = Annotated[int, typer.Option(min=1, help="How many.")]
 
 @app.command("list")
 def jobs_list(limit: Limit = 20, as_json: AsJson = False) -> None:
-    """Jobs that are not final, newest first."""
-    client = Client.from_env()
-    _print_jobs(client, client.unfinished(limit), as_json)
+    """Jobs that are not final, newest first, of all tenants."""
+    jobs = _records()
+    _print_jobs(jobs.get_many(jobs.newest(limit)), as_json)
 
 
 @app.command("dead")
 def jobs_dead(limit: Limit = 20, as_json: AsJson = False) -> None:
-    """Jobs at work on which workers have died, newest first."""
-    client = Client.from_env()
-    _print_jobs(client, client.dead(limit), as_json)
+    """Jobs at work on which workers have died, newest first, of all tenants."""
+    jobs = _records()
+    _print_jobs(jobs.get_many(jobs.dead(limit)), as_json)
 
 
 @app.command("show")
 def jobs_show(job_id: str) -> None:
     """All that is known of one job, as JSON."""
-    client = Client.from_env()
+    client = _client_of(job_id)
     job = client.status(job_id)
     answer = client.result(job_id) if job.status is JobStatus.SUCCEEDED else None
     print(json.dumps(job_row(job, answer), ensure_ascii=False, indent=2))
@@ -45,7 +47,7 @@ def jobs_show(job_id: str) -> None:
 @app.command("retry")
 def jobs_retry(job_id: str) -> None:
     """Queue a failed or cancelled job's question again; print the new job's id."""
-    print(Client.from_env().retry(job_id).id)
+    print(_client_of(job_id).retry(job_id).id)
 
 
 @app.command("replay")
@@ -74,8 +76,19 @@ def jobs_replay(
     out.print(f"beside: {len(done.mates)} others; pages in {done.pages}/", highlight=False)
 
 
-def _print_jobs(client: Client, ids: list[str], as_json: bool) -> None:
-    jobs = [job for job in client.status_many(ids) if job is not None]
+def _records() -> JobStore:
+    """All tenants' jobs: who types here has the broker's password."""
+    from glyph_worker.worker.stores import Stores
+
+    return Stores.open(Settings.load()).jobs
+
+
+def _client_of(job_id: str) -> Client:
+    return Client.from_env(tenant=_records().get(job_id).tenant)
+
+
+def _print_jobs(found: Sequence[Job | None], as_json: bool) -> None:
+    jobs = [job for job in found if job is not None]
     if as_json:
         print_json({"jobs": [job_row(job) for job in jobs]})
         return

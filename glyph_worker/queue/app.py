@@ -40,7 +40,6 @@ def make_app(settings: Settings) -> Celery:
         task_reject_on_worker_lost=True,
         worker_prefetch_multiplier=1,
         worker_send_task_events=True,
-        task_send_sent_event=True,
         task_track_started=True,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
@@ -64,21 +63,3 @@ def make_app(settings: Settings) -> Celery:
         },
     )
     return app
-
-
-def publish(app: Celery, job_id: str, *, rendered: bool = False) -> None:
-    """Put a job's message on the render queue, or on the answer queue once it is rendered.
-
-    Raises what kombu and redis-py raise.
-    """
-    app.send_task(
-        ANSWER_TASK if rendered else RENDER_TASK,
-        args=(job_id,),
-        task_id=job_id,
-        queue=ANSWER_QUEUE if rendered else RENDER_QUEUE,
-        argsrepr=f"({job_id!r},)",
-        kwargsrepr="{}",
-        ignore_result=True,
-        retry=True,
-        retry_policy={"max_retries": 2, "interval_start": 0.05, "interval_step": 0.2},
-    )

@@ -57,12 +57,11 @@ class Backlog:
         self._settings = settings
         self._run = Scripts(client, keys, url=url, ttl_s=settings.job_ttl_s)
 
-    def submit(self, new: Submission) -> tuple[str, bool, list[str]]:
-        """Write a QUEUED record behind its tenant's others.
+    def submit(self, new: Submission) -> tuple[str, bool]:
+        """Write a QUEUED record behind its tenant's others, and publish whose turn it is.
 
-        Returns the job's id (an earlier one's for a repeated idempotency key), whether it is new,
-        and the ids of all jobs whose turn it is to be published. Raises Conflict, QueueFull,
-        QuotaExceeded.
+        Returns the job's id (an earlier one's for a repeated idempotency key) and whether it is
+        new. Raises Conflict, QueueFull, QuotaExceeded.
         """
         settings = self._settings
         fields: dict[str, Any] = {
@@ -82,9 +81,9 @@ class Backlog:
             new.payload_digest, new.ttl_s, *flat(fields),
         )  # fmt: skip
         if outcome == b"created":
-            return found[0].decode(), True, [raw.decode() for raw in found[1:]]
+            return found[0].decode(), True
         if outcome in (b"same", b"exists"):
-            return found[0].decode(), False, []
+            return found[0].decode(), False
         if outcome == b"conflict":
             raise Conflict(
                 "this idempotency key was used with another payload; "
@@ -107,9 +106,9 @@ class Backlog:
             num_jobs=number,
         )
 
-    def dispatch(self) -> list[str]:
-        """Ids of the jobs whose turn it is now; the caller publishes them."""
-        return [raw.decode() for raw in self._run("dispatch", self._settings.dispatch_window)]
+    def dispatch(self) -> int:
+        """Publish the jobs whose turn it is now. Returns how many."""
+        return int(self._run("dispatch", self._settings.dispatch_window))
 
     def outlook(self, job_id: str) -> Outlook:
         """Place in line and time to the end of one job."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, cast
 
@@ -57,8 +57,6 @@ class Order:
     """Workers that have died at work on it; from the first on it runs alone."""
     notes: dict[str, float]
     """Numbers earlier stages left for the receipt: queue_ms, render_ms, pages_rendered, …"""
-    turns: tuple[str, ...] = ()
-    """Jobs whose turn it is to be published, now that this one has left its queue."""
 
     @property
     def options(self) -> JobOptions:
@@ -139,10 +137,9 @@ class JobStore:
             raw = cast("bytes | None", self._client.hget(self._keys.job(job_id), "answer"))
         return None if raw is None else Answer.from_fields(codec.unpack("answer", raw))
 
-    def newest(self, limit: int, *, tenant: str | None = None) -> list[str]:
+    def newest(self, limit: int) -> list[str]:
         """Ids of jobs that are not final, newest first."""
-        key = self._keys.active if tenant is None else f"{self._keys.active}:{tenant}"
-        return self._ids(key, limit)
+        return self._ids(self._keys.active, limit)
 
     def dead(self, limit: int) -> list[str]:
         """Ids of poisonous jobs, newest first."""
@@ -162,7 +159,10 @@ class JobStore:
     # Workers -----------------------------------------------------------------------------------
 
     def claim(self, job_id: str, *, owner: str, stage: Stage) -> tuple[Verdict, Order | None]:
-        """Take the right to work on a job. The order is there when the verdict is CLAIMED."""
+        """Take the right to work on a job. The order is there when the verdict is CLAIMED.
+
+        The next jobs' messages follow this one's.
+        """
         verdict, attempt, strikes, *found = self._run(
             "claim", job_id, owner, self._lease_s, stage.value, MAX_STRIKES,
             codec.pack("error", Poisonous.after(MAX_STRIKES).to_wire()),
@@ -170,17 +170,17 @@ class JobStore:
         )  # fmt: skip
         if verdict != b"claimed":
             return Verdict(verdict.decode()), None
-        flat_record, *turns = found
-        record = dict(zip(flat_record[::2], flat_record[1::2], strict=True))
-        order = _order(job_id, record, attempt=int(attempt), owner=owner, strikes=int(strikes))
-        return Verdict.CLAIMED, replace(order, turns=tuple(raw.decode() for raw in turns))
+        record = dict(zip(found[0][::2], found[0][1::2], strict=True))
+        return Verdict.CLAIMED, _order(
+            job_id, record, attempt=int(attempt), owner=owner, strikes=int(strikes)
+        )
 
     def peek(self, job_id: str) -> Order:
         """The order as a worker had it, without any right to work on it. Raises UnknownJob."""
         return _order(job_id, self.record(job_id), attempt=0, owner="nobody", strikes=0)
 
     def admit(self, order: Order, *, mates: Sequence[str]) -> bool | None:
-        """From here on a death of this worker counts as a strike against the job."""
+        """From here on a death of this answer worker counts as a strike against the job."""
         return self._update(order, {"admitted": "1", "mates": " ".join(mates)})
 
     def update(
@@ -199,7 +199,7 @@ class JobStore:
         return {1: True, 2: False}.get(found)
 
     def hand_over(self, order: Order, *, num_pages: int, notes: Mapping[str, float]) -> bool:
-        """Queue the job for its next stage. False when fenced off."""
+        """Queue the job for the answer stage, message and all. False when fenced off."""
         fields = {"stage": Stage.ENCODING.value, "num_pages": num_pages} | {
             f"note:{name}": value for name, value in notes.items()
         }
@@ -232,6 +232,10 @@ class JobStore:
         return int(self._run("commit", job_id, attempt, owner, status.value, *flat(fields))) == 1
 
     # The reconciler ------------------------------------------------------------------------------
+
+    def republish(self, job_id: str, *, rendered: bool) -> None:
+        """A new message on the render or the answer queue. A needless one does no harm."""
+        self._run("republish", job_id, int(rendered))
 
     def unfinished(self, *, start: int, limit: int) -> list[Unfinished]:
         """A slice of the jobs that are not final, oldest first; fails those past their deadline."""

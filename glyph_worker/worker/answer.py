@@ -203,7 +203,7 @@ def register(app: Celery, settings: Settings) -> AnswerStage:
     app.glyph_stage = stage
 
     @app.task(name=ANSWER_TASK, bind=True, max_retries=None)  # type: ignore[untyped-decorator]
-    def answer(task: Any, job_id: str) -> None:
-        stage.run(task, job_id)
+    def answer(task: Any, *_: str) -> None:
+        stage.run(task, task.request.id)
 
     return stage

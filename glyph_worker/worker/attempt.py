@@ -5,14 +5,11 @@ from __future__ import annotations
 import random
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import structlog
-from celery import Celery
 from celery.exceptions import Reject
-from kombu.exceptions import KombuError
-from redis.exceptions import RedisError
 
 from glyph_worker.errors import (
     ConfigurationError,
@@ -26,7 +23,6 @@ from glyph_worker.errors import (
     WorkerDraining,
 )
 from glyph_worker.job import Stage
-from glyph_worker.queue.app import publish
 from glyph_worker.settings import QueueSettings
 from glyph_worker.store.jobs import JobStore, Order, Verdict
 
@@ -72,7 +68,6 @@ def attempt(
             # A duplicate, or an early redelivery: look again soon, for its holder may be dead.
             raise task.retry(countdown=min(HELD_S, settings.lease_s / 3), max_retries=None)
         return None
-    _let_follow(task.app, order.turns)
     bound = log.bind(job_id=job_id, stage=stage.value, attempt=order.attempt)
     try:
         return work(order)
@@ -98,15 +93,6 @@ def attempt(
         ).to_wire()
         settled(lambda: jobs.fail(job_id, wire, order))
     return None
-
-
-def _let_follow(app: Celery, job_ids: Sequence[str]) -> None:
-    """Publish the jobs whose turn has come; the reconciler does it for those that fail."""
-    try:
-        for job_id in job_ids:
-            publish(app, job_id)
-    except (KombuError, RedisError, OSError) as exc:
-        log.warning("queue.not_published", num_jobs=len(job_ids), error=type(exc).__name__)
 
 
 def settled(call: Callable[[], T]) -> T:

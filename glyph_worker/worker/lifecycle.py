@@ -11,7 +11,7 @@ import time
 from typing import Any, Literal
 
 import structlog
-from celery import Celery, signals
+from celery import signals
 from celery.worker import state
 
 from glyph_worker.errors import GlyphError
@@ -83,7 +83,7 @@ def run_worker(
     if exit_with_parent:
         threading.Thread(target=_follow_parent, name="parent", daemon=True).start()
     log.info("worker.starting", kind=kind, concurrency=concurrency, pid=os.getpid())
-    presence = Presence(app, settings, kind, concurrency, drain)
+    presence = Presence(settings, kind, concurrency, drain)
     signals.worker_ready.connect(presence.start, weak=False)
     worker.start()
     presence.stop()
@@ -93,17 +93,12 @@ def run_worker(
 class Presence:
     """Once a second: says that this worker lives and what it is busy with, and reconciles."""
 
-    def __init__(
-        self, app: Celery, settings: Settings, kind: Kind, capacity: int, drain: Drain
-    ) -> None:
+    def __init__(self, settings: Settings, kind: Kind, capacity: int, drain: Drain) -> None:
         stores = Stores.open(settings)
         self._reconciler = Reconciler(
-            app,
-            stores.jobs,
-            stores.backlog,
-            stores.broker,
-            lock_key=Keys(settings.key_prefix).reconciler,
+            stores.jobs, stores.broker, lock_key=Keys(settings.key_prefix).reconciler
         )
+        self._backlog = stores.backlog
         self._workers, self._name = stores.workers, stores.owner
         self._kind, self._capacity, self._drain = kind, capacity, drain
         self._started_at = time.time()
@@ -137,9 +132,9 @@ class Presence:
             try:
                 self._workers.announce(info)
                 self._probe()
-                self._reconciler.dispatch()
+                self._backlog.dispatch()
                 self._reconciler.look(self._name)
-            except Exception as exc:  # noqa: BLE001 - kombu and redis-py raise many kinds
+            except Exception as exc:  # noqa: BLE001 - whatever it was, the next second may be better
                 log.warning("presence.missed", error=type(exc).__name__)
             self._leaving.wait(ANNOUNCE_S)
 

@@ -1,4 +1,4 @@
-"""Keeps messages and records together: publishes jobs at their turn, and again when one is lost.
+"""Keeps messages and records together: publishes again what was lost on its way to a worker.
 
 A worker that dies between taking a message off its list and noting it as taken loses the message
 (the transport does the two in turn); so does a broker that loses its last second. The record is
@@ -9,13 +9,10 @@ needless one does no harm: the claim sees that the job is held or final.
 from __future__ import annotations
 
 import structlog
-from celery import Celery
 from redis import Redis
 
-from glyph_worker.queue.app import publish
 from glyph_worker.queue.messages import held_messages
 from glyph_worker.queue.names import ANSWER_QUEUE, RENDER_QUEUE
-from glyph_worker.store.backlog import Backlog
 from glyph_worker.store.jobs import JobStore
 
 log = structlog.get_logger(__name__)
@@ -28,28 +25,17 @@ GRACE_S = 1.5
 class Reconciler:
     """Called about once a second by every worker; a short lock lets one of them look."""
 
-    def __init__(
-        self, app: Celery, jobs: JobStore, backlog: Backlog, client: Redis, *, lock_key: str
-    ) -> None:
-        self._app = app
-        self._backlog = backlog
+    def __init__(self, jobs: JobStore, client: Redis, *, lock_key: str) -> None:
         self._jobs = jobs
         self._client = client
         self._lock_key = lock_key
         self._start = 0
         self._suspects: frozenset[str] = frozenset()
 
-    def dispatch(self) -> int:
-        """Publish the jobs whose turn it is. Every worker may, at any time."""
-        turns = self._backlog.dispatch()
-        for job_id in turns:
-            publish(self._app, job_id)
-        return len(turns)
-
     def look(self, owner: str) -> int:
         """One look. Returns how many jobs were published again.
 
-        Raises StoreUnavailable and what redis-py and kombu raise.
+        Raises StoreUnavailable and what redis-py raises.
         """
         # The lock outlives its holder's pause: the same worker looks twice, so it can compare.
         mine = self._client.set(self._lock_key, owner, nx=True, px=3_000)
@@ -73,6 +59,6 @@ class Reconciler:
         lost = missing & self._suspects
         self._suspects = missing - lost
         for job_id in lost:
-            publish(self._app, job_id, rendered=waiting[job_id].rendered)
+            self._jobs.republish(job_id, rendered=waiting[job_id].rendered)
             log.warning("job.republished", job_id=job_id, rendered=waiting[job_id].rendered)
         return len(lost)

@@ -8,14 +8,14 @@ from typing import Any
 
 import structlog
 from celery import Celery
-from celery.exceptions import Ignore, Reject, Retry
+from celery.exceptions import Ignore
 
 from glyph_worker.document import Page
 from glyph_worker.errors import DocumentTooLarge, TransientError
 from glyph_worker.features.digest import page_image_digest
 from glyph_worker.features.known import KnownPages
 from glyph_worker.job import Progress, Stage
-from glyph_worker.queue.names import ANSWER_QUEUE, ANSWER_TASK, RENDER_TASK
+from glyph_worker.queue.names import RENDER_TASK
 from glyph_worker.render.page import LaidPage
 from glyph_worker.render.paginate import paginate
 from glyph_worker.render.raster import draw
@@ -32,10 +32,6 @@ log = structlog.get_logger(__name__)
 
 PAGES_PER_BATCH = 32
 """Pages laid out, looked up, drawn and stored together; bounds memory and a cancel's delay."""
-
-
-REPLACE_S = 10.0
-"""How long a render worker tries to publish a rendered job itself."""
 
 
 class RenderStage:
@@ -69,11 +65,10 @@ class RenderStage:
             work=self._work,
         )
         if order is not None:
-            _replace(task, job_id)
+            # Not a success yet: the same id goes on in the answer stage, also before Flower's eyes.
+            raise Ignore("handed over to the answer stage")
 
     def _work(self, order: Order) -> Order:
-        if self._stores.jobs.admit(order, mates=()) is None:
-            raise Fenced("a later attempt holds the job")
         started = time.perf_counter()
         style = resolve_style(self._settings, order.options.style)
         pages = self._layout(order, style)
@@ -85,7 +80,8 @@ class RenderStage:
             pages = []
             while batch := list(islice(laid, PAGES_PER_BATCH)):
                 pages += [one.page for one in batch]
-                self._check(order, num_pages=len(pages))
+                self._check_limit(len(pages))
+                self._check_right(order, len(pages))
                 num_drawn += self._draw(batch, salt)
             num_missing = laid.report.num_missing_glyphs
             try:
@@ -119,11 +115,10 @@ class RenderStage:
             log.warning("cache.skipped", what="layout", error=exc.code)
             return None
         if pages is not None:
-            self._check(order, num_pages=len(pages))
+            self._check_limit(len(pages))
         return pages
 
-    def _check(self, order: Order, *, num_pages: int) -> None:
-        """Between batches: the page limit, the lease, and whether the producer wants it still."""
+    def _check_limit(self, num_pages: int) -> None:
         limit = self._settings.limits.max_pages
         if num_pages > limit:
             raise DocumentTooLarge(
@@ -131,6 +126,9 @@ class RenderStage:
                 "or raise GLYPH_MAX_PAGES on the render workers",
                 max_pages=limit,
             )
+
+    def _check_right(self, order: Order, num_pages: int) -> None:
+        """Between batches: renew the lease, and ask whether the producer wants it still."""
         go_on = self._stores.jobs.update(order, progress=Progress(num_pages=num_pages))
         if go_on is None:
             raise Fenced("a later attempt holds the job")
@@ -153,42 +151,12 @@ class RenderStage:
         return len(wanted)
 
 
-def _replace(task: Any, job_id: str) -> None:
-    """Put the same id onto the answer queue; repeats for a while if the broker is away.
-
-    The record says already that the job waits for an answer: what is not published here, the
-    reconciler publishes. So no child hangs on a broker that stays away.
-    """
-    pause_s, give_up_at = 0.1, time.monotonic() + REPLACE_S
-    while True:
-        # A new signature for every try: `replace` marks the one it takes and refuses it again.
-        answer = task.app.signature(
-            ANSWER_TASK,
-            args=(job_id,),
-            immutable=True,
-            queue=ANSWER_QUEUE,
-            argsrepr=f"({job_id!r},)",
-            kwargsrepr="{}",
-            ignore_result=True,
-        )
-        try:
-            task.replace(answer)
-        except (Ignore, Reject, Retry):
-            raise
-        except Exception as exc:  # kombu and redis-py raise many kinds
-            log.warning("queue.waiting", job_id=job_id, error=type(exc).__name__)
-            if time.monotonic() > give_up_at:
-                raise Ignore("left to the reconciler") from exc
-            time.sleep(pause_s)
-            pause_s = min(pause_s * 2, 2.0)
-
-
 def register(app: Celery, settings: Settings) -> RenderStage:
     """Give the app the render task."""
     stage = RenderStage(settings)
 
     @app.task(name=RENDER_TASK, bind=True, max_retries=None)  # type: ignore[untyped-decorator]
-    def render(task: Any, job_id: str) -> None:
-        stage.run(task, job_id)
+    def render(task: Any, *_: str) -> None:
+        stage.run(task, task.request.id)
 
     return stage

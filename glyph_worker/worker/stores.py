@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import redis
 
+from glyph_worker.errors import StoreUnavailable
 from glyph_worker.settings import Settings
 from glyph_worker.store.backlog import Backlog
 from glyph_worker.store.blobs import BlobStore
@@ -40,8 +41,9 @@ class Stores:
 
     @classmethod
     def open(cls, settings: Settings) -> Stores:
-        """Connects to nothing yet."""
-        assert settings.broker_url is not None, "make_app refuses settings without a broker"
+        """Connects to nothing yet. Raises StoreUnavailable when no broker is configured."""
+        if settings.broker_url is None:
+            raise StoreUnavailable("no broker: set GLYPH_BROKER_URL=redis://…")
         broker_url = settings.broker_url.get_secret_value()
         cache_url = (settings.cache_url or settings.broker_url).get_secret_value()
         keys = Keys(settings.key_prefix)

@@ -60,8 +60,8 @@ def _register(app: Celery, settings: Settings) -> InstantStage:
     app.glyph_stage = stage
 
     @app.task(name=ANSWER_TASK, bind=True, max_retries=None)  # type: ignore[untyped-decorator]
-    def answer(task: Any, job_id: str) -> None:
-        stage.run(task, job_id)
+    def answer(task: Any, *_: str) -> None:
+        stage.run(task, task.request.id)
 
     return stage
 
@@ -94,7 +94,6 @@ def plain_app(url: str) -> Celery:
         task_reject_on_worker_lost=True,
         worker_prefetch_multiplier=1,
         worker_send_task_events=True,
-        task_send_sent_event=True,
         task_track_started=True,
         worker_hijack_root_logger=False,
         task_queues=[

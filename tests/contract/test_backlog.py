@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from collections import Counter
@@ -34,8 +35,7 @@ class Line:
         self.jobs = JobStore(self.client, KEYS, url=url, ttl_s=60, lease_s=30)
         self.number = 0
 
-    def submit(self, tenant: str = "t", *, bulk: bool = False, **fields: Any) -> list[str]:
-        """The ids whose turn it is, after this job."""
+    def submit(self, tenant: str = "t", *, bulk: bool = False, **fields: Any) -> None:
         self.number += 1
         plain: dict[str, Any] = {
             "job_id": f"{tenant}-{self.number}",
@@ -47,11 +47,13 @@ class Line:
             "cost": 1.0,
             "ttl_s": 60,
         }
-        return self.backlog.submit(Submission(**plain | fields))[2]
+        self.backlog.submit(Submission(**plain | fields))
 
-    def publish(self, ids: list[str]) -> None:
-        for job_id in ids:
-            self.client.lpush("glyph.render", job_id)
+    def receive(self) -> str:
+        """The id in the next message."""
+        raw = self.client.rpop("glyph.render")
+        assert isinstance(raw, bytes)
+        return str(json.loads(raw)["headers"]["id"])
 
     def claim(self, job_id: str, owner: str = "w") -> Order:
         verdict, order = self.jobs.claim(job_id, owner=owner, stage=Stage.ENCODING)
@@ -70,8 +72,8 @@ def line(broker_url: str) -> Line:
 def test_the_same_key_and_payload_give_the_same_job(line: Line) -> None:
     first = line.backlog.submit(_keyed("a", payload="p"))
     again = line.backlog.submit(_keyed("b", payload="p"))
-    assert first[:2] == ("a", True)
-    assert again == ("a", False, [])
+    assert first == ("a", True)
+    assert again == ("a", False)
 
 
 def test_the_same_key_with_another_payload_conflicts_and_names_the_job(line: Line) -> None:
@@ -113,11 +115,11 @@ def test_a_tenants_quota_is_its_own_and_ended_jobs_do_not_count(broker_url: str)
 def test_only_a_window_of_jobs_is_published_and_the_rest_follow_their_turn(broker_url: str) -> None:
     line = Line(broker_url, dispatch_window=2)
     for _ in range(5):
-        line.publish(line.submit())
+        line.submit()
     assert line.client.llen("glyph.render") == 2
-    assert line.backlog.dispatch() == []
-    line.client.rpop("glyph.render")
-    line.publish(line.backlog.dispatch())
+    assert line.backlog.dispatch() == 0
+    line.receive()
+    assert line.backlog.dispatch() == 1
     assert line.client.llen("glyph.render") == 2
 
 
@@ -127,48 +129,48 @@ def test_a_claim_lets_the_next_follow_so_that_the_line_never_waits_for_a_look(
     line = Line(broker_url, dispatch_window=2)
     jobs = JobStore(line.client, KEYS, url=broker_url, ttl_s=60, lease_s=30, window=2)
     for n in range(4):
-        line.publish(line.submit(job_id=f"j{n}"))
-    line.client.rpop("glyph.render")
-    order = jobs.claim("j0", owner="w", stage=Stage.RENDERING)[1]
-    assert order is not None
-    assert order.turns == ("j2",)
+        line.submit(job_id=f"j{n}")
+    assert line.receive() == "j0"
+    assert jobs.claim("j0", owner="w", stage=Stage.RENDERING)[0] is Verdict.CLAIMED
+    assert [line.receive(), line.receive()] == ["j1", "j2"]
+    assert line.client.llen("glyph.render") == 0
 
 
 def test_a_loud_tenant_does_not_delay_another_by_more_than_the_window(broker_url: str) -> None:
     line = Line(broker_url, dispatch_window=4)
     for _ in range(300):
-        line.publish(line.submit("loud"))
-    line.publish(line.submit("quiet", job_id="mine"))
+        line.submit("loud")
+    line.submit("quiet", job_id="mine")
     served = []
     while "mine" not in served:
-        served.append(line.client.rpop("glyph.render").decode())
-        line.publish(line.backlog.dispatch())
+        served.append(line.receive())
+        line.backlog.dispatch()
     assert len(served) <= 4 + 3
 
 
 def test_tenants_share_by_cost_not_by_count(broker_url: str) -> None:
     line = Line(broker_url, dispatch_window=1)
     for _ in range(40):
-        line.publish(line.submit("heavy", cost=4.0))
-        line.publish(line.submit("light", cost=1.0))
+        line.submit("heavy", cost=4.0)
+        line.submit("light", cost=1.0)
     spent: Counter[str] = Counter()
     for _ in range(40):
-        tenant = line.client.rpop("glyph.render").decode().partition("-")[0]
+        tenant = line.receive().partition("-")[0]
         spent[tenant] += 4 if tenant == "heavy" else 1
-        line.publish(line.backlog.dispatch())
+        line.backlog.dispatch()
     assert 0.6 < spent["heavy"] / spent["light"] < 1.7
 
 
 def test_interactive_goes_first_and_bulk_still_moves(broker_url: str) -> None:
     line = Line(broker_url, dispatch_window=1)
     for _ in range(40):
-        line.publish(line.submit("t", bulk=True, job_id=f"bulk-{line.number}"))
+        line.submit("t", bulk=True, job_id=f"bulk-{line.number}")
     for _ in range(40):
-        line.publish(line.submit("t"))
+        line.submit("t")
     served = []
     for _ in range(33):
-        served.append(line.client.rpop("glyph.render").decode().partition("-")[0])
-        line.publish(line.backlog.dispatch())
+        served.append(line.receive().partition("-")[0])
+        line.backlog.dispatch()
     assert 3 <= served.count("bulk") <= 6
 
 
@@ -188,22 +190,25 @@ def test_every_job_is_published_exactly_once(
     with redis.Redis.from_url(url) as client:
         client.flushdb()
     line = Line(url, dispatch_window=window)
-    published: list[str] = []
     for tenant, bulk, cost in arrivals:
-        published += line.submit(tenant, bulk=bulk, cost=cost)
-    for _ in range(len(arrivals)):
-        published += line.backlog.dispatch()
-    assert len(published) == len(set(published)) == len(arrivals)
+        line.submit(tenant, bulk=bulk, cost=cost)
+    published = set()
+    for _ in arrivals:
+        published.add(line.receive())
+        line.backlog.dispatch()
+    assert len(published) == len(arrivals)
+    assert line.client.llen("glyph.render") == 0
 
 
 def test_a_job_cancelled_while_it_waits_never_gets_a_turn(broker_url: str) -> None:
     line = Line(broker_url, dispatch_window=1)
-    line.publish(line.submit())
+    line.submit()
     line.submit(job_id="gone")
     line.submit(job_id="next")
     assert line.jobs.cancel("gone", tenant="t") == "cancelled"
-    line.client.rpop("glyph.render")
-    assert line.backlog.dispatch() == ["next"]
+    line.receive()
+    line.backlog.dispatch()
+    assert line.receive() == "next"
 
 
 def test_a_job_past_its_deadline_fails_at_the_claim_and_in_the_queue(line: Line) -> None:
@@ -290,7 +295,7 @@ def test_estimates_grow_with_the_line_and_come_from_what_was_seen(line: Line) ->
 
 def test_place_in_line_counts_ones_own_and_the_others_turns(broker_url: str) -> None:
     line = Line(broker_url, dispatch_window=1)
-    line.publish(line.submit("a"))
+    line.submit("a")
     for _ in range(4):
         line.submit("a")
     line.submit("b", job_id="b-last")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import inspect
 import json
 import pickle
 import time
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+import msgpack
 import pytest
 import redis
 from celery.concurrency.base import BasePool, apply_target
@@ -18,17 +21,31 @@ from kombu.serialization import loads
 from kombu.transport import redis as transport
 from waiting import wait_until
 
-from glyph_worker.queue.app import make_app, publish
+from glyph_worker.queue.app import make_app
 from glyph_worker.queue.lease import Lease
 from glyph_worker.queue.messages import held_messages, num_waiting
-from glyph_worker.queue.names import ANSWER_QUEUE, RENDER_QUEUE
+from glyph_worker.queue.names import ANSWER_QUEUE, ANSWER_TASK, RENDER_QUEUE, RENDER_TASK
 from glyph_worker.queue.pool import TaskPool
 from glyph_worker.settings import Settings
+from glyph_worker.store.connection import connect
+from glyph_worker.store.jobs import JobStore
+from glyph_worker.store.keys import Keys
 
 
 @pytest.fixture
 def app(broker_url: str) -> Any:
     return make_app(Settings.load(environ={"GLYPH_BROKER_URL": broker_url}))
+
+
+@pytest.fixture
+def publish(broker_url: str) -> Callable[..., None]:
+    """A job's message, put there by our own script."""
+    jobs = JobStore(connect(broker_url), Keys("test"), url=broker_url, ttl_s=60, lease_s=30)
+
+    def publish(job_id: str, *, rendered: bool = False) -> None:
+        jobs.republish(job_id, rendered=rendered)
+
+    return publish
 
 
 def test_the_pool_takes_what_celery_passes() -> None:
@@ -47,8 +64,10 @@ def test_the_lease_finds_the_tags_that_kombu_keeps() -> None:
     assert transport.Channel.do_restore is True
 
 
-def test_a_taken_message_is_leased_until_the_worker_falls_silent(app: Any, broker_url: str) -> None:
-    publish(app, "one")
+def test_a_taken_message_is_leased_until_the_worker_falls_silent(
+    app: Any, publish: Any, broker_url: str
+) -> None:
+    publish("one")
     with app.connection_for_read() as connection, redis.Redis.from_url(broker_url) as client:
         taken: list[Any] = []
         queue = app.amqp.queues[RENDER_QUEUE]
@@ -71,22 +90,41 @@ def test_a_taken_message_is_leased_until_the_worker_falls_silent(app: Any, broke
             assert client.zcard("unacked_index") == 0, "an acknowledged message came back"
 
 
-def test_a_message_holds_the_id_and_nothing_else(app: Any, broker_url: str) -> None:
-    publish(app, "job-7")
+@pytest.mark.parametrize(
+    ("queue", "task"), [(RENDER_QUEUE, RENDER_TASK), (ANSWER_QUEUE, ANSWER_TASK)]
+)
+def test_our_message_is_the_one_that_celery_would_send(
+    app: Any, publish: Any, broker_url: str, queue: str, task: str
+) -> None:
+    publish("job-7", rendered=queue == ANSWER_QUEUE)
+    app.send_task(task, task_id="job-7", queue=queue, ignore_result=True)
+    with redis.Redis.from_url(broker_url) as client:
+        theirs, ours = (json.loads(raw) for raw in client.lrange(queue, 0, -1))
+    for message in (ours, theirs):
+        # Who sent it, a tag of its own, and where results would go, which nobody sends.
+        message["headers"].pop("origin")
+        message["properties"].pop("delivery_tag")
+        message["properties"].pop("reply_to")
+    assert ours == theirs
+
+
+def test_a_message_holds_the_id_and_nothing_else(publish: Any, broker_url: str) -> None:
+    publish("job-7")
     with redis.Redis.from_url(broker_url) as client:
         (raw,) = client.lrange(RENDER_QUEUE, 0, -1)
         assert client.llen(ANSWER_QUEUE) == 0
-    message = json.loads(raw)
-    assert message["content-type"] == "application/x-msgpack"
-    assert message["headers"]["id"] == "job-7"
-    assert message["headers"]["argsrepr"] == "('job-7',)"
-    assert len(raw) < 1_500
+    body = base64.b64decode(json.loads(raw)["body"])
+    nothing = dict.fromkeys(("callbacks", "errbacks", "chain", "chord"))
+    assert msgpack.unpackb(body) == [[], {}, nothing]
+    assert len(raw) < 1_000
 
 
-def test_messages_are_seen_where_the_transport_keeps_them(app: Any, broker_url: str) -> None:
+def test_messages_are_seen_where_the_transport_keeps_them(
+    app: Any, publish: Any, broker_url: str
+) -> None:
     for name in ("a", "b", "c"):
-        publish(app, name)
-    publish(app, "d", rendered=True)
+        publish(name)
+    publish("d", rendered=True)
     with redis.Redis.from_url(broker_url) as client:
         held = held_messages(client, [RENDER_QUEUE, ANSWER_QUEUE], window=10)
         assert (held.ids, held.complete) == (frozenset("abcd"), True)
@@ -103,11 +141,11 @@ def test_pickle_and_json_are_refused_before_they_are_decoded(app: Any) -> None:
 
 @pytest.mark.parametrize("garbage", [b"\xff\xfe", b"{", b"[]", b"{}", b"null", b'{"body": 1}'])
 def test_garbage_in_a_queue_is_skipped_and_the_next_message_arrives(
-    app: Any, broker_url: str, garbage: bytes
+    app: Any, publish: Any, broker_url: str, garbage: bytes
 ) -> None:
     with redis.Redis.from_url(broker_url) as client:
         client.lpush(RENDER_QUEUE, garbage)
-    publish(app, "good")
+    publish("good")
     with app.connection_for_read() as connection:
         assert type(connection.transport).__module__ == "glyph_worker.queue.transport"
         taken: list[Any] = []
@@ -123,10 +161,10 @@ def test_garbage_in_a_queue_is_skipped_and_the_next_message_arrives(
 
 
 def test_an_ack_after_its_connection_closed_is_dropped_and_the_message_comes_back(
-    app: Any, broker_url: str
+    app: Any, publish: Any, broker_url: str
 ) -> None:
     """As it happens to jobs that run while the broker restarts; kombu's own ends the worker."""
-    publish(app, "one")
+    publish("one")
     with app.connection_for_read() as connection:
         taken: list[Any] = []
         consumer = connection.Consumer(

@@ -87,7 +87,7 @@ class Fleet:
         wait_until(
             lambda: process.poll() is not None or process.pid in self.living(),
             description=f"worker {process.pid} serves\n{self.logs()}",
-            timeout_s=90,
+            timeout_s=240,  # reading torch from a cold disk that others use takes minutes
         )
         assert process.poll() is None, self.logs()
 

@@ -40,10 +40,14 @@ def crew(module_fleet: Any) -> Any:
 @pytest.fixture
 def service(crew: Any) -> Any:
     """All of the crew serves, whatever the test before has done to it."""
+    _all_serve(crew)
+    return crew
+
+
+def _all_serve(crew: Any) -> None:
     crew.revive()
     for process in crew.processes:
         crew.wait_ready(process)
-    return crew
 
 
 @pytest.fixture
@@ -192,7 +196,7 @@ def test_a_cancel_while_no_worker_lives_is_kept(service: Any, records: Any) -> N
     other = client.submit(DOCUMENT, "other?", max_new_tokens=4).id
     assert client.cancel(waiting).status is JobStatus.CANCELLED
     client.cancel(running)
-    service.revive()
+    _all_serve(service)
     client.wait(other, timeout=200)
     wait_until(
         lambda: client.status(running).status.final, description="the running one has ended too"

@@ -1,9 +1,8 @@
 -- Take the right to work on a job. A claim after a crash is a new attempt, which fences the old one.
 -- ARGV[2] id  [3] owner  [4] lease seconds  [5] stage  [6] most strikes
 -- [7] packed error of a poisonous job  [8] packed error of a passed deadline  [9] window, 0: none
--- Returns {verdict, attempt, strikes, record, ids to publish…}, or only the first three where the
--- verdict is not claimed but unknown, final, cancelled or held. The message that led here has left
--- its queue: there is room for the next turn.
+-- Returns {verdict, attempt, strikes, record}, or only the first three where the verdict is not
+-- claimed but unknown, final, cancelled or held.
 local id, record = ARGV[2], key('job', ARGV[2])
 local seen = redis.call('HMGET', record, 'status', 'attempt', 'lease_until', 'owner',
                         'cancel_requested', 'handed_over', 'queued_at', 'queue_ms', 'deadline_at',
@@ -40,9 +39,11 @@ local waited = tonumber(seen[8] or '0')
 if status == 'queued' then waited = waited + (now - tonumber(seen[7] or now)) * 1000 end
 redis.call('HSET', record, 'status', 'running', 'stage', ARGV[5], 'attempt', attempt, 'owner',
            ARGV[3], 'lease_until', now + ARGV[4], 'handed_over', '0', 'queue_ms', waited,
-           'admitted', '0')
+           -- A render worker begins at once, an answer worker when its gate lets the job in.
+           'admitted', ARGV[5] == 'rendering' and '1' or '0')
 redis.call('HSETNX', record, 'started_at', now)
 redis.call('EXPIRE', record, TTL)
 note(id, 'claimed', attempt, ARGV[3])
-return {'claimed', attempt, strikes, redis.call('HGETALL', record),
-        unpack(dispatch(tonumber(ARGV[9])))}
+-- The message that led here has left its queue: there is room for the next turn.
+dispatch(tonumber(ARGV[9]))
+return {'claimed', attempt, strikes, redis.call('HGETALL', record)}

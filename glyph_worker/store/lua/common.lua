@@ -4,7 +4,7 @@
 local P, TTL = KEYS[1], tonumber(ARGV[1])
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1e6
-local QUEUES = {'glyph.render', 'glyph.answer'}
+local RENDER, ANSWER = 'glyph.render', 'glyph.answer'
 local HISTORY, SAMPLES, QUANTUM = 20000, 200, 1.0
 
 local function key(...) return P .. table.concat({...}, ':') end
@@ -15,10 +15,32 @@ local function note(id, what, attempt, owner)
   redis.call('EXPIRE', key('events'), 604800)
 end
 
+-- Base64 of msgpack [[], {}, {callbacks, errbacks, chain, chord}]: a job's message has no arguments.
+local BODY = 'k5CAhKljYWxsYmFja3PAqGVycmJhY2tzwKVjaGFpbsClY2hvcmTA'
+
+-- Put a job's message on a queue in the same step that changes its record, so that neither can be
+-- there without the other. The text is what celery (its protocol 2) and kombu's Redis transport
+-- would write for a task of the queue's name; a contract test compares the two.
+local function publish(queue, id)
+  local null = cjson.null
+  redis.call('LPUSH', queue, cjson.encode({
+    body = BODY, ['content-type'] = 'application/x-msgpack', ['content-encoding'] = 'binary',
+    headers = {
+      lang = 'py', task = queue, id = id, root_id = id, parent_id = null, group = null,
+      group_index = null, shadow = null, eta = null, expires = null, retries = 0,
+      timelimit = {null, null}, argsrepr = '()', kwargsrepr = '{}', origin = 'glyph_worker',
+      ignore_result = true, replaced_task_nesting = 0, stamped_headers = null, stamps = {},
+    },
+    properties = {
+      correlation_id = id, reply_to = '', delivery_mode = 2, priority = 0, body_encoding = 'base64',
+      delivery_info = {exchange = '', routing_key = queue},
+      delivery_tag = table.concat({id, time[1], time[2]}, ':'),  -- unlike any other's
+    },
+  }))
+end
+
 local function num_messages()
-  local count = 0
-  for _, queue in ipairs(QUEUES) do count = count + redis.call('LLEN', queue) end
-  return count
+  return redis.call('LLEN', RENDER) + redis.call('LLEN', ANSWER)
 end
 
 local function num_pending()
@@ -114,19 +136,20 @@ local function take(priority)
   end
 end
 
--- Jobs to publish now, so that no more than `window` messages wait on the queues. The fewer wait
--- there, first come first served, the sooner a newcomer has its turn.
+-- Publish jobs at their turn, so that no more than `window` messages wait on the queues; returns how
+-- many. The fewer wait there, first come first served, the sooner a newcomer has its turn.
 local function dispatch(window)
-  local ids, room = {}, window - num_messages()
-  while #ids < room do
+  local count, room = 0, window - num_messages()
+  while count < room do
     -- Interactive first, but one turn in eight is for bulk, so that it moves at all.
     local turn = redis.call('INCR', key('turn'))
     local first = (turn % 8 == 0) and 1 or 0
     local id = take(first) or take(1 - first)
     if not id then break end
     redis.call('HSET', key('job', id), 'dispatched', '1', 'queued_at', now)
-    table.insert(ids, id)
+    publish(RENDER, id)
+    count = count + 1
   end
   redis.call('EXPIRE', key('turn'), TTL)
-  return ids
+  return count
 end

@@ -1,2 +1,2 @@
--- Which pending jobs to publish now. ARGV[2] window. Returns their ids.
+-- Publish the jobs whose turn it is. ARGV[2] window. Returns how many.
 return dispatch(tonumber(ARGV[2]))

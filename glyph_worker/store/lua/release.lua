@@ -1,4 +1,5 @@
--- Put a running job back to queued: handed to the next stage, or handed back unfinished.
+-- Put a running job back to queued: handed to the answer stage with a message of its own, or handed
+-- back unfinished, with the message that led to it.
 -- ARGV[2] id  [3] attempt  [4] owner  [5] handed over (1 or 0)  [6..] field, value, …
 -- Returns 1 released, 0 fenced off or final, -1 no record.
 local record = key('job', ARGV[2])
@@ -9,5 +10,6 @@ if seen[1] ~= 'running' or seen[2] ~= ARGV[3] or seen[3] ~= ARGV[4] then return 
 redis.call('HSET', record, 'status', 'queued', 'lease_until', '0', 'owner', '', 'queued_at', now,
            'handed_over', ARGV[5], 'admitted', '0', 'strikes', '0', unpack(ARGV, 6))
 redis.call('EXPIRE', record, TTL)
+if ARGV[5] == '1' then publish(ANSWER, ARGV[2]) end
 note(ARGV[2], ARGV[5] == '1' and 'handed_over' or 'handed_back', ARGV[3], ARGV[4])
 return 1

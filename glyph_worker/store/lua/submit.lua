@@ -2,7 +2,7 @@
 -- ARGV[2] id  [3] tenant  [4] priority 0 or 1  [5] cost  [6] most unfinished jobs  [7] of a tenant
 -- [8] window  [9] idempotency key, hashed, or ''  [10] payload digest  [11] ttl of this job
 -- [12..] field, value, …
--- Returns {'created', id, ids to publish…}, {'same', id}, {'conflict', id}, {'exists', id},
+-- Returns {'created', id}, {'same', id}, {'conflict', id}, {'exists', id},
 -- {'queue_full', number} or {'quota_exceeded', number}.
 local id, tenant, priority, cost = ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
 if ARGV[9] ~= '' then
@@ -40,4 +40,5 @@ if not redis.call('LPOS', ring, tenant) then redis.call('RPUSH', ring, tenant) e
 redis.call('EXPIRE', pending, math.max(TTL, tonumber(ARGV[11])))
 redis.call('EXPIRE', ring, math.max(TTL, tonumber(ARGV[11])))
 note(id, 'queued')
-return {'created', id, unpack(dispatch(tonumber(ARGV[8])))}
+dispatch(tonumber(ARGV[8]))
+return {'created', id}
