@@ -169,6 +169,8 @@ class GatewaySettings(_Section):
     """Origins whose pages may call the API from a browser, comma-separated. Empty: none."""
     max_body_bytes: int = Field(default=24_000_000, ge=1_024)
     """Largest request body; more is refused while it streams in."""
+    pdf_timeout_s: float = Field(default=20.0, gt=0)
+    """Longest time to find a PDF's text; one that needs more is refused."""
     max_questions: int = Field(default=1_000, ge=1)
     """Most questions in one batch request."""
     max_wait_s: float = Field(default=60.0, ge=0)

@@ -11,6 +11,7 @@ from typing import Annotated, Any, TypeVar
 from fastapi import Depends, Request
 
 from glyph_worker.client import Client
+from glyph_worker.gateway.pdf import PdfReader
 from glyph_worker.gateway.tenants import Tenants
 from glyph_worker.gateway.watch import Watcher
 from glyph_worker.settings import Settings
@@ -36,6 +37,7 @@ class Context:
         self.broker = connect(self.url)
         self.watcher = Watcher(self.broker, self.keys, url=self.url)
         self.num_streams = 0
+        self.pdf = PdfReader(timeout_s=settings.gateway.pdf_timeout_s)
         # Here and not above: they know the context.
         from glyph_worker.gateway.metrics import GatewayMetrics
         from glyph_worker.gateway.pages import PageDrawer

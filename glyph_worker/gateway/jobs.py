@@ -108,7 +108,7 @@ async def submit(
     request: Request, client: TenantClient, context: InContext, key: IdempotencyKey = None
 ) -> Response:
     """Queues the job and returns at once; follow `Location`, or the events."""
-    document, questions, options = await _read(request, SubmitBody)
+    document, questions, options = await _read(request, context, SubmitBody)
     if len(questions) != 1:
         raise InvalidOption("POST /v1/jobs takes one question; POST /v1/jobs:batch takes several")
     job = await _submit(client, context, document, questions[0], key, options)
@@ -127,7 +127,7 @@ async def submit_batch(
     request: Request, client: TenantClient, context: InContext, key: IdempotencyKey = None
 ) -> Response:
     """One job per question, in their order; the document travels once."""
-    document, questions, options = await _read(request, BatchBody)
+    document, questions, options = await _read(request, context, BatchBody)
     limit = context.settings.gateway.max_questions
     if len(questions) > limit:
         raise InvalidOption(f"{len(questions)} questions, limit is {limit} in one request")
@@ -254,7 +254,7 @@ def _accepted(fields: dict[str, Any], location: str) -> JSONResponse:
 
 
 async def _read(
-    request: Request, kind: type[SubmitBody] | type[BatchBody]
+    request: Request, context: Context, kind: type[SubmitBody] | type[BatchBody]
 ) -> tuple[str | bytes, list[str], dict[str, Any]]:
     """Document, questions and options from JSON or from a form."""
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -268,12 +268,14 @@ async def _read(
         )
     try:
         async with request.form(max_files=1, max_fields=1_100, max_part_size=1 << 24) as form:
-            return await _from_form(form)
+            return await _from_form(form, context)
     except HTTPException as exc:  # starlette's word for a broken form
         raise InvalidOption(f"the form cannot be read: {exc.detail}") from exc
 
 
-async def _from_form(form: FormData) -> tuple[str | bytes, list[str], dict[str, Any]]:
+async def _from_form(
+    form: FormData, context: Context
+) -> tuple[str | bytes, list[str], dict[str, Any]]:
     known = {"document", "question", *Options.model_fields}
     if unknown := sorted(set(form) - known):
         raise InvalidOption(f"unknown field {unknown[0]!r}; there are {', '.join(sorted(known))}")
@@ -281,11 +283,11 @@ async def _from_form(form: FormData) -> tuple[str | bytes, list[str], dict[str, 
     if part is None:
         raise InvalidOption("the form has no field `document`; send the file or the text there")
     if isinstance(part, UploadFile):
-        document = await threaded(
-            extract,
+        document = await extract(
             await part.read(),
             name=part.filename or "",
             content_type=part.content_type or "",
+            pdf=context.pdf,
         )
     else:
         document = part

@@ -14,7 +14,7 @@ import uvicorn
 from glyph_worker.errors import InvalidSetting
 from glyph_worker.gateway.app import create_app
 from glyph_worker.gateway.tenants import Tenants, is_loopback
-from glyph_worker.settings import Settings
+from glyph_worker.settings import GatewaySettings, Settings
 from glyph_worker.telemetry import configure_logging
 
 log = structlog.get_logger(__name__)
@@ -29,19 +29,7 @@ def serve(settings: Settings, *, exit_with_parent: bool = False) -> None:
             "GLYPH_GATEWAY_API_KEYS=tenant:key, or GLYPH_GATEWAY_OPEN=true behind a proxy that asks"
         )
     app = create_app(settings)
-    family = socket.AF_INET6 if ":" in gateway.host else socket.AF_INET
-    # The protocol by name: asyncio sends small packets at once (TCP_NODELAY) only where it stands,
-    # and without that an answer's last packet waits 40 ms for the client's delayed ACK.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((gateway.host, gateway.port))
-    except OSError as exc:
-        listener.close()
-        raise InvalidSetting(
-            f"cannot listen on {gateway.host}:{gateway.port}: {exc.strerror}; "
-            "set GLYPH_GATEWAY_PORT to another port, or 0 for a free one"
-        ) from exc
+    listener = listen(gateway)
     port = listener.getsockname()[1]
     config = uvicorn.Config(
         app,
@@ -60,6 +48,24 @@ def serve(settings: Settings, *, exit_with_parent: bool = False) -> None:
         signal.signal(signum, lambda *_: None)
     log.info("gateway.listening", url=f"http://{gateway.host}:{port}", pid=os.getpid())
     server.run(sockets=[listener])
+
+
+def listen(gateway: GatewaySettings) -> socket.socket:
+    """Raises InvalidSetting for an address that is taken."""
+    family = socket.AF_INET6 if ":" in gateway.host else socket.AF_INET
+    # The protocol by name: asyncio sends small packets at once (TCP_NODELAY) only where it stands,
+    # and without that an answer's last packet waits 40 ms for the client's delayed ACK.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((gateway.host, gateway.port))
+    except OSError as exc:
+        listener.close()
+        raise InvalidSetting(
+            f"cannot listen on {gateway.host}:{gateway.port}: {exc.strerror}; "
+            "set GLYPH_GATEWAY_PORT to another port, or 0 for a free one"
+        ) from exc
+    return listener
 
 
 class _Server(uvicorn.Server):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import io
+import asyncio
 import re
 from html.parser import HTMLParser
 from pathlib import PurePath
 
-from glyph_worker.errors import InvalidEncoding, UnreadableDocument, UnsupportedMedia
+from glyph_worker.errors import InvalidEncoding, UnsupportedMedia
+from glyph_worker.gateway.pdf import PdfReader
 
 _TEXT = {"text/plain", "text/markdown", "text/x-markdown", "text/csv", "application/json"}
 _BY_SUFFIX = {
@@ -16,10 +17,8 @@ _BY_SUFFIX = {
     ".html": "text/html", ".htm": "text/html", ".xhtml": "text/html", ".pdf": "application/pdf",
 }  # fmt: skip
 
-MAX_PDF_PAGES = 5_000
 
-
-def extract(raw: bytes, *, name: str, content_type: str) -> str | bytes:
+async def extract(raw: bytes, *, name: str, content_type: str, pdf: PdfReader) -> str | bytes:
     """The document's text; bytes are UTF-8 that the client checks.
 
     `name` decides where the content type says nothing. Raises UnsupportedMedia,
@@ -32,9 +31,9 @@ def extract(raw: bytes, *, name: str, content_type: str) -> str | bytes:
         if not kind and not name:
             kind = "text/plain"
     if raw.startswith(b"%PDF-") or kind == "application/pdf":
-        return _pdf(raw)
+        return await pdf.text(raw)
     if kind in ("text/html", "application/xhtml+xml"):
-        return _html(_decoded(raw, parameters))
+        return await asyncio.to_thread(_html, _decoded(raw, parameters))
     if kind in _TEXT:
         return raw if "charset" not in parameters.lower() else _decoded(raw, parameters)
     raise UnsupportedMedia(
@@ -50,33 +49,6 @@ def _decoded(raw: bytes, parameters: str) -> str:
         return raw.decode(charset)
     except (LookupError, UnicodeDecodeError) as exc:
         raise InvalidEncoding(f"the file is not {charset}: {exc}") from exc
-
-
-def _pdf(raw: bytes) -> str:
-    import pypdf
-    from pypdf.errors import PyPdfError
-
-    try:
-        reader = pypdf.PdfReader(io.BytesIO(raw))
-        if reader.is_encrypted and not reader.decrypt(""):
-            raise UnreadableDocument("the PDF asks for a password; send it without one")
-        if len(reader.pages) > MAX_PDF_PAGES:
-            raise UnreadableDocument(
-                f"the PDF has {len(reader.pages)} pages, limit is {MAX_PDF_PAGES}; split it"
-            )
-        pages = [page.extract_text() for page in reader.pages]
-    except UnreadableDocument:
-        raise
-    # A damaged file shows as any of these, deep inside the library.
-    except (PyPdfError, ValueError, KeyError, TypeError, AttributeError, IndexError,
-            AssertionError, RecursionError, NotImplementedError, OverflowError) as exc:  # fmt: skip
-        raise UnreadableDocument(f"the PDF cannot be read: {type(exc).__name__}") from exc
-    text = "\n\n".join(page.strip() for page in pages if page.strip())
-    if not text:
-        raise UnreadableDocument(
-            f"the PDF's {len(pages)} pages hold no text, only images; run OCR over it first"
-        )
-    return text
 
 
 def _html(markup: str) -> str:
