@@ -58,6 +58,17 @@ def test_the_page_asks_and_shows_answers_pages_and_receipts(
             lambda: one("id", "recent").text.count("succeeded") == 3, description="all are listed"
         )
         assert driver.execute_script("return document.documentElement.scrollWidth") <= 390
+        # A job of the list shows its answer again, alone.
+        written = one("css selector", ".answer").text
+        driver.execute_script("document.querySelector('#recent button').click()")
+        wait_until(lambda: driver.execute_script(receipts) == 1, description="it is shown again")
+        assert one("css selector", ".answer").text == written
+        # What fails says why, in the error tree's words.
+        driver.execute_script("$('style').value = 'impressionist'; send.click()")
+        wait_until(
+            lambda: "impressionist" in one("id", "cards").text, description="the failure is told"
+        )
+        assert one("css selector", ".badge").text == "failed"
         unnamed = (
             "return [...document.querySelectorAll('input,textarea,select,button,img')].filter(e => "
             "!(e.labels?.length || e.ariaLabel || e.innerText || e.alt || e.alt === '' "

@@ -3,6 +3,7 @@
 
 const $ = (id) => document.getElementById(id);
 const FINAL = new Set(["succeeded", "failed", "cancelled"]);
+const STAGES = { rendering: "drawing pages", encoding: "encoding pages", prefilling: "reading", decoding: "writing" };
 const PAGES_AT_ONCE = 8;
 const RECENT = "glyph-worker.recent", KEY = "glyph-worker.key";
 
@@ -185,6 +186,12 @@ class Card {
   grow({ text, attempt }) {
     if (attempt !== this.attempt) { this.text = ""; this.attempt = attempt; }
     this.text += text;
+    // Text outruns the status: what is being written no longer waits.
+    if (!FINAL.has(this.job.status) && this.job.stage !== "decoding") {
+      this.draw({ ...this.job, status: "running", stage: "decoding", position: null, eta: null,
+        progress: { ...this.job.progress, num_prefilled_tokens: this.job.progress.num_prompt_tokens,
+          num_pages_ready: this.job.progress.num_pages } });
+    }
     const answer = this.root.querySelector(".answer");
     answer.textContent = this.text;
     answer.classList.add("writing");
@@ -194,17 +201,22 @@ class Card {
     this.job = job;
     const { progress: p } = job;
     const badge = this.root.querySelector(".badge");
-    badge.textContent = job.stage && !FINAL.has(job.status) ? job.stage : job.status;
+    const final = FINAL.has(job.status);
+    badge.textContent = job.status === "running" ? STAGES[job.stage] || job.stage : job.status;
     badge.className = `badge ${job.status}`;
     const where = [];
-    if (p.num_pages) where.push(`${p.num_pages_ready || 0} of ${p.num_pages} pages ready`);
-    if (p.num_answer_tokens) where.push(`${p.num_answer_tokens} tokens written`);
-    if (job.position != null) where.push(`${job.position} before it`);
+    if (!final && p.num_pages) {
+      where.push(p.num_pages_ready ? `${p.num_pages_ready} of ${many(p.num_pages, "page")} ready` : many(p.num_pages, "page"));
+    }
+    if (p.num_answer_tokens) where.push(`${many(p.num_answer_tokens, "token")} written`);
+    if (job.status === "queued" && job.position != null) {
+      where.push(job.position ? `${many(job.position, "job")} before it` : "next in line");
+    }
     if (job.eta) where.push(`about ${job.eta.p50_s.toFixed(1)} s left`);
     if (job.attempt > 1) where.push(`attempt ${job.attempt}`);
     this.root.querySelector(".where").textContent = where.join(" · ");
     const bar = this.root.querySelector("progress");
-    bar.hidden = FINAL.has(job.status);
+    bar.hidden = final;
     const read = p.num_prompt_tokens ? p.num_prefilled_tokens / p.num_prompt_tokens : 0;
     const ready = p.num_pages ? p.num_pages_ready / p.num_pages : 0;
     bar.value = job.status === "queued" ? 0 : 0.1 + 0.3 * ready + 0.4 * read + (p.num_answer_tokens ? 0.1 : 0);
@@ -228,12 +240,13 @@ class Card {
   receipt(r) {
     const pages = r.pages_encoded + r.pages_reused;
     const rows = {
-      pages: `${pages}`, reused: `${r.pages_reused}`,
+      pages: `${pages}`, reused: `${r.pages_reused} of ${pages}`,
       compression: `${r.compression_ratio.toFixed(1)}×`,
       "visual tokens": r.visual_tokens, "answer tokens": r.answer_tokens,
       queued: ms(r.queue_ms), drawn: ms(r.render_ms), encoded: ms(r.encode_ms),
       read: ms(r.prefill_ms), written: ms(r.decode_ms), total: ms(r.total_ms),
     };
+    if (r.style_stepped_from) rows.style = `${r.style}, for the load, not ${r.style_stepped_from}`;
     const list = this.root.querySelector(".receipt");
     list.replaceChildren(...Object.entries(rows).map(([name, value]) => {
       const row = document.createElement("div");
@@ -247,10 +260,13 @@ class Card {
   fail(text) {
     const answer = this.root.querySelector(".answer");
     answer.classList.remove("writing");
+    answer.classList.add("wrong");
+    this.root.querySelector("progress").hidden = true;
     answer.textContent = text;
   }
 }
 
+const many = (number, noun) => `${number} ${noun}${number === 1 ? "" : "s"}`;
 const ms = (value) => (value >= 1e4 ? `${(value / 1e3).toFixed(1)} s` : `${Math.round(value)} ms`);
 
 async function stopAll() {
@@ -276,12 +292,12 @@ async function morePages() {
   const id = pagesOf, first = $("sheets").children.length + 1;
   const last = Math.min(numPages, first + PAGES_AT_ONCE - 1);
   $("more-pages").hidden = last >= numPages;
-  $("pages-note").textContent = `${last} of ${numPages}`;
+  $("pages-note").textContent = numPages > 1 ? `${last} of ${numPages} pages; select one to enlarge it` : "";
   for (let number = first; number <= last; number += 1) {
     const sheet = document.createElement("button");
     sheet.type = "button";
     sheet.setAttribute("aria-label", `Page ${number}, enlarge`);
-    const image = Object.assign(document.createElement("img"), { alt: `Page ${number}` });
+    const image = Object.assign(document.createElement("img"), { alt: "" });
     sheet.append(image, Object.assign(document.createElement("span"), { textContent: number }));
     sheet.addEventListener("click", () => enlarge(image, number));
     $("sheets").append(sheet);
@@ -335,7 +351,10 @@ async function drawRecent() {
       row.append(Object.assign(document.createElement("td"), { textContent: text }));
     }
     const cell = document.createElement("td");
-    cell.append(Object.assign(document.createElement("code"), { textContent: id.slice(0, 8), title: id }));
+    const open = Object.assign(document.createElement("button"), { type: "button", className: "link", textContent: id.slice(0, 8), title: id, disabled: !job });
+    open.setAttribute("aria-label", `Show the answer to: ${question}`);
+    open.addEventListener("click", () => { show([job], [question]); $("answers").focus(); });
+    cell.append(open);
     row.append(cell);
     return row;
   }));
@@ -348,7 +367,7 @@ async function health() {
     const body = await reply.json();
     const { render = 0, answer = 0 } = body.workers || {};
     line.className = `health ${reply.ok && render && answer ? "ready" : reply.ok ? "" : "down"}`;
-    line.textContent = reply.ok ? `${render} render, ${answer} answer workers` : body.detail;
+    line.textContent = reply.ok ? `${many(render, "render worker")}, ${many(answer, "answer worker")}` : body.detail;
   } catch {
     line.className = "health down";
     line.textContent = "the gateway does not answer";
