@@ -13,14 +13,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from glyph_worker.document import Page, digest
-from glyph_worker.render.breaks import cut_pages
+from glyph_worker.render.breaks import greedy_pages, section_pages
 from glyph_worker.render.ink import Ink
 from glyph_worker.render.page import LaidPage, Line, RenderReport
 from glyph_worker.render.style import FRAME_PADDING, Style
 from glyph_worker.render.typeset import CJK, Typesetter, joined, source_lines
-
-_LEAST_SHARE = 0.64
-"""Of a full page's lines, the fewest that a stable break leaves; measured by ops/bench/render."""
 
 
 class Flow:
@@ -40,16 +37,7 @@ class Flow:
     def pages(self, text: str, report: RenderReport) -> Iterator[LaidPage]:
         """The pages of a normalised text."""
         style = self.style
-        spare = [
-            max(0.0, self._height(count) - self._written(count)) / style.crop_multiple
-            for count in range(self.rows + 1)
-        ]
-        for lines in cut_pages(
-            self.lines(text, report),
-            min_lines=style.min_lines or max(1, round(self.rows * _LEAST_SHARE)),
-            stable=style.breaks == "stable",
-            spare=spare,
-        ):
+        for lines in self._cut(self.lines(text, report)):
             height = self._height(len(lines))
             page = Page(
                 index=report.num_pages,
@@ -76,6 +64,12 @@ class Flow:
                 indent=True,
             )
 
+    def _cut(self, lines: Iterator[Line]) -> Iterator[list[Line]]:
+        if self.style.breaks == "greedy":
+            return greedy_pages(lines, self.rows)
+        heights = [self._height(count) for count in range(self.rows + 1)]
+        return section_pages(lines, min_lines=self.style.min_lines, heights=heights)
+
     def draw(self, laid: LaidPage) -> np.ndarray:
         """uint8[height, width]"""
         return self._ink.draw(laid, laid.page.width, laid.page.height)
@@ -90,13 +84,10 @@ class Flow:
         top = laid.baselines[index] - 0.8 * leading  # the rest is for descenders
         return top, top + leading
 
-    def _written(self, num_lines: int) -> float:
-        return (2 * self._edge + num_lines * self.style.leading) * self.style.scale
-
     def _height(self, num_lines: int) -> int:
         """Page height in pixels: the text and its margins, up to the next crop multiple."""
         style = self.style
-        written = math.ceil(self._written(num_lines) / style.crop_multiple - 1e-9)
-        written *= style.crop_multiple
+        written = (2 * self._edge + num_lines * style.leading) * style.scale
+        rounded = math.ceil(written / style.crop_multiple - 1e-9) * style.crop_multiple
         full = style.page_height // style.crop_multiple * style.crop_multiple
-        return min(written, full)
+        return min(rounded, full)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from glyph_worker.document import Page, digest
-from glyph_worker.render.breaks import cut_pages
+from glyph_worker.render.breaks import greedy_pages, windowed_pages
 from glyph_worker.render.cells import SECOND, Cells, num_cells, width_in_cells
 from glyph_worker.render.page import LaidPage, Line, RenderReport
 from glyph_worker.render.shape import is_rtl
@@ -58,16 +58,7 @@ class Grid:
     def pages(self, text: str, report: RenderReport) -> Iterator[LaidPage]:
         """The pages of a normalised text."""
         style = self.style
-        spare = [
-            (self._height(count) - count * style.cell_height) / style.crop_multiple
-            for count in range(self.rows + 1)
-        ]
-        for lines in cut_pages(
-            self.lines(text, report),
-            min_lines=style.min_lines or max(1, self.rows // 2),
-            stable=style.breaks == "stable",
-            spare=spare,
-        ):
+        for lines in self._cut(self.lines(text, report)):
             height = self._height(len(lines))
             page = Page(
                 index=report.num_pages,
@@ -78,6 +69,18 @@ class Grid:
                 end=lines[-1].end,
             )
             yield LaidPage(page, tuple(lines), self)
+
+    def _cut(self, lines: Iterator[Line]) -> Iterator[list[Line]]:
+        style = self.style
+        if style.breaks == "greedy":
+            return greedy_pages(lines, self.rows)
+        spare = [
+            (self._height(count) - count * style.cell_height) / style.crop_multiple
+            for count in range(self.rows + 1)
+        ]
+        return windowed_pages(
+            lines, min_lines=style.min_lines or max(1, self.rows // 2), spare=spare
+        )
 
     def lines(self, text: str, report: RenderReport) -> Iterator[Line]:
         """The rows of a normalised text, in order; they tile it."""

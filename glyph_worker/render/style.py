@@ -22,8 +22,9 @@ from glyph_worker.document import digest
 from glyph_worker.errors import InvalidStyle
 from glyph_worker.render.fontfile import FontFile, find_font
 
-RENDERER_VERSION = 1
-"""Raised whenever the same style and text would give other pixels; part of every page digest."""
+LAYOUT_VERSION = {"exact": 1, "flow": 2, "grid": 1}
+"""By layout; raised whenever the same style and text would give other pages or pixels. Part of
+every page digest."""
 
 MAX_PAGE_PIXELS = 50_000_000
 _ALIGNMENTS = ("LEFT", "CENTER", "RIGHT", "JUSTIFY")
@@ -89,7 +90,7 @@ class Style:
     breaks: str = "stable"
     """Page breaks: `stable` survive edits, `greedy` fill every page (flow, grid)."""
     min_lines: int = 0
-    """Fewest lines of a page that is cut by `stable`; 0 takes a default share of a full page."""
+    """Fewest lines between two `stable` cuts; 0 takes half a full page."""
     crop_multiple: int = 1
     """Page heights are cropped to what is written, rounded up to this many pixels (flow, grid)."""
     cell_width: int = 0
@@ -185,7 +186,7 @@ class Style:
 
     @cached_property
     def digest(self) -> str:
-        """Hex SHA-256 over every field, the bytes of every font and the renderer's version."""
+        """Hex SHA-256 over every field, the bytes of every font and the layout's version."""
         # Only what differs from the default: a key added later must not rename every page. Of the
         # fonts the bytes count, not the path.
         values = {
@@ -196,7 +197,10 @@ class Style:
         }
         canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
         return digest(
-            "render style", RENDERER_VERSION, canonical, *(font.digest for font in self.fonts)
+            "render style",
+            LAYOUT_VERSION[self.layout],
+            canonical,
+            *(font.digest for font in self.fonts),
         )
 
     @property

@@ -78,6 +78,42 @@ def chinese(num_chars: int, seed: int = 1) -> str:
     return "\n".join(out)[:num_chars]
 
 
+def code(num_chars: int, seed: int = 1) -> str:
+    """Something like a program: short lines, much indentation, many of them equal."""
+    rng = random.Random(seed)
+    names = ["_".join(_word(rng) for _ in range(rng.choice((1, 1, 2)))) for _ in range(600)]
+    names = [name for name in names if name] + ["self", "value", "index"] * 30
+    out: list[str] = []
+    size = 0
+    while size < num_chars:
+        args = ", ".join(rng.choices(names, k=rng.randint(0, 4)))
+        block = [f"def {rng.choice(names)}({args}):"]
+        depth = 1
+        for _ in range(rng.randint(2, 25)):
+            one, two, three = rng.choices(names, k=3)
+            kind = rng.random()
+            pad = "    " * depth
+            if kind < 0.15:
+                block.append(f"{pad}if {one} {rng.choice(('==', '<', 'is not', 'in'))} {two}:")
+                depth += 1
+            elif kind < 0.25:
+                block.append(f"{pad}for {one} in {two}:")
+                depth += 1
+            elif kind < 0.45:
+                block.append(f"{pad}return {rng.choice(('None', 'True', one))}")
+                depth = max(1, depth - 1)
+            elif kind < 0.5:
+                block.append("")
+            else:
+                block.append(
+                    f"{pad}{one} = {two}.{three}({rng.choice(names)}, {rng.randint(0, 9)})"
+                )
+        block += ["", ""]
+        out += block
+        size += sum(len(line) + 1 for line in block)
+    return "\n".join(out)[:num_chars]
+
+
 def _word(rng: random.Random) -> str:
     return rng.choice(_ONSETS) + rng.choice(_VOWELS) + rng.choice(_ENDS)
 
