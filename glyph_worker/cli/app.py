@@ -10,6 +10,7 @@ from glyph_worker.cli import cache, jobs, worker
 from glyph_worker.cli.ask import batch, cancel, result, status, submit
 from glyph_worker.cli.chaos import chaos
 from glyph_worker.cli.doctor import doctor
+from glyph_worker.cli.plan import plan
 from glyph_worker.cli.render import render
 from glyph_worker.cli.up import demo, gateway, up
 from glyph_worker.errors import GlyphError
@@ -25,7 +26,7 @@ app.add_typer(worker.app, name="worker")
 app.add_typer(cache.app, name="cache")
 app.add_typer(jobs.app, name="jobs")
 for command in (
-    demo, up, gateway, submit, status, result, cancel, render, batch, doctor, chaos,
+    demo, up, gateway, submit, status, result, cancel, render, batch, plan, doctor, chaos,
 ):  # fmt: skip
     app.command()(command)
 
