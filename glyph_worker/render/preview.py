@@ -16,6 +16,8 @@ from glyph_worker.render.style import Style
 
 TOKEN_SIDE = 28
 """Pixels of a visual token's side: patches of 14, merged two by two."""
+_OFFSETS_WIDTH = 56
+"""Pixels beside a page with its map."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,12 +82,14 @@ def estimated_text_tokens(text: str) -> int:
 
 
 def _mapped(laid: LaidPage) -> Image.Image:
-    """The page with a frame around every line, and the offset of its first character."""
-    image = Image.fromarray(draw(laid)).convert("RGB")
+    """The page with a frame around every line and, beside it, the offset of its first character."""
+    page = Image.fromarray(draw(laid))
+    image = Image.new("RGB", (page.width + _OFFSETS_WIDTH, page.height), "#EEEEEE")
+    image.paste(page.convert("RGB"))
     pen = ImageDraw.Draw(image)
     for number, span in enumerate(line_spans(laid)):
         color = ("#D04040", "#4060D0")[number % 2]
-        right = max(span.right, span.left + 1)
-        pen.rectangle((span.left, span.top, right, span.bottom - 1), outline=color)
-        pen.text((image.width - 1, span.top), str(span.start), fill=color, anchor="ra")
+        if span.left < span.right:
+            pen.rectangle((span.left, span.top, span.right, span.bottom - 1), outline=color)
+        pen.text((image.width - 2, span.top), str(span.start), fill=color, anchor="ra")
     return image

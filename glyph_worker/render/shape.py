@@ -33,8 +33,11 @@ class Shaped(NamedTuple):
 class Shaper:
     """Shapes lines with a chain of fonts."""
 
-    def __init__(self, fonts: tuple[FontFile, ...]) -> None:
+    def __init__(self, fonts: tuple[FontFile, ...], *, space: float | None = None) -> None:
+        """space: the width of every space in thousandths of the font size, so that shaped lines
+        are as wide as wrapping took them to be; None: that of the font around it."""
         self._fonts = fonts
+        self._space = space
         self._widths: dict[str, float] = {}
 
     @cached_property
@@ -102,19 +105,22 @@ class Shaper:
         buffer.direction = "rtl" if rtl else "ltr"
         uharfbuzz.shape(self._shapers[font], buffer, _FEATURES)
         scale = 1000 / self._fonts[font].units_per_em
-        return [
-            Shaped(
-                font,
-                item.codepoint,
-                place.x_advance * scale,
-                place.x_offset * scale,
-                place.y_offset * scale,
-                begin + item.cluster,
+        out = []
+        for item, place in zip(buffer.glyph_infos or [], buffer.glyph_positions or [], strict=True):
+            advance = place.x_advance * scale
+            if advance and self._space is not None and run[item.cluster] == " ":
+                advance = self._space
+            out.append(
+                Shaped(
+                    font,
+                    item.codepoint,
+                    advance,
+                    place.x_offset * scale,
+                    place.y_offset * scale,
+                    begin + item.cluster,
+                )
             )
-            for item, place in zip(
-                buffer.glyph_infos or [], buffer.glyph_positions or [], strict=True
-            )
-        ]
+        return out
 
 
 def is_rtl(text: str) -> bool:

@@ -22,7 +22,7 @@ from glyph_worker.document import digest
 from glyph_worker.errors import InvalidStyle
 from glyph_worker.render.fontfile import FontFile, find_font
 
-LAYOUT_VERSION = {"exact": 1, "flow": 2, "grid": 1}
+LAYOUT_VERSION = {"exact": 2, "flow": 2, "grid": 1}
 """By layout; raised whenever the same style and text would give other pages or pixels. Part of
 every page digest."""
 

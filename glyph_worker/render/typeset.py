@@ -27,7 +27,7 @@ class Typesetter:
     def __init__(self, style: Style) -> None:
         self.style = style
         self.glyphs = Glyphs(style.fonts, style.font_size, style.scale)
-        self.shaper = Shaper(style.fonts)
+        self.shaper = Shaper(style.fonts, space=self.glyphs.char_width(" "))
         self.speller = Speller(
             (code for font in style.fonts for code in font.glyph_of),
             self.glyphs.has,
@@ -209,6 +209,7 @@ class Typesetter:
             first=self.first if indent else self.later,
             later=self.later,
             space=self.glyphs.space,
+            shrink=0.0,  # shaped lines are never squeezed
         )
         rtl = is_rtl(shown)
         flush = rtl and self.style.alignment in ("LEFT", "JUSTIFY")

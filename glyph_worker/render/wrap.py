@@ -37,11 +37,18 @@ class Piece(NamedTuple):
 
 
 def wrap_words(
-    text: str, *, width_of: Callable[[str], float], first: float, later: float, space: float
+    text: str,
+    *,
+    width_of: Callable[[str], float],
+    first: float,
+    later: float,
+    space: float,
+    shrink: float = SHRINK,
 ) -> Iterator[Piece]:
     """Lines of words; the first is `first` points wide, all others `later`.
 
-    Words are parted by single spaces (U+0020). Blank text gives no line. `width_of` takes a word.
+    Words are parted by single spaces (U+0020). Blank text gives no line. `width_of` takes a word;
+    `shrink` is the share of its spaces by which a line may be too long.
     """
     room = first
     count = 0  # words on this line
@@ -56,7 +63,7 @@ def wrap_words(
             width = width_of(word)
             if count:
                 wider = used + space + width
-                limit = room + (space + (count - 1) * space) * SHRINK
+                limit = room + (space + (count - 1) * space) * shrink
             else:
                 wider, limit = width, room
             if wider <= limit:

@@ -126,9 +126,9 @@ def test_empty_text_has_no_pages() -> None:
 # Pixels of known pages: equal on every machine, Python version and Pillow that we support.
 GOLDEN = {
     "nano": "307b6c452dde6b5f1f5388ae53e3b1e671be063e1ae5793ac201698ef4901ed3",
-    "balanced": "bf886a7ba2bc94e4188b494e289971cd272de4d7b0abccd1d5384fbc11854ebb",
-    "reference": "c6d5cc355d64b3cccf2730d8df451833ab754b81bc81aa968e61c406c7036961",
-    "accurate-cjk": "02f3cc84b5d8defb63da995e712ab574ae2eb3cf92871c43770f850863c06cb8",
+    "balanced": "08b368e30d8c1ef3ea9e3bca5868ab700d8d741a7bfa0514e09dce054f68c6a9",
+    "reference": "7701368f95d64981c9130af882aabb6aa45d9a2e45356baef96f464cecee24ac",
+    "accurate-cjk": "c9fb194cf932cede40bf73d4bf961cc0b48b4fb479e083b17bccd85ee48d95e1",
 }
 GOLDEN_TEXT = (
     "Sphinx of black quartz, judge my vow: 0123456789! (naïve café — “quoted” …)\n"
@@ -209,6 +209,16 @@ def test_heights_are_whole_visual_tokens() -> None:
         for text in ("one line", SAMPLES[0], SAMPLES[1] * 8):
             for laid in paginate(text, Style.preset(name)):
                 assert laid.page.height % 28 == laid.page.width % 28 == 0
+
+
+def test_right_to_left_lines_end_at_the_right_edge_and_never_beyond() -> None:
+    for name in ("balanced", "accurate-cjk"):
+        style = Style.preset(name)
+        edge = style.page_width - (style.margin_x + 6) * style.scale
+        for laid in paginate("نص طويل نسبيا يجب أن يلتف إلى أكثر من سطر " * 30, style):
+            for span in line_spans(laid):
+                assert span.right == pytest.approx(edge, abs=0.01)
+                assert span.left >= (style.margin_x + 6) * style.scale - 0.01
 
 
 def test_cell_atlas_is_what_draw_puts_on_the_page() -> None:
