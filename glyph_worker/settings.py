@@ -91,6 +91,9 @@ class EngineSettings(_Section):
 
     max_slots: int = Field(default=8, ge=1, le=1_024)
     """Sequences decoded together."""
+    threads: int = Field(default=0, ge=0, le=1_024)
+    """CPU threads of one matrix product. 0: half the cores, because pages are encoded beside the
+    answers; never more than OMP_NUM_THREADS says. Unused on CUDA."""
     prefill_tokens: int = Field(default=0, ge=0)
     """Most prompt tokens prefilled in one step, so that running answers keep flowing."""
     window_tokens: int = Field(default=0, ge=0)

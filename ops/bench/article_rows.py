@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -44,6 +45,7 @@ OFF = {
     "GLYPH_DTYPE": "float32",
     "GLYPH_ENGINE_ATTENTION": "plain",
     "GLYPH_ENGINE_PACKED_WEIGHTS": "false",
+    "GLYPH_ENGINE_THREADS": str(os.cpu_count()),
     "GLYPH_ENGINE_MAX_SLOTS": "1",
     "GLYPH_ENGINE_PREFILL_TOKENS": "65536",
     "GLYPH_ENGINE_PREFIX_SHARING": "false",
@@ -59,7 +61,11 @@ FUSED = {"GLYPH_ENGINE_ATTENTION": "auto"}
 HALF = {"GLYPH_DTYPE": "auto"}
 PACKED = {"GLYPH_ENGINE_PACKED_WEIGHTS": "true"}
 BATCHED = {"GLYPH_ENGINE_MAX_SLOTS": "4", "GLYPH_FEATURES_MICRO_BATCH": "4"}
-ASYNC = {"GLYPH_ENGINE_MAX_SLOTS": "8", "GLYPH_ENGINE_PREFILL_TOKENS": "256"}
+ASYNC = {
+    "GLYPH_ENGINE_MAX_SLOTS": "8",
+    "GLYPH_ENGINE_PREFILL_TOKENS": "0",
+    "GLYPH_ENGINE_THREADS": "0",
+}
 FEATURES = {"GLYPH_FEATURES_STORE": "true", "GLYPH_FEATURES_DEVICE_BYTES": str(8 << 20)}
 PREFIX = {
     "GLYPH_ENGINE_PREFIX_SHARING": "true",
@@ -163,7 +169,7 @@ class Mix:
     def take(self, sample: Sample) -> list[Conversation]:
         if sample == "few":
             return [
-                replace(one, questions=one.questions[:2]) for one in self.conversations[: self.few]
+                replace(one, questions=one.questions[:1]) for one in self.conversations[: self.few]
             ]
         return list(self.conversations[: self.some if sample == "some" else None])
 
