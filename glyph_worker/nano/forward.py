@@ -10,8 +10,6 @@ from torch import Tensor
 from transformers import Glm4vForConditionalGeneration
 from transformers.models.glm4v.modeling_glm4v import apply_rotary_pos_emb
 
-NEIGHBOUR_BLOCK = 1  # after the first block has named the characters
-BESIDE = (-2, -1, 1, 2)  # patches; one patch is two characters
 MATERIALISE = 512  # tokens; shorter rows: written-out attention is 1.7x faster than SDPA on a CPU
 
 
@@ -76,14 +74,9 @@ def _look(query: Tensor, key: Tensor, mask: Tensor, goal: Tensor) -> Tensor:
     return logs.gather(-1, goal[..., None])[..., 0]
 
 
-def see(
-    model: Glm4vForConditionalGeneration, pages: Tensor, *, taught: bool = False
-) -> tuple[Tensor, Tensor | None]:
+def see(model: Glm4vForConditionalGeneration, pages: Tensor) -> Tensor:
     """Visual tokens [pages * tokens_per_page, hidden] of gray pages [pages, height, 448], already
     normalised. Same weights as `get_image_features`, with channels and frames folded into one.
-
-    With `taught` also the mean log-probability with which the four heads of the second block look
-    at the patches one and two to the left and right: a character's neighbours.
     """
     tower = model.model.visual
     count, height, width = pages.shape
@@ -101,14 +94,11 @@ def see(
     angles = place[..., None].float() * tower.rotary_pos_emb.inv_freq
     angles = torch.cat((angles[:, 0], angles[:, 1]), -1)
     cos, sin = torch.cat((angles, angles), -1).cos(), torch.cat((angles, angles), -1).sin()
-    look = None
-    for index, block in enumerate(tower.blocks):
+    for block in tower.blocks:
         attention = block.attn
         qkv = attention.qkv(block.norm1(hidden))
         query, key, value = qkv.view(count, rows * columns, 3, attention.num_heads, -1).unbind(2)
         query, key = (_turn(part.transpose(1, 2), cos, sin) for part in (query, key))
-        if taught and index == NEIGHBOUR_BLOCK:
-            look = _look_beside(query, key, place)
         mixed = F.scaled_dot_product_attention(
             query.to(value.dtype), key.to(value.dtype), value.transpose(1, 2)
         )
@@ -118,21 +108,8 @@ def see(
     groups = hidden.reshape(count * rows * columns // 4, 4, -1)  # the 2 x 2 patches of a token
     kernel = tower.downsample.weight.permute(0, 2, 3, 1).flatten(1)
     merged = F.linear(groups.flatten(1), kernel, tower.downsample.bias)
-    return tower.merger(merged), look
-
-
-def _look_beside(query: Tensor, key: Tensor, place: Tensor) -> Tensor:
-    scores = torch.matmul(query, key.transpose(2, 3)).float() * query.shape[-1] ** -0.5
-    rows, columns = (int(side) + 1 for side in place.amax(0))
-    patch_at = torch.empty(rows, columns, dtype=torch.long, device=place.device)
-    patch_at[place[:, 0], place[:, 1]] = torch.arange(len(place), device=place.device)
-    beside = place[None, :, 1] + torch.tensor(BESIDE, device=place.device)[:, None]
-    inside = (beside >= 0) & (beside < columns)  # [heads, patches]
-    goal = patch_at[place[None, :, 0], beside.clamp(0, columns - 1)]
-    goal = goal[None, ..., None].expand(len(query), -1, -1, -1)
-    looks = scores.log_softmax(-1).gather(-1, goal)[..., 0]  # [pages, heads, patches]
-    mean: Tensor = (looks * inside).sum() / (inside.sum() * len(query))
-    return mean
+    tokens: Tensor = tower.merger(merged)
+    return tokens
 
 
 def _turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

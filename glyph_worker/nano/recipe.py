@@ -36,23 +36,14 @@ THREE = Diet(rows=8, length=768, low=8, high=18, asked=5, max_pages=3)
 FOUR = Diet(rows=4, length=1536, low=12, high=24, asked=12, max_pages=4)
 
 # (until this share of the stage, diets with their weights)
-ORACLE = (
-    (0.06, ((TINY, 8), (SMALL, 2))),
-    (0.15, ((TINY, 4), (SMALL, 6))),
-    (0.35, ((TINY, 1), (SMALL, 7), (FULL, 2))),
-    (0.65, ((TINY, 1), (SMALL, 4), (FULL, 5))),
-    (1.00, ((TINY, 1), (SMALL, 3), (FULL, 4), (PAIR, 1), (FOUR, 1))),
-)
-
-
-# (until this share of the stage, diets with their weights)
 READER = (
+    (0.10, ((TINY, 6), (SMALL, 4))),
     (0.40, ((TINY, 2), (SMALL, 6), (FULL, 2))),
-    (1.00, ((TINY, 1), (SMALL, 4), (FULL, 3), (PAIR, 1), (THREE, 1))),
+    (1.00, ((TINY, 1), (SMALL, 4), (FULL, 3), (PAIR, 1), (THREE, 1), (FOUR, 1))),
 )
-JOINT = ((1.00, ((TINY, 1), (SMALL, 4), (FULL, 3), (PAIR, 1), (THREE, 1))),)
+JOINT = ((1.00, READER[-1][1]),)
 SHORT = ((1.00, ((TINY, 3), (SMALL, 5), (HALF, 3))),)  # what a CPU has time for
-MIXES = {"oracle": ORACLE, "reader": READER, "joint": JOINT}
+MIXES = {"reader": READER, "joint": JOINT}
 EYES_LINES = 192  # of text in a step of the eyes, on pages of one height
 
 

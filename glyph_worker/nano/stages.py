@@ -22,14 +22,14 @@ from glyph_worker.nano.configure import (
 )
 from glyph_worker.nano.draw import cell_atlas, draw, normalise
 from glyph_worker.nano.forward import packed_mask, read, see
-from glyph_worker.nano.oracle import CONTEXT, SPAN, Oracle, windows
+from glyph_worker.nano.oracle import SLOTS, Oracle, windows
 from glyph_worker.nano.pack import IGNORE, Batch
 
 LOOK_WEIGHT = 0.3
 DENSE_WEIGHT = 0.3
+APART_WEIGHT = 3.0
 FIRST_WEIGHT = 3.0  # an answer's first character counts four times: to find it is the hard part
 NOWHERE_WEIGHT = 0.2  # of what stands nowhere in the document: easy, and most of a question
-OWN = [*range(CONTEXT, CONTEXT + 4), *range(SPAN + CONTEXT, SPAN + CONTEXT + 4)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ class Trainee(nn.Module):
         self.model = Glm4vForConditionalGeneration(config)
         width = config.text_config.hidden_size
         self.oracle = Oracle(width)
-        self.head = nn.Linear(width, 8 * v.VOCAB_SIZE)
+        self.head = nn.Linear(width, SLOTS * v.VOCAB_SIZE)
         self.register_buffer("atlas", cell_atlas(), persistent=False)
         self.read = read
 
@@ -67,12 +67,12 @@ class Trainee(nn.Module):
 
     def look(self, cells: Tensor) -> Tensor:
         """Visual tokens [pages * tokens, hidden] that the tower makes of pages of one height."""
-        return see(self.model, normalise(draw(self.atlas, cells)))[0]
+        return see(self.model, normalise(draw(self.atlas, cells)))
 
     def dense(self, features: Tensor, cells: Tensor) -> tuple[Tensor, Tensor]:
         """(cross-entropy of the eight characters under each visual token, share right)."""
         logits = self.head(features).view(-1, v.VOCAB_SIZE).float()
-        target = windows(cells)[..., OWN].reshape(-1)
+        target = windows(cells).reshape(-1)
         right = (logits.argmax(-1) == target).float().mean()
         return F.cross_entropy(logits, target), right
 
@@ -80,22 +80,19 @@ class Trainee(nn.Module):
 
     def eyes(self, cells: Tensor) -> Outcome:
         """The tower alone: name the characters, and make the oracle's features of them."""
-        with torch.no_grad():
-            ideal = self.oracle(cells)
+        ideal = self.oracle(cells)
         with self._autocast():
-            pages = normalise(draw(self.atlas, cells))
-            features, look = see(self.model, pages, taught=True)
+            features = self.look(cells)
             dense, right = self.dense(features, cells)
-        assert look is not None
-        apart = (features.float() - ideal).pow(2).mean() / ideal.pow(2).mean()
-        misplaced = self.oracle.misplaced(features.float(), ideal)
+        features = features.float()
+        apart = (features - ideal).pow(2).sum() / (ideal - ideal.mean(0)).pow(2).sum()
+        misplaced = self.oracle.misplaced(features, ideal)
         return Outcome(
-            loss=dense + apart + misplaced - LOOK_WEIGHT * look,
+            loss=dense + APART_WEIGHT * apart + misplaced,
             parts={
                 "dense": dense.item(),
-                "misplaced": misplaced.item(),
                 "apart": apart.item(),
-                "beside": -look.item(),
+                "misplaced": misplaced.item(),
                 "characters": right.item(),
             },
         )
@@ -188,8 +185,6 @@ class Trainee(nn.Module):
 
     def _features(self, batch: Batch, stage: str) -> tuple[Tensor, Tensor | None, Tensor | None]:
         groups = [torch.from_numpy(cells).to(self.device) for cells in batch.cells]
-        if stage == "oracle":
-            return torch.cat([self.oracle(cells) for cells in groups]), None, None
         if stage == "reader":
             with torch.no_grad(), self._autocast():
                 return torch.cat([self.look(cells).float() for cells in groups]), None, None
