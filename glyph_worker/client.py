@@ -41,6 +41,7 @@ from glyph_worker.store.connection import connect
 from glyph_worker.store.jobs import JobStore
 from glyph_worker.store.keys import Keys
 from glyph_worker.store.streams import StreamStore
+from glyph_worker.traces import current_traceparent
 
 if TYPE_CHECKING:
     import redis
@@ -100,7 +101,7 @@ class Client:
         `priority`: `interactive` or `bulk`. `deadline_s`: seconds from now after which the answer
         is worth nothing. `ttl_s`: how long the record outlives the job's end. `webhook`: a URL the
         gateway calls at the end. `options` are JobOptions' fields: max_new_tokens, temperature,
-        top_p, top_k, seed, stop, style.
+        top_p, top_k, seed, stop, style, min_quality.
 
         Raises EmptyDocument, EmptyQuestion, InvalidEncoding, DocumentTooLarge, QuestionTooLong,
         InvalidOption, Conflict, QueueFull, QuotaExceeded, DeadlineTooShort.
@@ -159,6 +160,7 @@ class Client:
                     webhook=webhook or "",
                     idempotency_key=digest("idempotency", key) if key else "",
                     payload_digest=digest("payload", checked.digest, payload),
+                    traceparent=current_traceparent(),
                 )
             )
         return [self._enqueue(job) for job in jobs]
@@ -187,6 +189,7 @@ class Client:
                 ttl_s=int(record[b"ttl_s"]),
                 webhook=record.get(b"webhook", b"").decode(),
                 retry_of=job_id,
+                traceparent=current_traceparent(),
             )
         )
 

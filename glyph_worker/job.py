@@ -71,6 +71,10 @@ class FinishReason(StrEnum):
     """`max_new_tokens` was reached."""
 
 
+QUALITIES = ("fast", "balanced", "accurate")
+"""Render presets from dense to clear, as `min_quality` names them."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobOptions:
     """What a producer may choose per job. Checked here, at submit and again in the worker."""
@@ -83,6 +87,9 @@ class JobOptions:
     seed: int = 0
     stop: tuple[str, ...] = ()
     style: str = "auto"
+    min_quality: str = ""
+    """Densest preset that will do while the service is overloaded, of QUALITIES; '': the job is
+    always drawn in its own style."""
 
     def __post_init__(self) -> None:
         _require(self, "max_new_tokens", int, self.max_new_tokens >= 1, "a whole number from 1")
@@ -95,6 +102,8 @@ class JobOptions:
         )
         _require(self, "stop", tuple, stop_ok, "at most 8 strings of 1 to 200 characters")
         _require(self, "style", str, 0 < len(self.style) <= 200, "a preset's name")
+        quality_ok = self.min_quality in ("", *QUALITIES)
+        _require(self, "min_quality", str, quality_ok, f"one of {', '.join(QUALITIES)}")
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> Self:
@@ -170,6 +179,8 @@ class Receipt:
     fallback: str = ""
     """Why the dtype is not the worker's own, e.g. values that overflow in float16."""
     style: str = ""
+    style_stepped_from: str = ""
+    """The style it would have had but for the load; '' for the job's own (`min_quality`)."""
     model: str = ""
     """First 12 digits of the checkpoint's digest."""
 

@@ -43,6 +43,11 @@ class RenderSettings(_Section):
     """Preset name or path of a style file; `auto` takes the checkpoint's own render style."""
     page_ttl_s: int = Field(default=3_600, ge=1)
     """How long a page image waits in the cache server for its encoder."""
+    step_down_load: float = Field(default=2.5, ge=0)
+    """(queued + running) / capacity at which jobs that allow it (`min_quality`) are drawn a preset
+    denser, and another one after a while. 0: never."""
+    step_up_load: float = Field(default=1.0, ge=0)
+    """Load at which they are drawn a preset clearer again; well below `step_down_load`."""
 
 
 class FeatureSettings(_Section):
@@ -196,8 +201,6 @@ class GatewaySettings(_Section):
     """Pause before the second try; each further one is six times as long, up to six hours."""
     webhook_timeout_s: float = Field(default=10.0, gt=0)
     """Longest wait for a receiver's answer."""
-    trace_endpoint: str = ""
-    """OTLP/HTTP endpoint for OpenTelemetry traces, e.g. http://127.0.0.1:4318. Empty: no traces."""
 
 
 class Settings(_Section):
@@ -218,6 +221,8 @@ class Settings(_Section):
     data_dir: Path = Path("~/.local/share/glyph_worker")
     """Where the embedded server keeps its append-only file."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    trace_endpoint: str = ""
+    """OTLP/HTTP endpoint for OpenTelemetry traces, e.g. http://127.0.0.1:4318. Empty: no traces."""
     limits: LimitSettings = LimitSettings()
     render: RenderSettings = RenderSettings()
     features: FeatureSettings = FeatureSettings()

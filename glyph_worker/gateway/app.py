@@ -18,7 +18,7 @@ from glyph_worker.gateway.body import BodyLimit
 from glyph_worker.gateway.context import Context
 from glyph_worker.gateway.problems import Problem, install
 from glyph_worker.gateway.schemas import BatchBody, InferBody, SubmitBody
-from glyph_worker.gateway.tracing import install_traces
+from glyph_worker.gateway.tracing import RequestSpans
 from glyph_worker.settings import Settings
 
 MAX_THREADS = 16
@@ -46,6 +46,7 @@ def create_app(settings: Settings) -> FastAPI:
         finally:
             await context.deliverer.stop()
             await context.watcher.stop()
+            context.traces.close()
 
     app = FastAPI(
         title="glyph-worker",
@@ -74,7 +75,8 @@ def create_app(settings: Settings) -> FastAPI:
         )  # fmt: skip
     app.add_middleware(BodyLimit, max_bytes=gateway.max_body_bytes)
     app.add_middleware(metrics.HttpMetrics, context=context)
-    install_traces(app, gateway)
+    if settings.trace_endpoint:
+        app.add_middleware(RequestSpans, traces=context.traces)
     return app
 
 

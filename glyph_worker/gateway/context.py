@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
@@ -17,6 +18,7 @@ from glyph_worker.gateway.watch import Watcher
 from glyph_worker.settings import Settings
 from glyph_worker.store.connection import connect
 from glyph_worker.store.keys import Keys
+from glyph_worker.traces import Traces
 
 T = TypeVar("T")
 
@@ -37,6 +39,7 @@ class Context:
         self.broker = connect(self.url)
         self.watcher = Watcher(self.broker, self.keys, url=self.url)
         self.num_streams = 0
+        self.traces = Traces(settings.trace_endpoint, service="glyph-gateway")
         self.pdf = PdfReader(timeout_s=settings.gateway.pdf_timeout_s)
         # Here and not above: they know the context.
         from glyph_worker.gateway.metrics import GatewayMetrics
@@ -81,4 +84,6 @@ TenantClient = Annotated[Client, Depends(_client)]
 
 async def threaded(call: Callable[..., T], *args: Any, **kwargs: Any) -> T:
     """Run a blocking call of the one synchronous core beside the event loop."""
-    return await asyncio.get_running_loop().run_in_executor(None, partial(call, *args, **kwargs))
+    # With the request's context, so that what it calls knows the request's span.
+    run = partial(contextvars.copy_context().run, call, *args, **kwargs)
+    return await asyncio.get_running_loop().run_in_executor(None, run)

@@ -13,7 +13,7 @@ from glyph_worker.queue.names import ANSWER_QUEUE, RENDER_QUEUE
 from glyph_worker.store.connection import translated
 from glyph_worker.store.keys import Keys
 from glyph_worker.store.tally import Engine, Sums, Tally
-from glyph_worker.store.workers import WorkerStore
+from glyph_worker.store.workers import WorkerStore, load_of
 
 KINDS = ("render", "answer")
 
@@ -46,15 +46,10 @@ class QueueLook:
     memory_bytes: int
     sums: Sums
     engines: list[Engine]
-
-    @property
-    def load(self) -> float:
-        """(queued + running) / capacity of the answer workers: what a scaler holds at 1.
-
-        Busy jobs count, so a scaler never takes a pod away under a job that runs; without any
-        worker the capacity counts as one job, so that the first one is started.
-        """
-        return self.num_unfinished / max(1, self.capacity["answer"])
+    load: float
+    """See load_of."""
+    style_steps: int
+    """Presets that willing jobs are drawn denser for the load."""
 
 
 class Gauges:
@@ -78,12 +73,13 @@ class Gauges:
             pipe.zcard(keys.webhooks)
             pipe.hgetall(keys.totals)
             pipe.info("memory")
+            pipe.hget(keys.ladder, "steps")
             for queue in (RENDER_QUEUE, ANSWER_QUEUE):
                 for name in queue_keys(queue):
                     pipe.llen(name)
             for priority in Priority:
                 pipe.lrange(f"{keys.root}ring:{int(priority)}", 0, -1)
-            active, first, dead, webhooks, totals, memory, *rest = pipe.execute()
+            active, first, dead, webhooks, totals, memory, steps, *rest = pipe.execute()
         per_queue = len(queue_keys(RENDER_QUEUE))
         lengths, rings = rest[: 2 * per_queue], rest[2 * per_queue :]
         living = self._workers.living()
@@ -112,6 +108,8 @@ class Gauges:
             memory_bytes=int(memory["used_memory"]),
             sums=self._tally.sums(),
             engines=self._tally.engines(),
+            load=load_of(active, living),
+            style_steps=int(steps or 0),
         )  # fmt: skip
 
     def _lines(self, rings: list[list[bytes]], now: float) -> list[Line]:

@@ -128,6 +128,7 @@ def _queue(look: QueueLook) -> Iterable[Metric]:
         "glyph_jobs_dead": ("Jobs filed as poisonous.", look.num_dead),
         "glyph_webhooks_waiting": ("Webhooks to be called.", look.num_webhooks),
         "glyph_load": ("(queued + running) / capacity of the answer workers.", look.load),
+        "glyph_style_steps": ("Presets denser, for the load, of willing jobs.", look.style_steps),
         "glyph_broker_memory_bytes": ("Memory the broker uses.", look.memory_bytes),
     }
     for name, (text, value) in plain.items():

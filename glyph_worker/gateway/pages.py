@@ -19,6 +19,7 @@ from glyph_worker.errors import ConfigurationError, RequestError, UnknownJob
 from glyph_worker.gateway.context import Context, InContext, TenantClient, threaded
 from glyph_worker.gateway.jobs import JobPath
 from glyph_worker.gateway.problems import responses
+from glyph_worker.job import JobOptions
 from glyph_worker.store.blobs import BlobStore
 from glyph_worker.store.jobs import JobStore
 
@@ -77,11 +78,12 @@ class PageDrawer:
 
     def _pages(self, job_id: str) -> list[LaidPage]:
         from glyph_worker.render.paginate import paginate
-        from glyph_worker.worker.style import resolve_style
+        from glyph_worker.worker.style import style_of
 
         record = self._jobs.record(job_id)
-        wanted = codec.unpack("options", record[b"options"]).get("style", "auto")
-        style = resolve_style(self._settings, wanted)
+        options = JobOptions.of(codec.unpack("options", record[b"options"]))
+        steps = int(float(record.get(b"note:style_steps", 0)))
+        style = style_of(self._settings, options, steps=steps)
         key = record[b"document_digest"].decode(), style.digest
         if key not in self._laid:
             document = self._blobs.get(key[0])

@@ -32,6 +32,9 @@ class Options(BaseModel):
     style: str | None = Field(
         None, min_length=1, max_length=200, description="Render preset; `auto` is the model's own."
     )
+    min_quality: Literal["fast", "balanced", "accurate"] | None = Field(
+        None, description="Densest preset that will do under overload; absent: its own style."
+    )
     priority: Literal["interactive", "bulk"] | None = None
     deadline_s: float | None = Field(
         None, gt=0, description="Refused, or failed, when it cannot end within these seconds."

@@ -39,6 +39,8 @@ class Submission:
     """Hashed; '' for none."""
     payload_digest: str = ""
     retry_of: str = ""
+    traceparent: str = ""
+    """The producer's span (W3C), which both stages continue; '' for none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,6 +77,8 @@ class Backlog:
             fields["webhook"] = new.webhook
         if new.retry_of:
             fields["retry_of"] = new.retry_of
+        if new.traceparent:
+            fields["traceparent"] = new.traceparent
         outcome, *found = self._run(
             "submit", new.job_id, new.tenant, int(new.priority), new.cost, settings.max_jobs,
             settings.max_jobs_per_tenant, settings.dispatch_window, new.idempotency_key,

@@ -57,6 +57,7 @@ class Order:
     """Workers that have died at work on it; from the first on it runs alone."""
     notes: dict[str, float]
     """Numbers earlier stages left for the receipt: queue_ms, render_ms, pages_rendered, …"""
+    traceparent: str = ""
 
     @property
     def options(self) -> JobOptions:
@@ -280,6 +281,7 @@ def _order(job_id: str, record: Record, *, attempt: int, owner: str, strikes: in
             if name.startswith(b"note:")
         }
         | {"queue_ms": float(record.get(b"queue_ms", 0))},
+        traceparent=record.get(b"traceparent", b"").decode(),
     )
 
 

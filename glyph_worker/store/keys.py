@@ -23,6 +23,8 @@ Broker server (AOF, noeviction). `job_ttl` is queue.job_ttl_s:
   {prefix}:engines                  hash    answer worker → what its engine last said; 1 h
   {prefix}:workers                  hash    name → what a worker last said of itself; 1 h
   {prefix}:reconciler               string  which worker looks for lost messages; 3 s
+  {prefix}:ladder                   hash    presets stepped down under overload, since when; 1 min
+  {prefix}:ladder:turn              string  a worker has looked at the load; 0.9 s
   {prefix}:cancels                  channel ids of running jobs to cancel; the record is the truth
   glyph.render, glyph.answer        list    Celery's queues; no TTL
   unacked, unacked_index, unacked_mutex, _kombu.*, celery.*   Celery's own; no TTL
@@ -93,6 +95,10 @@ class Keys:
     @property
     def reconciler(self) -> str:
         return f"{self.prefix}:reconciler"
+
+    @property
+    def ladder(self) -> str:
+        return f"{self.prefix}:ladder"
 
     @property
     def workers(self) -> str:

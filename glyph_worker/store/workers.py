@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import cast
 
@@ -31,6 +32,16 @@ class WorkerInfo:
     draining: bool
     started_at: float
     seen_at: float
+
+
+def load_of(num_unfinished: int, workers: Iterable[WorkerInfo]) -> float:
+    """(queued + running) / capacity of the answer workers: what a scaler holds at 1.
+
+    Busy jobs count, so a scaler never takes a pod away under a job that runs; without any worker
+    the capacity counts as one job, so that the first one is started.
+    """
+    capacity = sum(info.capacity for info in workers if info.kind == "answer" and not info.draining)
+    return num_unfinished / max(1, capacity)
 
 
 class WorkerStore:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import threading
 import time
@@ -10,12 +11,15 @@ from typing import Any
 
 import structlog
 from celery import Celery
+from kombu.exceptions import KombuError
+from redis.exceptions import RedisError
 
 from glyph_worker.errors import DeadlinePassed, TransientError, WorkerDraining
 from glyph_worker.job import Stage
 from glyph_worker.queue.names import ANSWER_TASK
 from glyph_worker.settings import Settings
 from glyph_worker.store.jobs import Order
+from glyph_worker.traces import Traces
 from glyph_worker.worker.attempt import Cancelled, Fenced, attempt, settled
 from glyph_worker.worker.gate import Gate
 from glyph_worker.worker.pages import PageSource
@@ -37,12 +41,14 @@ EX_SOFTWARE = 70
 class AnswerStage:
     """One per process; `run` is called from one cheap thread per job in flight."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, app: Celery) -> None:
         self._settings = settings
+        self._app = app
         self._stores = Stores.open(settings)
         self._runs: dict[str, Run] = {}
         self._lock = threading.Lock()
         self._gate = Gate()
+        self._traces = Traces(settings.trace_endpoint, service="glyph-answer")
         self._reporter = Reporter(self._stores.tally, self._stores.owner)
         self._stopping = threading.Event()
         self._dead = threading.Event()
@@ -81,6 +87,7 @@ class AnswerStage:
         self._stopping.set()
         self._reporter.look(self.parts.engine, now=True)
         self.parts.stop()
+        self._traces.close()
 
     def cancel(self, job_id: str) -> bool:
         return self._interrupt(job_id, Cancelled("the producer took the job back"))
@@ -130,6 +137,7 @@ class AnswerStage:
                 owner=self._stores.owner,
                 stage=Stage.ENCODING,
                 settings=self._settings.queue,
+                traces=self._traces,
                 work=partial(self._work, run),
             )
         finally:
@@ -151,6 +159,8 @@ class AnswerStage:
             raise Fenced("a later attempt holds the job, or it is final")
         receipt = answer.receipt
         self._reporter.add(receipt)
+        if self._traces.on:
+            self._traces.note(**dataclasses.asdict(receipt))
         log.info(
             "job.succeeded",
             job_id=order.job_id,
@@ -185,6 +195,21 @@ class AnswerStage:
                     self.cancel(run.job_id)
                 elif order.deadline_at is not None and time.time() > order.deadline_at:
                     self._interrupt(run.job_id, DeadlinePassed.before_claim())
+                else:
+                    self._tell(run)
+
+    def _tell(self, run: Run) -> None:
+        """Flower shows the stage as a state of its own, of jobs that outlast a heartbeat."""
+        stage = run.stage
+        if stage is run.told:
+            return
+        try:
+            with self._app.events.default_dispatcher(hostname=self._app.glyph_hostname) as events:
+                events.send(f"task-{stage.value}", uuid=run.job_id)
+        except (KombuError, RedisError, OSError) as exc:
+            log.debug("stage.not_told", job_id=run.job_id, error=type(exc).__name__)
+            return
+        run.told = stage
 
     def _listen(self) -> None:
         """The fast path of a cancel; the record's flag, read by the heartbeat, is the sure one."""
@@ -199,7 +224,7 @@ class AnswerStage:
 
 def register(app: Celery, settings: Settings) -> AnswerStage:
     """Give the app the answer task and the stage that its pool feeds."""
-    stage = AnswerStage(settings)
+    stage = AnswerStage(settings, app)
     app.glyph_stage = stage
 
     @app.task(name=ANSWER_TASK, bind=True, max_retries=None)  # type: ignore[untyped-decorator]

@@ -25,6 +25,7 @@ from glyph_worker.errors import (
 from glyph_worker.job import Stage
 from glyph_worker.settings import QueueSettings
 from glyph_worker.store.jobs import JobStore, Order, Verdict
+from glyph_worker.traces import Traces
 
 log = structlog.get_logger(__name__)
 
@@ -54,6 +55,7 @@ def attempt(
     owner: str,
     stage: Stage,
     settings: QueueSettings,
+    traces: Traces,
     work: Callable[[Order], T],
 ) -> T | None:
     """Claim the job and do `work`, which ends it or hands it over; settle whatever goes wrong.
@@ -70,7 +72,8 @@ def attempt(
         return None
     bound = log.bind(job_id=job_id, stage=stage.value, attempt=order.attempt)
     try:
-        return work(order)
+        with traces.span(task.name, parent=order.traceparent, job_id=job_id, attempt=order.attempt):
+            return work(order)
     except Fenced:
         bound.warning("job.fenced")
     except Cancelled:

@@ -46,10 +46,13 @@ def run_worker(
     when standard input ends, which it does when the parent dies, however it dies.
     """
     app = make_app(settings)
+    app.glyph_hostname = f"{kind}-{os.getpid()}@{socket.gethostname()}"
     app.steps["consumer"].add(Lease)
     if kind == "answer":
         from glyph_worker.worker.answer import register as register_answer
+        from glyph_worker.worker.profile import Profiler
 
+        signals.worker_ready.connect(Profiler(settings.data_dir).install, weak=False)
         stage = register_answer(app, settings)
         # Load and compile before Celery connects: nothing is prefetched before the engine is
         # ready, and a checkpoint that cannot be used ends the process with its own error.
@@ -63,11 +66,12 @@ def run_worker(
 
         render_stage = register_render(app, settings)
         signals.worker_process_init.connect(lambda **_: render_stage.warm_up(), weak=False)
+        signals.worker_process_shutdown.connect(lambda **_: render_stage.close(), weak=False)
         stage = None
         concurrency = concurrency or os.cpu_count() or 1
         pool, queue = "prefork", RENDER_QUEUE
     worker = app.Worker(
-        hostname=f"{kind}-{os.getpid()}@{socket.gethostname()}",
+        hostname=app.glyph_hostname,
         pool=pool,
         concurrency=concurrency,
         queues=[queue],
@@ -98,7 +102,7 @@ class Presence:
         self._reconciler = Reconciler(
             stores.jobs, stores.broker, lock_key=Keys(settings.key_prefix).reconciler
         )
-        self._backlog = stores.backlog
+        self._backlog, self._ladder = stores.backlog, stores.ladder
         self._workers, self._name = stores.workers, stores.owner
         self._kind, self._capacity, self._drain = kind, capacity, drain
         self._started_at = time.time()
@@ -133,6 +137,7 @@ class Presence:
                 self._workers.announce(info)
                 self._probe()
                 self._backlog.dispatch()
+                self._ladder.look(time.time())
                 self._reconciler.look(self._name)
             except Exception as exc:  # noqa: BLE001 - whatever it was, the next second may be better
                 log.warning("presence.missed", error=type(exc).__name__)

@@ -21,7 +21,7 @@ from glyph_worker.render.wire import WireError, unpack_page
 from glyph_worker.settings import Settings
 from glyph_worker.store.jobs import Order
 from glyph_worker.worker.stores import Stores
-from glyph_worker.worker.style import resolve_style
+from glyph_worker.worker.style import resolve_style, style_of
 
 log = structlog.get_logger(__name__)
 
@@ -43,7 +43,10 @@ class PageSource:
     def __init__(self, settings: Settings, stores: Stores, order: Order) -> None:
         self._stores = stores
         self._order = order
-        self.style = resolve_style(settings, order.options.style)
+        steps = int(order.notes.get("style_steps", 0))
+        self.style = style_of(settings, order.options, steps=steps)
+        own = resolve_style(settings, order.options.style).name
+        self.stepped_from = own if own != self.style.name else ""
         self.salt = salt_of(settings, order.tenant)
         self._laid: list[LaidPage] | None = None
         self._lock = threading.Lock()

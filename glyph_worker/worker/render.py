@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 from celery import Celery
 from celery.exceptions import Ignore
+from redis.exceptions import RedisError
 
 from glyph_worker.document import Page
 from glyph_worker.errors import DocumentTooLarge, TransientError
@@ -23,10 +24,11 @@ from glyph_worker.render.style import Style
 from glyph_worker.render.wire import pack_page
 from glyph_worker.settings import Settings
 from glyph_worker.store.jobs import Order
+from glyph_worker.traces import Traces
 from glyph_worker.worker.attempt import Cancelled, Fenced, attempt, settled
 from glyph_worker.worker.pages import salt_of
 from glyph_worker.worker.stores import Stores
-from glyph_worker.worker.style import resolve_style
+from glyph_worker.worker.style import resolve_style, style_of
 
 log = structlog.get_logger(__name__)
 
@@ -40,6 +42,7 @@ class RenderStage:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._opened: Stores | None = None
+        self._traces = Traces(settings.trace_endpoint, service="glyph-render")
 
     @property
     def _stores(self) -> Stores:
@@ -53,6 +56,10 @@ class RenderStage:
         for laid in paginate("Warm-up: 0123456789, the quick brown fox.", style):
             pack_page(draw(laid))
 
+    def close(self) -> None:
+        """Before a child's end."""
+        self._traces.close()
+
     def run(self, task: Any, job_id: str) -> None:
         """The body of the Celery task. Ends in a handover, or as `attempt` says."""
         order = attempt(
@@ -62,6 +69,7 @@ class RenderStage:
             owner=self._stores.owner,
             stage=Stage.RENDERING,
             settings=self._settings.queue,
+            traces=self._traces,
             work=self._work,
         )
         if order is not None:
@@ -70,7 +78,9 @@ class RenderStage:
 
     def _work(self, order: Order) -> Order:
         started = time.perf_counter()
-        style = resolve_style(self._settings, order.options.style)
+        options = order.options
+        steps = self._steps() if options.min_quality else 0
+        style = style_of(self._settings, options, steps=steps)
         pages = self._layout(order, style)
         salt = salt_of(self._settings, order.tenant)
         num_drawn = num_missing = 0
@@ -93,11 +103,14 @@ class RenderStage:
             "pages_rendered": num_drawn,
             "missing_glyphs": num_missing,
         }
+        if options.min_quality:
+            notes["style_steps"] = steps
         num_pages = len(pages)
         if not settled(
             lambda: self._stores.jobs.hand_over(order, num_pages=num_pages, notes=notes)
         ):
             raise Fenced("a later attempt holds the job")
+        self._traces.note(num_pages=num_pages, num_drawn=num_drawn, style=style.name)
         log.info(
             "job.rendered",
             job_id=order.job_id,
@@ -106,6 +119,12 @@ class RenderStage:
             render_ms=round(notes["render_ms"], 1),
         )
         return order
+
+    def _steps(self) -> int:
+        try:
+            return self._stores.ladder.steps()
+        except RedisError:
+            return 0  # the job's own style is never wrong
 
     def _layout(self, order: Order, style: Style) -> list[Page] | None:
         """The pages, where another job of the last hour has laid out and drawn them already."""

@@ -32,6 +32,8 @@ class Run:
         self.done = threading.Event()
         self.order: Order | None = None
         self.stage = Stage.ENCODING
+        self.told: Stage | None = None
+        """The stage that Flower knows."""
         self.progress: Progress | None = None
         self.stopped_by: GlyphError | None = None
         self._batches: list[FeatureBatch] = []
@@ -141,6 +143,7 @@ class Run:
             dtype=outcome.dtype,
             fallback=outcome.fallback or "",
             style=source.style.name,
+            style_stepped_from=source.stepped_from,
             model=reader.identity[:12],
         )
 

@@ -22,6 +22,7 @@ from glyph_worker.store.layouts import LayoutStore
 from glyph_worker.store.streams import StreamStore
 from glyph_worker.store.tally import Tally
 from glyph_worker.store.workers import WorkerStore
+from glyph_worker.worker.ladder import Ladder
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,6 +37,7 @@ class Stores:
     blobs: BlobStore
     layouts: LayoutStore
     workers: WorkerStore
+    ladder: Ladder
     tally: Tally
     cache: CacheStore
 
@@ -50,6 +52,7 @@ class Stores:
         broker, queue = connect(broker_url), settings.queue
         # Short patience and no retries: without the cache a job costs more time, no more.
         cache = connect(cache_url, timeout_s=0.5, num_retries=0)
+        workers = WorkerStore(broker, keys, url=broker_url)
         return cls(
             owner=f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}",
             broker=broker,
@@ -66,7 +69,8 @@ class Stores:
             streams=StreamStore(broker, keys, broker_url, queue.job_ttl_s),
             blobs=BlobStore(broker, keys, url=broker_url, ttl_s=queue.job_ttl_s),
             layouts=LayoutStore(cache, keys, url=cache_url, ttl_s=settings.render.page_ttl_s),
-            workers=WorkerStore(broker, keys, url=broker_url),
+            workers=workers,
+            ladder=Ladder(broker, keys, workers, settings.render),
             tally=Tally(broker, keys, broker_url),
             cache=CacheStore.connect(cache_url, prefix=settings.key_prefix),
         )

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from glyph_worker.errors import InvalidStyle
+from glyph_worker.job import JobOptions
 from glyph_worker.nano import checkpoint_path
 from glyph_worker.render.style import Style
 from glyph_worker.settings import Settings
+from glyph_worker.worker.ladder import stepped_down
 
 STYLE_FILE = "render_style.json"
 """A checkpoint reads best what it was trained on, so its folder may name its style."""
@@ -34,6 +36,12 @@ def resolve_style(settings: Settings, wanted: str) -> Style:
     if file.is_file():
         return Style.from_json(file)
     return Style.preset(DEFAULT_PRESET)
+
+
+def style_of(settings: Settings, options: JobOptions, *, steps: int) -> Style:
+    """What a job is drawn in, `steps` presets denser where it allows it. Raises InvalidStyle."""
+    style = resolve_style(settings, options.style)
+    return stepped_down(style, min_quality=options.min_quality, steps=steps)
 
 
 def check_style(wanted: str) -> None:

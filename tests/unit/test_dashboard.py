@@ -7,6 +7,8 @@ import json
 import re
 from pathlib import Path
 
+import promql_parser
+import yaml
 from prometheus_client.metrics_core import Metric
 
 from glyph_worker.engine.stats import EngineStats
@@ -23,7 +25,7 @@ def exported() -> set[str]:
     look = QueueLook(
         lines=[], num_messages={}, num_unfinished=0, oldest_s=0, num_dead=0, num_webhooks=0,
         totals={}, num_workers={}, num_draining={}, capacity={"answer": 0}, num_held={},
-        memory_bytes=0, sums=Sums({}), engines=[],
+        memory_bytes=0, sums=Sums({}), engines=[], load=0, style_steps=0,
     )  # fmt: skip
     app = create_app(Settings.load(environ={"GLYPH_BROKER_URL": "redis://127.0.0.1:1/0"}))
     families: list[Metric] = [*_queue(look), *_work(look.sums)]
@@ -44,12 +46,11 @@ def used(text: str) -> set[str]:
 def test_alerts_and_panels_ask_for_metrics_that_are_exported() -> None:
     board = json.loads((OPS / "grafana/dashboards/glyph-worker.json").read_text())
     panels = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
-    alerts = re.findall(
-        r"expr: (.+?)\n +(?:for|labels)",
-        (OPS / "prometheus/alerts.yml").read_text(),
-        flags=re.DOTALL,
-    )
+    (group,) = yaml.safe_load((OPS / "prometheus/alerts.yml").read_text())["groups"]
+    alerts = [rule["expr"] for rule in group["rules"]]
     scaler = (OPS / "kubernetes/scale.yaml").read_text()
     asked = used(" ".join([*panels, *alerts, scaler]))
     assert len(alerts) == 11
+    for expression in [*panels, *alerts, *re.findall(r"query: (.+)", scaler)]:
+        promql_parser.parse(expression)  # raises ValueError, with the place
     assert asked - exported() == set()
