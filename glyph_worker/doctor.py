@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import os
 import platform
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, cast
@@ -13,6 +16,7 @@ from pydantic import BaseModel
 
 from glyph_worker.errors import GlyphError
 from glyph_worker.settings import PREFIX, Settings
+from glyph_worker.traces import Traces
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,7 +35,7 @@ def examine() -> list[Finding]:
     except GlyphError as exc:
         return [*findings, Finding(what="settings", level="fault", found=str(exc), fix="see above")]
     findings.append(Finding(what="settings", level="ok", found="every GLYPH_* name is known"))
-    for check in (_redis, _workers, _gateway, _device, _model, _fonts):
+    for check in (_redis, _workers, _gateway, _flower, _traces, _overload, _device, _model, _fonts):
         findings += _guarded(check, settings)
     return findings
 
@@ -154,7 +158,10 @@ def _gateway(settings: Settings) -> Iterator[Finding]:
     tenants, signer = Tenants(section), Signer(section)
     outside = not is_loopback(section.host)
     keys = "no API keys" if tenants.open else "API keys set"
-    found = f"{section.host}:{section.port}, {keys}, webhooks {'on' if signer.ready else 'off'}"
+    code = _answers(f"http://{section.host}:{section.port}/healthz") if section.port else None
+    here = "answers" if code == 200 else "not running here"
+    hooks = f"webhooks {'on' if signer.ready else 'off'}"
+    found = f"{section.host}:{section.port}, {here}, {keys}, {hooks}"
     if tenants.open and outside:
         yield Finding(
             what="gateway", level="note" if section.open else "fault", found=found,
@@ -162,6 +169,59 @@ def _gateway(settings: Settings) -> Iterator[Finding]:
         )  # fmt: skip
     else:
         yield Finding(what="gateway", level="ok", found=found)
+
+
+def _flower(_: Settings) -> Iterator[Finding]:
+    port = os.environ.get("FLOWER_PORT", "5555")
+    code = _answers(f"http://127.0.0.1:{port}/api/workers")
+    if code == 200:
+        yield Finding(
+            what="flower", level="fault", found=f"open to whoever reaches port {port}",
+            fix="start it with FLOWER_BASIC_AUTH=user:password",
+        )  # fmt: skip
+    else:
+        found = "asks for a login" if code == 401 else f"not running here on port {port}"
+        yield Finding(what="flower", level="ok", found=found)
+
+
+def _traces(settings: Settings) -> Iterator[Finding]:
+    endpoint = settings.trace_endpoint
+    if not endpoint:
+        yield Finding(what="traces", level="ok", found="off (GLYPH_TRACE_ENDPOINT)")
+        return
+    Traces(endpoint, service="doctor")  # says which package is missing
+    if _answers(endpoint) is None:
+        yield Finding(
+            what="traces", level="note", found=f"nobody answers at {endpoint}",
+            fix="start a collector there (OTLP over HTTP, port 4318); spans are dropped meanwhile",
+        )  # fmt: skip
+    else:
+        yield Finding(what="traces", level="ok", found=endpoint)
+
+
+def _overload(settings: Settings) -> Iterator[Finding]:
+    down, up = settings.render.step_down_load, settings.render.step_up_load
+    if down and up >= down:
+        yield Finding(
+            what="overload", level="fault", found=f"steps down from load {down:g}, up from {up:g}",
+            fix="GLYPH_RENDER_STEP_UP_LOAD well below GLYPH_RENDER_STEP_DOWN_LOAD, or it swings",
+        )  # fmt: skip
+    else:
+        found = f"willing jobs are drawn denser from load {down:g}" if down else "never denser"
+        yield Finding(what="overload", level="ok", found=found)
+
+
+def _answers(url: str) -> int | None:
+    """The HTTP status of a look at it; None where nobody answers."""
+    try:
+        with urllib.request.urlopen(url, timeout=2) as reply:
+            status: int = reply.status
+            return status
+    except urllib.error.HTTPError as exc:
+        exc.close()
+        return exc.code
+    except (OSError, ValueError):
+        return None
 
 
 def _device(settings: Settings) -> Iterator[Finding]:

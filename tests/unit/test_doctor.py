@@ -1,0 +1,90 @@
+"""What doctor says of the front doors; each fault with its fix."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from glyph_worker.doctor import Finding, examine
+
+
+class Door:
+    """Answers every GET with one status."""
+
+    def __init__(self) -> None:
+        door = self
+        self.status = 200
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(door.status)
+                self.end_headers()
+
+            def log_message(self, *_: Any) -> None:
+                """Silent."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.port = self._server.server_port
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def door() -> Iterator[Door]:
+    door = Door()
+    yield door
+    door.close()
+
+
+@pytest.fixture
+def found(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """examine() under these variables, by what it looked at; without the parts that load."""
+
+    def look(**environ: str) -> dict[str, Finding]:
+        for name, value in environ.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("GLYPH_MODEL", "/no/such/folder")
+        return {finding.what: finding for finding in examine()}
+
+    return look
+
+
+def test_an_open_flower_is_a_fault_and_a_closed_one_is_not(found: Any, door: Door) -> None:
+    finding = found(FLOWER_PORT=str(door.port))["flower"]
+    assert finding.level == "fault"
+    assert "FLOWER_BASIC_AUTH" in finding.fix
+    door.status = 401
+    assert found(FLOWER_PORT=str(door.port))["flower"].level == "ok"
+
+
+def test_it_says_whether_the_gateway_answers(found: Any, door: Door) -> None:
+    port = str(door.port)
+    assert "answers" in found(GLYPH_GATEWAY_PORT=port)["gateway"].found
+    door.close()
+    assert "not running here" in found(GLYPH_GATEWAY_PORT=port)["gateway"].found
+
+
+def test_a_gateway_open_to_strangers_is_a_fault(found: Any) -> None:
+    finding = found(GLYPH_GATEWAY_HOST="0.0.0.0", GLYPH_GATEWAY_PORT="1")["gateway"]
+    assert finding.level == "fault"
+    assert "GLYPH_GATEWAY_API_KEYS" in finding.fix
+
+
+def test_a_silent_collector_is_noted(found: Any, door: Door) -> None:
+    url = f"http://127.0.0.1:{door.port}"
+    assert found()["traces"].level == "ok"
+    assert found(GLYPH_TRACE_ENDPOINT=url)["traces"].level == "ok"
+    door.close()
+    assert found(GLYPH_TRACE_ENDPOINT=url)["traces"].level == "note"
+
+
+def test_marks_that_would_swing_are_a_fault(found: Any) -> None:
+    assert found()["overload"].level == "ok"
+    assert found(GLYPH_RENDER_STEP_UP_LOAD="9")["overload"].level == "fault"
