@@ -206,7 +206,12 @@ def test_every_command_runs_gets_healthy_answers_and_stops(composition: Composit
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="no promtool here")
-def test_prometheus_accepts_the_alert_rules() -> None:
-    rules = ROOT / "ops/prometheus/alerts.yml"
-    done = subprocess.run(["promtool", "check", "rules", rules], capture_output=True, check=False)
-    assert done.returncode == 0, done.stdout
+@pytest.mark.parametrize(
+    ("verb", "file"), [("check", "alerts.yml"), ("test", "alerts_test.yml")]
+)
+def test_prometheus_accepts_the_alert_rules_and_they_fire_when_they_should(
+    verb: str, file: str
+) -> None:
+    rules = ROOT / "ops/prometheus" / file
+    done = subprocess.run(["promtool", verb, "rules", rules], capture_output=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
