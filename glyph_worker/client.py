@@ -140,7 +140,7 @@ class Client:
             raise InvalidOption(f"ttl_s is {ttl_s}, must be from 10 to {MAX_TTL_S}", option="ttl_s")
         cost = estimated_cost(len(checked.text), chosen.max_new_tokens)
         if deadline_s is not None:
-            self._check_deadline(deadline_s, cost * len(questions))
+            self._check_deadline(deadline_s, cost * len(questions), urgency)
         self._blobs.put(checked)
         jobs = []
         for number, question in enumerate(questions):
@@ -315,10 +315,10 @@ class Client:
             _check_question(question, limits.max_question_chars)
         return Document.of(document, max_bytes=limits.max_document_bytes), chosen
 
-    def _check_deadline(self, deadline_s: float, cost: float) -> None:
+    def _check_deadline(self, deadline_s: float, cost: float, priority: Priority) -> None:
         if not deadline_s > 0:
             raise InvalidOption(f"deadline_s is {deadline_s}, must be above 0", option="deadline_s")
-        eta = self._backlog.outlook_of_cost(cost).eta
+        eta = self._backlog.outlook_of_cost(cost, priority=priority, tenant=self.tenant).eta
         if eta is not None and eta.p50_s > deadline_s:
             raise DeadlineTooShort(
                 f"half of such jobs take {eta.p50_s:.1f} s at the present load, the deadline is "

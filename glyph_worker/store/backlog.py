@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,9 +14,6 @@ from glyph_worker.job import Eta, JobOptions, Priority
 from glyph_worker.settings import QueueSettings
 from glyph_worker.store.keys import Keys
 from glyph_worker.store.scripts import Scripts, flat
-
-MIN_RATIOS = 20
-"""Jobs that must have ended before an estimate is worth saying."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,7 +91,7 @@ class Backlog:
                 job_id=found[0].decode(),
             )
         number = int(found[0])
-        retry_after_s = self._retry_after_s()
+        retry_after_s = self._retry_after_s(new)
         if outcome == b"queue_full":
             raise QueueFull(
                 f"{number} jobs are unfinished, limit is {settings.max_jobs}; "
@@ -116,25 +112,19 @@ class Backlog:
 
     def outlook(self, job_id: str) -> Outlook:
         """Place in line and time to the end of one job."""
-        return _outlook(self._run("outlook", job_id, 0))
+        return _outlook(self._run("outlook", job_id))
 
-    def outlook_of_cost(self, cost: float) -> Outlook:
+    def outlook_of_cost(self, cost: float, *, priority: Priority, tenant: str) -> Outlook:
         """The same for a job that is not yet submitted."""
-        return _outlook(self._run("outlook", "", cost))
+        return _outlook(self._run("outlook", "", cost, int(priority), tenant))
 
-    def _retry_after_s(self) -> float:
-        eta = self.outlook_of_cost(1.0).eta
+    def _retry_after_s(self, new: Submission) -> float:
+        eta = self.outlook_of_cost(new.cost, priority=new.priority, tenant=new.tenant).eta
         # A share of the line, not all of it: room appears as soon as the first jobs end.
         return 5.0 if eta is None else min(300.0, max(1.0, eta.p50_s / 10))
 
 
 def _outlook(reply: Sequence[bytes]) -> Outlook:
-    num_before, seconds = int(float(reply[0])), float(reply[1])
-    ratios = sorted(float(raw) for raw in reply[2:])
-    if len(ratios) < MIN_RATIOS or seconds <= 0:
-        return Outlook(num_before=num_before, eta=None)
-    # Quantiles of what earlier estimates were off by: p90 covers nine of ten by construction,
-    # as long as tomorrow resembles the last two hundred jobs (split conformal prediction).
-    p50 = ratios[len(ratios) // 2]
-    p90 = ratios[min(len(ratios) - 1, math.ceil(0.9 * (len(ratios) + 1)) - 1)]
-    return Outlook(num_before=num_before, eta=Eta(p50_s=seconds * p50, p90_s=seconds * p90))
+    num_before, *quantiles = (float(raw) for raw in reply)
+    eta = Eta(p50_s=quantiles[0], p90_s=quantiles[1]) if quantiles else None
+    return Outlook(num_before=int(num_before), eta=eta)

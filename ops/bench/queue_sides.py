@@ -16,6 +16,7 @@ from kombu import Exchange, Queue
 from glyph_worker.job import Answer, FinishReason, Stage
 from glyph_worker.queue.names import ANSWER_TASK
 from glyph_worker.settings import Settings
+from glyph_worker.traces import Traces
 
 THREADS = 10
 ANSWER = "The total is 12.50 EUR."
@@ -29,6 +30,7 @@ class InstantStage:
 
         self._settings = settings
         self._stores = Stores.open(settings)
+        self._traces = Traces("", service="bench")
 
     def start(self) -> None: ...
     def stop(self) -> None: ...
@@ -45,7 +47,7 @@ class InstantStage:
 
         attempt(
             task, self._stores.jobs, job_id, owner=self._stores.owner, stage=Stage.ENCODING,
-            settings=self._settings.queue, work=self._work,
+            settings=self._settings.queue, traces=self._traces, work=self._work,
         )  # fmt: skip
 
     def _work(self, order: Any) -> None:

@@ -5,7 +5,8 @@ local P, TTL = KEYS[1], tonumber(ARGV[1])
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1e6
 local RENDER, ANSWER = 'glyph.render', 'glyph.answer'
-local HISTORY, SAMPLES, QUANTUM = 20000, 200, 1.0
+local HISTORY = 20000
+local QUANTUM = 0.25  -- device seconds: a newcomer waits for so much of each tenant before it
 
 local function key(...) return P .. table.concat({...}, ':') end
 
@@ -53,11 +54,92 @@ local function num_pending()
   return count
 end
 
+-- Jobs that will start before one of this tenant and priority with `at` of its own before it, and
+-- what they cost. Published and running ones, those of a higher priority, and one turn for each turn.
+local function line_before(priority, tenant, at)
+  local num_active = redis.call('ZCARD', key('active'))
+  local before = math.max(0, num_active - num_pending())
+  for other = 0, priority do
+    for _, name in ipairs(redis.call('LRANGE', key('ring', other), 0, -1)) do
+      local waiting = redis.call('LLEN', key('pending', other, name))
+      if other < priority then before = before + waiting
+      elseif name == tenant then before = before + at
+      else before = before + math.min(at + 1, waiting) end
+    end
+  end
+  local backlog = tonumber(redis.call('GET', key('backlog')) or '0')
+  return before, before * backlog / math.max(1, num_active)
+end
+
+-- Estimates: seconds = own × cost + line × cost ahead. Both factors are fitted to the jobs that have
+-- ended, by least squares of the relative error; these are its five sums. Old jobs fade.
+local SUMS, FADE = {'cc', 'ca', 'aa', 'ct', 'at'}, 0.97
+
+local function learn(cost, ahead, took_s)
+  local sums, weight = redis.call('HMGET', key('pace'), unpack(SUMS)), 1 / math.max(took_s, 0.001) ^ 2
+  local fresh = {cost * cost, cost * ahead, ahead * ahead, cost * took_s, ahead * took_s}
+  local row = {}
+  for n, name in ipairs(SUMS) do
+    table.insert(row, name)
+    table.insert(row, FADE * (tonumber(sums[n] or '') or 0) + weight * fresh[n])
+  end
+  redis.call('HSET', key('pace'), unpack(row))
+  redis.call('EXPIRE', key('pace'), 604800)
+end
+
+-- Seconds until a job of this cost would end, before calibration; 0 while nothing is known.
+local function predict(cost, ahead)
+  local sums = redis.call('HMGET', key('pace'), unpack(SUMS))
+  if not sums[1] then return 0 end
+  for n = 1, 5 do sums[n] = tonumber(sums[n]) end
+  local cc, ca, aa, ct, at = unpack(sums)
+  local own, line = (ct + at) / (cc + 2 * ca + aa), 0
+  line = own  -- as long as what was seen cannot tell the two apart
+  local det = cc * aa - ca * ca
+  if det > 0.001 * cc * aa then
+    own, line = (ct * aa - at * ca) / det, (cc * at - ca * ct) / det
+    if own < 0 then own, line = 0, at / aa elseif line < 0 then own, line = ct / cc, 0 end
+  end
+  return own * cost + line * ahead
+end
+
+-- Calibration: quantiles of what the last estimates were off by, and a stretch that grows with each
+-- job that ended after its p90 and shrinks with each that did not, so that nine of ten stay within
+-- it when the load changes as well (adaptive conformal inference, Gibbs and Candès 2021).
+local SAMPLES, MIN_SAMPLES, STEP, MAX_STRETCH = 100, 20, 0.1, 4
+
+-- Seconds that half, and nine of ten, of such jobs need; nothing while too few have ended to say.
+local function estimate(cost, ahead)
+  local predicted_s = predict(cost, ahead)
+  local ratios = redis.call('LRANGE', key('ratios'), 0, -1)
+  if predicted_s <= 0 or #ratios < MIN_SAMPLES then return nil, nil, predicted_s end
+  for n, ratio in ipairs(ratios) do ratios[n] = tonumber(ratio) end
+  table.sort(ratios)
+  local p50_s = predicted_s * ratios[math.ceil(0.5 * #ratios)]
+  local p90_s = predicted_s * ratios[math.min(#ratios, math.ceil(0.9 * (#ratios + 1)))]
+                * (tonumber(redis.call('HGET', key('pace'), 'stretch') or '') or 1)
+  return p50_s, math.max(p50_s, p90_s), predicted_s
+end
+
+local function calibrate(took_s, predicted_s, p90_s)
+  if p90_s then
+    local stretch = tonumber(redis.call('HGET', key('pace'), 'stretch') or '') or 1
+    stretch = stretch * math.exp(STEP * ((took_s > p90_s and 1 or 0) - 0.1))
+    redis.call('HSET', key('pace'), 'stretch',
+               math.min(MAX_STRETCH, math.max(1 / MAX_STRETCH, stretch)))
+  end
+  if predicted_s > 0 then
+    redis.call('LPUSH', key('ratios'), took_s / predicted_s)
+    redis.call('LTRIM', key('ratios'), 0, SAMPLES - 1)
+    redis.call('EXPIRE', key('ratios'), 604800)
+  end
+end
+
 -- The one way to a final status. Callers have checked that the job is not final.
 local function finish(id, status, ...)
   local record = key('job', id)
-  local seen = redis.call('HMGET', record, 'tenant', 'cost', 'ttl_s', 'created_at', 'started_at',
-                          'predicted_s', 'webhook', 'attempt', 'owner')
+  local seen = redis.call('HMGET', record, 'tenant', 'cost', 'ttl_s', 'created_at', 'ahead',
+                          'predicted_s', 'webhook', 'attempt', 'owner', 'p90_s')
   redis.call('HSET', record, 'status', status, 'finished_at', now, 'stage', '', 'owner', '',
              'lease_until', '0', 'admitted', '0', ...)
   redis.call('HINCRBY', record, 'num_commits', 1)  -- never above 1: the chaos checker reads it
@@ -76,30 +158,11 @@ local function finish(id, status, ...)
     redis.call('SET', key('backlog'), 0)
   end
   redis.call('EXPIRE', key('backlog'), 2592000)
-  if status == 'succeeded' and seen[5] then
-    -- What estimates are made of: seconds per unit of cost, jobs side by side, and how far off
-    -- the last estimates were.
-    local pace = redis.call('HMGET', key('pace'), 'unit_s', 'parallel')
-    local unit_s = (now - tonumber(seen[5])) / cost
-    local parallel = math.max(1, redis.call('ZCARD', key('active')) + 1 - num_pending() - num_messages())
-    redis.call('HSET', key('pace'),
-               'unit_s', 0.9 * (tonumber(pace[1] or '') or unit_s) + 0.1 * unit_s,
-               'parallel', 0.9 * (tonumber(pace[2] or '') or parallel) + 0.1 * parallel)
-    redis.call('EXPIRE', key('pace'), 604800)
-    local predicted_s = tonumber(seen[6] or '') or 0
-    if predicted_s > 0 then
-      redis.call('LPUSH', key('ratios'), (now - tonumber(seen[4])) / predicted_s)
-      redis.call('LTRIM', key('ratios'), 0, SAMPLES - 1)
-      redis.call('EXPIRE', key('ratios'), 604800)
-    end
+  if status == 'succeeded' then
+    local took_s = now - tonumber(seen[4])
+    calibrate(took_s, tonumber(seen[6] or '') or 0, tonumber(seen[10] or ''))
+    learn(cost, tonumber(seen[5] or '') or 0, took_s)
   end
-end
-
--- Seconds until a job of this cost would end, before calibration; 0 while nothing is known.
-local function predict(cost, ahead)
-  local pace = redis.call('HMGET', key('pace'), 'unit_s', 'parallel')
-  if not pace[1] then return 0 end
-  return tonumber(pace[1]) * (cost + ahead / math.max(1, tonumber(pace[2])))
 end
 
 -- One pending job by deficit round robin over tenants, in cost (estimated device seconds).

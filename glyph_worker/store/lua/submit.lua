@@ -20,10 +20,13 @@ end
 if redis.call('ZCARD', own) >= tonumber(ARGV[7]) then
   return {'quota_exceeded', tostring(redis.call('ZCARD', own))}
 end
-local ahead = tonumber(redis.call('GET', key('backlog')) or '0')
+local pending, ring = key('pending', priority, tenant), key('ring', priority)
+local _, ahead = line_before(tonumber(priority), tenant, redis.call('LLEN', pending))
+local _, p90_s, predicted_s = estimate(cost, ahead)
 redis.call('HSET', key('job', id), 'status', 'queued', 'created_at', now, 'queued_at', now,
            'tenant', tenant, 'priority', priority, 'cost', cost, 'ttl_s', ARGV[11],
-           'predicted_s', predict(cost, ahead), unpack(ARGV, 12))
+           'ahead', ahead, 'predicted_s', predicted_s, unpack(ARGV, 12))
+if p90_s then redis.call('HSET', key('job', id), 'p90_s', p90_s) end
 redis.call('EXPIRE', key('job', id), math.max(TTL, tonumber(ARGV[11])))
 redis.call('ZADD', active, now, id)
 redis.call('ZADD', own, now, id)
@@ -34,7 +37,6 @@ if ARGV[9] ~= '' then
   redis.call('HSET', key('idempotency', tenant, ARGV[9]), 'id', id, 'payload', ARGV[10])
   redis.call('EXPIRE', key('idempotency', tenant, ARGV[9]), math.max(TTL, tonumber(ARGV[11])))
 end
-local pending, ring = key('pending', priority, tenant), key('ring', priority)
 redis.call('RPUSH', pending, id)
 if not redis.call('LPOS', ring, tenant) then redis.call('RPUSH', ring, tenant) end
 redis.call('EXPIRE', pending, math.max(TTL, tonumber(ARGV[11])))
