@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from glyph_worker.client import Client
-from glyph_worker.errors import GlyphError, InvalidOption, RefusedError, TransientError
+from glyph_worker.errors import (
+    DeadlineTooShort,
+    GlyphError,
+    InvalidOption,
+    RefusedError,
+    TransientError,
+)
 
 MAX_IN_FLIGHT = 500
 POLL_S = 0.25
@@ -23,7 +28,8 @@ class Line:
     """One line of the input: `{"id", "document" or "file", "question", …options}`."""
 
     id: str
-    document: str | bytes
+    document: str | Path
+    """Its text, or the file that holds it."""
     question: str
     options: dict[str, Any]
 
@@ -31,7 +37,11 @@ class Line:
 def read_lines(path: Path) -> Iterator[Line]:
     """Raises InvalidOption, naming the line. A `file` is relative to the input's folder."""
     seen: set[str] = set()
-    with path.open(encoding="utf-8") as rows:
+    try:
+        rows = path.open(encoding="utf-8")
+    except OSError as exc:
+        raise InvalidOption(f"{path} cannot be read: {exc.strerror}") from exc
+    with rows:
         for number, row in enumerate(rows, start=1):
             if not row.strip():
                 continue
@@ -40,16 +50,16 @@ def read_lines(path: Path) -> Iterator[Line]:
                 name = str(fields.pop("id", number))
                 question = fields.pop("question")
                 document = (
-                    (path.parent / fields.pop("file")).read_bytes()
-                    if "file" in fields
-                    else fields.pop("document")
+                    path.parent / fields.pop("file") if "file" in fields else fields.pop("document")
                 )
-            except (ValueError, KeyError, AttributeError, OSError) as exc:
+            except (ValueError, KeyError, AttributeError, TypeError) as exc:
                 raise InvalidOption(
                     f"line {number} of {path} is no job: {type(exc).__name__} {exc}; "
                     'needed are "question" and "document" or "file"',
                     line=number,
                 ) from exc
+            if isinstance(document, Path) and not document.is_file():
+                raise InvalidOption(f"line {number} of {path}: there is no {document}", line=number)
             if name in seen:
                 raise InvalidOption(f"line {number} of {path} repeats the id {name!r}", line=number)
             seen.add(name)
@@ -66,8 +76,10 @@ def run_batch(
     whole target. Raises InvalidOption for a bad line, StoreUnavailable when Redis stays away.
     """
     answered = _answered(target)
-    todo = deque(line for line in read_lines(source) if line.id not in answered)
-    total = len(todo) + len(answered)
+    # Every line is checked before the first is sent; the second reading holds one at a time.
+    total = len(answered) + sum(line.id not in answered for line in read_lines(source))
+    todo = (line for line in read_lines(source) if line.id not in answered)
+    line = next(todo, None)
     counts = [sum(answered.values()), len(answered) - sum(answered.values())]
     in_flight: dict[str, str] = {}
     with target.open("a", encoding="utf-8") as out:
@@ -78,20 +90,17 @@ def run_batch(
             counts[0 if ok else 1] += 1
             on_done(sum(counts), total)
 
-        while todo or in_flight:
-            while todo and len(in_flight) < MAX_IN_FLIGHT:
-                line = todo[0]
+        while line or in_flight:
+            while line and len(in_flight) < MAX_IN_FLIGHT:
                 try:
-                    job = _submit(client, line, target)
-                except RefusedError:
-                    break  # as many as the queue takes; the rest follow as these end
+                    in_flight[_submit(client, line, target)] = line.id
                 except TransientError:
                     raise
                 except GlyphError as exc:
+                    if isinstance(exc, RefusedError) and not isinstance(exc, DeadlineTooShort):
+                        break  # as many as the queue takes; the rest follow as these end
                     write(line.id, {"error": exc.to_wire()}, ok=False)
-                else:
-                    in_flight[job] = line.id
-                todo.popleft()
+                line = next(todo, None)
             ended = _collect(client, in_flight, write)
             if not ended:
                 time.sleep(POLL_S)
@@ -103,7 +112,8 @@ def _submit(client: Client, line: Line, target: Path) -> str:
     options = {name: value for name, value in line.options.items() if name not in TERMS}
     key = f"batch:{target.resolve()}:{line.id}"
     terms = {"priority": "bulk", **terms}
-    return client.submit(line.document, line.question, idempotency_key=key, **terms, **options).id
+    document = line.document.read_bytes() if isinstance(line.document, Path) else line.document
+    return client.submit(document, line.question, idempotency_key=key, **terms, **options).id
 
 
 def _collect(
@@ -129,18 +139,18 @@ def _answered(target: Path) -> dict[str, bool]:
     """Ids in the target and whether each succeeded. A last line cut off by a crash is dropped."""
     if not target.exists():
         return {}
-    rows = target.read_text(encoding="utf-8").splitlines(keepends=True)
     found: dict[str, bool] = {}
     kept = 0
-    for row in rows:
-        try:
-            fields = json.loads(row) if row.endswith("\n") else None
-        except ValueError:
-            fields = None
-        if fields is None:
-            break
-        found[fields["id"]] = "error" not in fields
-        kept += len(row.encode())
+    with target.open("rb") as rows:
+        for row in rows:
+            try:
+                fields = json.loads(row) if row.endswith(b"\n") else None
+            except ValueError:
+                fields = None
+            if fields is None:
+                break
+            found[fields["id"]] = "error" not in fields
+            kept += len(row)
     if kept < target.stat().st_size:
         with target.open("r+b") as file:
             file.truncate(kept)
