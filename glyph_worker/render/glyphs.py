@@ -52,10 +52,6 @@ class Glyphs:
                 return number
         return None
 
-    def has(self, code: int) -> bool:
-        """Whether any font has a character."""
-        return any(code in font.glyph_of for font in self.fonts)
-
     def char_width(self, char: str) -> float:
         """Width of one character in thousandths of the font size, as reportlab scales it."""
         width = self._width_of.get(char)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
+from glyph_worker.render.fontfile import FontFile
 from glyph_worker.render.page import RenderReport
 from glyph_worker.render.wraploop import NEWLINE, ODD, SIMPLE, SPACE
 
@@ -43,29 +46,43 @@ def glued(text: str) -> str:
     return _RUNS.sub(lambda match: "\u00a0" * len(match[0]), text)
 
 
+class Alphabet(NamedTuple):
+    """What a chain of fonts draws as it stands."""
+
+    kind_of: np.ndarray
+    """Class of every character, uint8[0x110000]; see wraploop."""
+    odd: re.Pattern[str]
+    """Anything that needs a look."""
+    stretch: re.Pattern[str]
+    """A stretch that needs one: all but simple characters parted by single spaces."""
+
+
+@lru_cache(maxsize=8)
+def _alphabet(fonts: tuple[FontFile, ...]) -> Alphabet:
+    codes = set().union(*(font.glyph_of for font in fonts))
+    drawn = [
+        code
+        for code in codes
+        if code >= 0x20 and not chr(code).isspace() and not COMPLEX.match(chr(code))
+    ]
+    kind_of = np.full(0x110000, ODD, np.uint8)
+    kind_of[drawn] = SIMPLE
+    kind_of[0x20], kind_of[0x0A] = SPACE, NEWLINE
+    simple = one_of(drawn)[1:-1]
+    odd = re.compile(f"[^ {simple}]")
+    stretch = re.compile(f"(?:[^ {simple}]| (?=[^{simple}]))[^{simple}]*")
+    return Alphabet(kind_of, odd, stretch)
+
+
 class Speller:
     """Spells out paragraphs; quick where there is nothing to spell."""
 
-    def __init__(
-        self, covered: Iterable[int], has: Callable[[int], bool], *, tab_width: int, collapse: bool
-    ) -> None:
-        """`covered` are the code points drawn as they are; `has` says whether any font has one;
-        `collapse` makes one space of every run of white space but of plain spaces (exact)."""
-        drawn = [
-            code
-            for code in covered
-            if code >= 0x20 and not chr(code).isspace() and not COMPLEX.match(chr(code))
-        ]
-        self.kind_of = np.full(0x110000, ODD, np.uint8)
-        """Class of every character, uint8[0x110000]; see wraploop."""
-        self.kind_of[drawn] = SIMPLE
-        self.kind_of[0x20], self.kind_of[0x0A] = SPACE, NEWLINE
-        simple = one_of(drawn)
-        simple = simple[1:-1]
-        self._odd = re.compile(f"[^ {simple}]")
-        # Stretches that need a look: all but simple characters parted by single spaces.
-        self._stretch = re.compile(f"(?:[^ {simple}]| (?=[^{simple}]))[^{simple}]*")
-        self._has = has
+    def __init__(self, fonts: tuple[FontFile, ...], *, tab_width: int, collapse: bool) -> None:
+        """`collapse` makes one space of every run of white space but of plain spaces (exact)."""
+        alphabet = _alphabet(fonts)
+        self.kind_of = alphabet.kind_of
+        self._odd, self._stretch = alphabet.odd, alphabet.stretch
+        self._fonts = fonts
         self._tab_width = tab_width
         self._collapse = collapse
 
@@ -108,7 +125,7 @@ class Speller:
             return "\u00a0" if double else " "
         if char.isspace():
             return self._space(char, column)
-        if self._has(ord(char)):
+        if self._drawn(char):
             return char
         report.missing_glyphs[char] += 1
         return f"[U+{ord(char):04X}]"
@@ -120,6 +137,9 @@ class Speller:
             return " "
         if char == "\t":
             return "\u00a0" * (self._tab_width - 1 - column % self._tab_width) + " "
-        if unicodedata.east_asian_width(char) == "F" and self._has(ord(char)):
+        if unicodedata.east_asian_width(char) == "F" and self._drawn(char):
             return char
         return " "
+
+    def _drawn(self, char: str) -> bool:
+        return any(ord(char) in font.glyph_of for font in self._fonts)

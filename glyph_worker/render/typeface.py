@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from io import BytesIO
 
 import numpy as np
@@ -47,11 +48,17 @@ class Typeface:
         self.font = font
         self.size = size
         self._phases: list[ImageFont.FreeTypeFont | None] = [None] * PHASES
-        self._outlines = Outlines(font, size)
-        self._baking = self._outlines.matrix != 0x10000 or any(
+        self._baked: dict[tuple[int, int], tuple[ImageFont.FreeTypeFont, int]] = {}
+
+    @cached_property
+    def _outlines(self) -> Outlines:
+        return Outlines(self.font, self.size)
+
+    @cached_property
+    def _baking(self) -> bool:
+        return self._outlines.matrix != 0x10000 or any(
             self._outlines.shifted_bearings(phase * 64 // PHASES) is None for phase in range(PHASES)
         )
-        self._baked: dict[tuple[int, int], tuple[ImageFont.FreeTypeFont, int]] = {}
 
     def glyph(self, number: int, phase: int = 0) -> Glyph:
         """The glyph moved right by `phase` quarter pixels. Raises FontUnusable."""

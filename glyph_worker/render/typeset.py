@@ -29,10 +29,7 @@ class Typesetter:
         self.glyphs = Glyphs(style.fonts, style.font_size, style.scale)
         self.shaper = Shaper(style.fonts, space=self.glyphs.char_width(" "))
         self.speller = Speller(
-            (code for font in style.fonts for code in font.glyph_of),
-            self.glyphs.has,
-            tab_width=style.tab_width,
-            collapse=style.layout == "exact",
+            style.fonts, tab_width=style.tab_width, collapse=style.layout == "exact"
         )
         x1, x2 = style.margin_x, style.margin_x + (style.page_size[0] - 2 * style.margin_x)
         self._ragged = style.alignment == "LEFT" and not style.first_line_indent
