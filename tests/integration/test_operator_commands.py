@@ -9,6 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import wait_until
+
+from glyph_worker.client import Client
+
+# Workers start and commands load a model, which a busy machine does slowly.
+pytestmark = pytest.mark.timeout(480)
 
 DOCUMENT = "".join(f"valve {n}: {n * 13} bar\n" for n in range(90))
 
@@ -92,6 +98,61 @@ def test_a_bulk_file_is_answered_and_goes_on_where_it_stopped(service: Any, tmp_
     assert len({row["job_id"] for row in after}) == 12
 
 
+def test_a_bulk_file_killed_in_the_middle_asks_nothing_twice(service: Any, tmp_path: Path) -> None:
+    (tmp_path / "doc.txt").write_text(DOCUMENT)
+    rows = [
+        {"id": f"r{n}", "file": "doc.txt", "question": f"valve {n}?\u2028", "max_new_tokens": 4}
+        for n in range(60)
+    ]
+    source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    # What an answer may hold and a careless reader would take for the end of a line.
+    target.write_text('{"id": "r0", "text": "a\u2028b\x85c"}\n')
+    first = subprocess.Popen(
+        [sys.executable, "-m", "glyph_worker.cli", "batch", str(source), str(target)],
+        env=service.full_environ,
+        stderr=subprocess.DEVNULL,
+    )
+    wait_until(
+        lambda: target.read_text().count('"job_id"') >= 5,
+        description="some answers are there",
+        timeout_s=120,
+    )
+    first.kill()
+    first.wait()
+    _cli(service, "batch", str(source), str(target))
+    after = [json.loads(row) for row in target.read_bytes().split(b"\n") if row]
+    assert sorted(row["id"] for row in after) == sorted(row["id"] for row in rows)
+    assert after[0]["text"] == "a\u2028b\x85c"
+    assert len({row["job_id"] for row in after[1:]}) == 59
+
+
+def test_a_deadline_that_cannot_be_met_is_a_bulk_lines_own_error(
+    service: Any, tmp_path: Path
+) -> None:
+    source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    rows = [
+        {"id": "late", "deadline_s": 0.0001},
+        {"id": "wrong", "priority": "urgent"},
+        {"id": "good"},
+    ]
+    source.write_text(
+        "".join(json.dumps(row | {"document": DOCUMENT, "question": "?"}) + "\n" for row in rows)
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "glyph_worker.cli", "batch", str(source), str(target)],
+        env=service.full_environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 5, done.stderr
+    ends = {row["id"]: row for row in map(json.loads, target.read_text().splitlines())}
+    assert ends["late"]["error"]["code"] in ("deadline_too_short", "deadline_passed")
+    assert ends["wrong"]["error"]["code"] == "invalid_option"
+    assert ends["good"]["text"] is not None
+
+
 def test_a_bulk_line_that_is_no_job_is_named(service: Any, tmp_path: Path) -> None:
     source = tmp_path / "in.jsonl"
     source.write_text('{"document": "text", "question": "why?"}\n{"document": "text"}\n')
@@ -129,6 +190,23 @@ def test_a_failed_job_is_retried_as_a_new_one(service: Any) -> None:
     with pytest.raises(Exception, match="cubist"):
         client.wait(new, timeout=30)
     assert _cli(service, "jobs", "list", "--json") == {"jobs": []}
+
+
+def test_an_operator_sees_and_retries_every_tenants_jobs(service: Any) -> None:
+    client = Client(service.settings, tenant="acme")
+    failed = client.submit(DOCUMENT, "why?", style="cubist")
+    with pytest.raises(Exception, match="cubist"):
+        client.wait(failed.id, timeout=60)
+    assert json.loads(_cli(service, "jobs", "show", failed.id))["tenant"] == "acme"
+    new = _cli(service, "jobs", "retry", failed.id).strip()
+    with pytest.raises(Exception, match="cubist"):
+        client.wait(new, timeout=60)
+    waiting = client.submit(DOCUMENT, "long?", max_new_tokens=1_000)
+    listed = _cli(service, "jobs", "list", "--json")["jobs"]
+    assert waiting.id in {row["id"] for row in listed}
+    client.cancel(waiting.id)
+    wait_until(lambda: client.status(waiting.id).status.final, description="it is gone")
+    assert _cli(service, "jobs", "dead", "--json") == {"jobs": []}
 
 
 def test_pages_are_drawn_as_pngs_with_counts(service: Any, tmp_path: Path) -> None:
