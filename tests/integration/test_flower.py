@@ -2,54 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import json
-import os
-import subprocess
-import sys
-import urllib.request
+import urllib.error
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from flower_process import Flower
 from waiting import wait_until
-
-from glyph_worker.store.embedded import free_port
-
-LOGIN = "operator:correct-horse"
-
-
-class Flower:
-    def __init__(self, broker_url: str) -> None:
-        self.port = free_port()
-        self.process = subprocess.Popen(
-            [
-                sys.executable, "-m", "celery", "--broker", broker_url, "-A",
-                "glyph_worker.queue.flower", "flower", "--address=127.0.0.1",
-                f"--port={self.port}", f"--basic-auth={LOGIN}", "--purge_offline_workers=60",
-            ],
-            env=os.environ | {"GLYPH_BROKER_URL": broker_url},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-
-    def get(self, path: str, *, login: str | None = LOGIN) -> Any:
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}")
-        if login is not None:
-            token = base64.b64encode(login.encode()).decode()
-            request.add_header("Authorization", f"Basic {token}")
-        with urllib.request.urlopen(request, timeout=10) as reply:
-            return reply.read().decode()
-
-    def ready(self) -> bool:
-        try:
-            return bool(self.get("/api/workers"))
-        except OSError:
-            return False
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(timeout=20)
 
 
 @pytest.fixture
@@ -69,7 +28,7 @@ def test_flower_lists_every_job_with_its_times_and_no_text(fleet: Any, flower: F
         client.wait(job.id, timeout=60)
 
     def listed() -> Any:
-        tasks = json.loads(flower.get("/api/tasks"))
+        tasks = flower.tasks()
         done = {i for i, task in tasks.items() if task["state"] == "SUCCESS"}
         return tasks if {job.id for job in jobs} <= done else None
 
