@@ -237,19 +237,30 @@ def test_bad_input_has_a_name(
     assert body["document"][:40].strip() not in reply.text or not body["document"].strip()
 
 
-def test_a_body_without_a_length_is_cut_where_it_passes_the_limit(http: httpx.Client) -> None:
+FORM = (
+    b'--b\r\ncontent-disposition: form-data; name="document"; filename="a.txt"\r\n'
+    b"content-type: text/plain\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "start"),
+    [("application/json", b'{"document": "'), ("multipart/form-data; boundary=b", FORM)],
+)
+def test_a_body_without_a_length_is_cut_where_it_passes_the_limit(
+    http: httpx.Client, kind: str, start: bytes
+) -> None:
     sent = 0
 
     def endless() -> Iterator[bytes]:
         nonlocal sent
+        yield start
         while sent < 50_000_000:
             sent += 50_000
             yield b"x" * 50_000
 
     try:
-        reply = http.post(
-            "/v1/jobs", content=endless(), headers={"content-type": "application/json"}
-        )
+        reply = http.post("/v1/jobs", content=endless(), headers={"content-type": kind})
     except httpx.TransportError:
         pass  # closed while we still wrote
     else:
