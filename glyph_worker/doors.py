@@ -19,11 +19,19 @@ from glyph_worker.settings import Settings
 from glyph_worker.store.embedded import free_port
 
 FLOWER_PORT = 5555
+MAX_RESTARTS = 20
 
-# As for the embedded server: the shell sees the end of its input however we end, and ends Flower.
-_SUPERVISE = (
-    '"$@" </dev/null & pid=$!; trap "" INT TERM; cat >/dev/null; kill -TERM $pid; wait $pid'
-)
+# The shell sees the end of its input however we end, and ends what it runs; and it ends itself with
+# what it runs, so that we see that.
+_SUPERVISE = """
+exec 3<&0
+"$@" </dev/null 3<&- & pid=$!
+trap "" INT TERM
+( while read -r _; do :; done <&3; kill -TERM $pid ) & watcher=$!
+wait $pid; code=$?
+kill -KILL $watcher 2>/dev/null
+exit $code
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +39,15 @@ class Door:
     name: str
     url: str
     note: str = ""
+
+
+@dataclass(slots=True)
+class _Process:
+    name: str
+    command: list[str]
+    more: dict[str, str]
+    running: subprocess.Popen[bytes]
+    num_restarts: int = 0
 
 
 class Doors:
@@ -41,7 +58,7 @@ class Doors:
         self._broker_url = settings.broker_url.get_secret_value()
         self._settings = settings
         self._folder = folder
-        self._processes: list[tuple[str, subprocess.Popen[bytes], Path]] = []
+        self._processes: list[_Process] = []
 
     def start(self) -> list[Door]:
         """Returns when both answer. Raises ConfigurationError, WaitTimeout."""
@@ -72,7 +89,28 @@ class Doors:
             Door("Flower", flower + "/", f"user and password: {login.replace(':', ' ')}"),
         ]
 
+    def revive(self) -> list[str]:
+        """Start again what ended by itself; one line for each. Raises ConfigurationError."""
+        lines = []
+        for process in self._processes:
+            if (code := process.running.poll()) is None:
+                continue
+            process.num_restarts += 1
+            if process.num_restarts > MAX_RESTARTS:
+                raise ConfigurationError(
+                    f"{process.name} ended {MAX_RESTARTS + 1} times, last with code {code}; "
+                    f"its log is {self._folder / (process.name + '.log')}"
+                )
+            lines.append(f"{process.name} ended with code {code}; started again")
+            assert process.running.stdin is not None
+            process.running.stdin.close()
+            process.running = self._run(process.name, process.command, process.more)
+        return lines
+
     def _start(self, name: str, command: list[str], more: dict[str, str]) -> None:
+        self._processes.append(_Process(name, command, more, self._run(name, command, more)))
+
+    def _run(self, name: str, command: list[str], more: dict[str, str]) -> subprocess.Popen[bytes]:
         log = self._folder / f"{name}.log"
         environ = os.environ | {
             "GLYPH_BROKER_URL": self._broker_url,
@@ -80,12 +118,11 @@ class Doors:
             "GLYPH_KEY_PREFIX": self._settings.key_prefix,
         }
         with log.open("ab") as out:
-            process = subprocess.Popen(
+            return subprocess.Popen(
                 ["/bin/sh", "-c", _SUPERVISE, "sh", *command],
                 stdin=subprocess.PIPE, stdout=out, stderr=out, env=environ | more,
                 start_new_session=True,
             )  # fmt: skip
-        self._processes.append((name, process, log))
 
     def _wait(self, name: str, url: str, *, timeout_s: float = 60.0) -> None:
         deadline = time.monotonic() + timeout_s
@@ -105,11 +142,11 @@ class Doors:
                 time.sleep(0.1)
 
     def stop(self) -> None:
-        for _, process, _ in self._processes:
-            assert process.stdin is not None
-            process.stdin.close()
-        for _, process, _ in self._processes:
-            process.wait()
+        for process in self._processes:
+            assert process.running.stdin is not None
+            process.running.stdin.close()
+        for process in self._processes:
+            process.running.wait()
         self._processes.clear()
 
 

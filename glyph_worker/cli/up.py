@@ -54,9 +54,9 @@ def up(
     with ExitStack() as opened:
         opened.enter_context(service)
         err.print(f"[bold]broker[/]  export GLYPH_BROKER_URL={service.broker_url}", soft_wrap=True)
+        doors = Doors(service.settings, service.folder)
+        opened.callback(doors.stop)
         if everything:
-            doors = Doors(service.settings, service.folder)
-            opened.callback(doors.stop)
             for door in doors.start():
                 note = f"  ({door.note})" if door.note else ""
                 line = f"[bold]{door.name:7}[/] {door.url}{note}"
@@ -67,7 +67,7 @@ def up(
             err.print(f"[green]ready[/]   {info.kind} worker, pid {info.pid}, {info.capacity} jobs")
         err.print(f"logs in {service.folder}; Ctrl-C ends all")
         while not stop.wait(0.5):
-            for line in service.revive():
+            for line in [*service.revive(), *doors.revive()]:
                 err.print(f"[yellow]restart[/] {line}")
         err.print("draining …")
 

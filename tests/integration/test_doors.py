@@ -1,0 +1,63 @@
+"""The doors of `up --all`: one that dies is opened again where it was, and all end together."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+from waiting import wait_until
+
+from glyph_worker.doors import Doors
+from glyph_worker.settings import Settings
+
+
+@pytest.fixture
+def settings(broker_url: str, tiny_checkpoint: Path) -> Settings:
+    return Settings.load(
+        environ={
+            "GLYPH_BROKER_URL": broker_url,
+            "GLYPH_MODEL": str(tiny_checkpoint),
+            "GLYPH_GATEWAY_PORT": "0",
+        }
+    )
+
+
+def pids(folder: Path) -> list[int]:
+    """Of the gateways that have listened, in order."""
+    rows: list[dict[str, Any]] = [
+        json.loads(line)
+        for line in (folder / "gateway.log").read_text().splitlines()
+        if line.startswith("{")
+    ]
+    return [row["pid"] for row in rows if row.get("event") == "gateway.listening"]
+
+
+@pytest.mark.timeout(240)
+def test_a_gateway_that_dies_comes_back_and_all_end_together(
+    settings: Settings, tmp_path: Path
+) -> None:
+    doors = Doors(settings, tmp_path)
+    try:
+        page = doors.start()[0].url
+        assert doors.revive() == []
+        (first,) = pids(tmp_path)
+        os.kill(first, signal.SIGKILL)
+        said = wait_until(doors.revive, description="its end is seen")
+        assert said == ["gateway ended with code 137; started again"]
+
+        def answers() -> bool:
+            try:
+                return httpx.get(page, trust_env=False).status_code == 200
+            except httpx.HTTPError:
+                return False
+
+        wait_until(answers, description="it answers where it did", timeout_s=60)
+    finally:
+        doors.stop()
+    assert not [pid for pid in pids(tmp_path) if psutil.pid_exists(pid)]
