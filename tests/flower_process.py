@@ -41,7 +41,14 @@ class Flower:
         """All it has seen, by id."""
         return json.loads(self.get("/api/tasks"))
 
+    def answers(self) -> bool:
+        try:
+            return bool(self.get("/api/tasks"))
+        except OSError:
+            return False
+
     def ready(self) -> bool:
+        """It has heard of a worker, or knows that there is none."""
         try:
             return bool(self.get("/api/workers"))
         except OSError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import urllib.error
 from collections.abc import Iterator
 from typing import Any
@@ -44,6 +45,16 @@ def test_flower_lists_every_job_with_its_times_and_no_text(fleet: Any, flower: F
     assert "secret-orchid" not in everything
     assert "question-" not in everything
     assert "glyph_worker" in flower.get("/metrics") or "flower_" in flower.get("/metrics")
+
+
+def test_flower_knows_how_many_messages_wait(fleet: Any, flower: Flower) -> None:
+    wait_until(flower.answers, description="flower answers", timeout_s=60)
+    fleet.client.submit_many("a lamp\n", ["what?", "how much?"])
+    queues = json.loads(flower.get("/api/queues/length"))["active_queues"]
+    assert {row["name"]: row["messages"] for row in queues} == {
+        "glyph.render": 2,
+        "glyph.answer": 0,
+    }
 
 
 def test_flower_asks_who_is_there(flower: Flower) -> None:
