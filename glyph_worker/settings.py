@@ -129,7 +129,7 @@ class EngineSettings(_Section):
     cuda_graphs: bool = True
     """Replay decode steps as CUDA graphs."""
     compile: bool = True
-    """Compile vision and the language layers on CUDA; never on CPU."""
+    """Compile the vision tower on CUDA; never on CPU."""
     packed_weights: bool = True
     """Lay float32 matrices out for the CPU beforehand: twice the memory, 2 to 4 times the speed."""
     int8_weights: bool = False
