@@ -28,6 +28,10 @@ from glyph_worker.render.typeset import CJK, Typesetter, joined, source_lines
 
 LINES_PER_PARAGRAPH = 30
 _FUZZ = 1e-6
+_WHITE = (
+    "\t \u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
+)
+"""White space to reportlab: no-break space is none."""
 
 
 class Sheet(NamedTuple):
@@ -215,13 +219,17 @@ class Exact:
     ) -> list[Line]:
         lines: list[Line] = []
         last = len(sources) - 1
+        parts = [(text[start:end], start, after) for start, end, after in sources]
+        parts[0] = _without_head(*parts[0])
+        parts[-1] = _without_tail(*parts[-1])
         if self.style.marker and not self.style.marker_breaks:
-            run = [(text[start:end], start, after) for start, end, after in sources]
-            lines += self.setter.set_run_on(run, ruler, report, by_chars=by_chars)
-            return [line for line in lines if line.shown or line.end > line.start]
-        for number, (start, end, after) in enumerate(sources):
+            lines += self.setter.set_run_on(parts, ruler, report, by_chars=by_chars)
+            return _from(
+                sources[0][0], [line for line in lines if line.shown or line.end > line.start]
+            )
+        for number, (part, start, after) in enumerate(parts):
             lines += self.setter.set_line(
-                text[start:end],
+                part,
                 start,
                 after,
                 ruler,
@@ -230,6 +238,7 @@ class Exact:
                 indent=number == 0,
                 simple=number == last,
             )
+        lines = _from(sources[0][0], lines)
         if by_chars and last == 0 and not _ENTITIES.search(text, *sources[0][:2]):
             lines = [_bare(line) for line in lines[:-1]] + lines[-1:]
         if len(lines) > 1 and not lines[-1].shown:
@@ -237,6 +246,31 @@ class Exact:
             gone = lines.pop()
             lines[-1] = lines[-1]._replace(end=gone.end)
         return lines
+
+
+def _without_head(text: str, start: int, after: int) -> tuple[str, int, int]:
+    """Without the white space that reportlab strips from a paragraph's start; runs of spaces stay,
+    for they are no white space to it any more."""
+    blank = text[: len(text) - len(text.lstrip(_WHITE))]
+    run = blank.find("  ")
+    cut = run if run >= 0 else len(blank)
+    return text[cut:], start + cut, after
+
+
+def _without_tail(text: str, start: int, after: int) -> tuple[str, int, int]:
+    """The same for its end."""
+    kept = len(text.rstrip(_WHITE))
+    run = text[kept:].rfind("  ")
+    return text[: kept + run + 2] if run >= 0 else text[:kept], start, after
+
+
+def _from(start: int, lines: list[Line]) -> list[Line]:
+    """The lines of a paragraph, the first of them beginning at `start`."""
+    if lines and lines[0].start != start:
+        first = lines[0]
+        own = range(first.start, first.start + len(first.shown))
+        lines[0] = first._replace(start=start, offsets=first.offsets or own)
+    return lines
 
 
 def _split(lines: list[Line], count: int, by_chars: bool) -> tuple[list[Line], list[Line]]:

@@ -89,6 +89,18 @@ def test_a_chinese_page_is_equal(dpi: int, markup: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "head", [" ", "   ", "\t", "\u3000\u3000", " \u3000  ", "\u00a0", "\u2003"]
+)
+@pytest.mark.parametrize("markup", ["<br/>", MARKER])
+def test_white_space_around_paragraphs_is_stripped_alike(head: str, markup: str) -> None:
+    chinese = corpus.chinese(300, seed=5).replace("\n", "\n" + head)
+    assert_equal(head + chinese, **{"font-path": MICROHEI, "newline-markup": markup})
+    latin = "\n".join(head + "Indented by one thing or another." for _ in range(70))
+    if head.isascii():  # the others are not in the font
+        assert_equal(latin + head, **{"newline-markup": markup})
+
+
+@pytest.mark.parametrize(
     "changes",
     [
         {"alignment": "JUSTIFY"},
