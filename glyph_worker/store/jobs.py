@@ -36,6 +36,8 @@ class Verdict(StrEnum):
     CANCELLED = "cancelled"
     HELD = "held"
     """A living worker holds it; this message is a duplicate."""
+    PASSED = "passed"
+    """Rendered already, it waits for its answer; this message is a duplicate."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

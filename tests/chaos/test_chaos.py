@@ -36,5 +36,10 @@ def test_no_job_is_harmed_by_kills_pauses_and_restarts(tmp_path: Path) -> None:
     assert found["num_accepted"] == 40
     assert found["workers_ended_by_themselves"] == []
     # How long recovery takes is the long run's to say: a test on a shared machine holds no times.
+    # That there was something to recover, and that it was measured, is this one's.
     assert "recovery_p99_s" in found["bars"]
+    spread = found["spread"]
+    measured = spread["recovery_s"]["num"] + spread["recovery_crowded_s"]["num"]
+    assert measured + found["num_recoveries_disturbed"] >= 1, "no blow hit a worker at work"
+    assert sum(blow["num_held"] for blow in found["blows"]) >= measured
     assert table(found).row_count == len(found["bars"])

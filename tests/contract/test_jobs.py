@@ -121,6 +121,19 @@ def test_a_handover_stays_the_same_attempt_and_carries_its_notes(
     assert store.get("j").progress.num_pages == 3
 
 
+def test_a_second_message_to_render_a_rendered_job_finds_nothing_to_do(
+    store: JobStore, broker_url: str
+) -> None:
+    _create(broker_url)
+    store.hand_over(_claim(store, "r1"), num_pages=3, notes={})
+    waiting = store.get("j")
+    assert store.claim("j", owner="r2", stage=Stage.RENDERING) == (Verdict.PASSED, None)
+    assert store.get("j") == waiting
+    with redis.Redis.from_url(broker_url) as client:
+        assert client.llen("glyph.answer") == 1
+    _claim(store, "a", Stage.ENCODING)
+
+
 def test_a_job_held_by_a_living_worker_is_not_given_away(store: JobStore, broker_url: str) -> None:
     _create(broker_url)
     _claim(store, "w1")

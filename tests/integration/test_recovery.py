@@ -12,6 +12,9 @@ from waiting import wait_until
 
 from glyph_worker.job import JobStatus
 
+# Workers start and answers are long, which a busy machine does slowly.
+pytestmark = pytest.mark.timeout(480)
+
 DOCUMENTS = [f"document {n}\nkey {n}: value {n * 31}\n" * 8 for n in range(4)]
 NUM_JOBS = 20
 

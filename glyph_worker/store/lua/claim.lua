@@ -2,7 +2,7 @@
 -- ARGV[2] id  [3] owner  [4] lease seconds  [5] stage  [6] most strikes
 -- [7] packed error of a poisonous job  [8] packed error of a passed deadline  [9] window, 0: none
 -- Returns {verdict, attempt, strikes, record}, or only the first three where the verdict is not
--- claimed but unknown, final, cancelled or held.
+-- claimed but unknown, final, cancelled, held or passed.
 local id, record = ARGV[2], key('job', ARGV[2])
 local seen = redis.call('HMGET', record, 'status', 'attempt', 'lease_until', 'owner',
                         'cancel_requested', 'handed_over', 'queued_at', 'queue_ms', 'deadline_at',
@@ -12,6 +12,10 @@ if not status then return {'unknown', 0, 0} end
 if status ~= 'queued' and status ~= 'running' then return {'final', attempt, strikes} end
 if status == 'running' and tonumber(seen[3] or '0') > now and seen[4] ~= ARGV[3] then
   return {'held', attempt, strikes}
+end
+-- A second message to render what was handed over since.
+if status == 'queued' and seen[6] == '1' and ARGV[5] == 'rendering' then
+  return {'passed', attempt, strikes}
 end
 if seen[5] == '1' then
   finish(id, 'cancelled')
