@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from article_report import summary  # noqa: E402
-from article_rows import Conversation, Row  # noqa: E402
+from article_rows import WARM_UP, Conversation, Row  # noqa: E402
 from celery import Celery  # noqa: E402
 from here import forget_peak, peak_bytes, resident_bytes  # noqa: E402
 
@@ -110,7 +110,7 @@ def _jobs(conversations: list[dict[str, Any]]) -> list[Job]:
 def measure(order: dict[str, Any]) -> dict[str, Any]:
     """Every mix in this process, in batches of the peer's size."""
     library = Library(order["model"], order["style"], order["tokens"])
-    library.answer([("warm up\n" * 3, "ready?")])
+    library.answer([(WARM_UP, "ready?")])
     size = STATIC_BATCH if order["peer"] == "static" else 1
     me, found = os.getpid(), {}
     ready = resident_bytes(me)
@@ -139,7 +139,7 @@ def measure_celery(order: dict[str, Any]) -> dict[str, Any]:
         )  # fmt: skip
         try:
             app = celery_app(server.url())
-            app.send_task("answer", ("warm up\n" * 3, "ready?")).get(timeout=120)
+            app.send_task("answer", (WARM_UP, "ready?")).get(timeout=120)
             found, ready = {}, resident_bytes(worker.pid)
             for name, conversations in order["mixes"].items():
                 jobs = _jobs(conversations)

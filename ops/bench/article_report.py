@@ -107,6 +107,30 @@ def markdown(samples: Samples, mix: str) -> str:
     return "\n".join(lines)
 
 
+def resolution_table(samples: Samples, accuracy: Found) -> str:
+    """The article's first table; '' before all three sizes were measured."""
+    sizes = {"1024x256": INITIAL} | {name.split()[1].strip(","): name for name in samples
+                                     if name.startswith("resolution")}  # fmt: skip
+    if len(sizes) < 3 or INITIAL not in samples:
+        return ""
+    lines = [
+        "| image | peak MB | beyond weights MB | mean ms | characters read right | answers right |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
+    for size, row in sizes.items():
+        peak, beyond, mean = (
+            median(samples, row, "article", name) or 0
+            for name in ("peak_bytes", "beyond_weights_bytes", "mean_ms")
+        )
+        read = [
+            f"{100 * accuracy[size][name]:.0f} %" if size in accuracy else ""
+            for name in ("characters_right", "answers_right")
+        ]
+        cells = [size, f"{peak / 2**20:.0f}", f"{beyond / 2**20:.0f}", f"{mean:.0f}", *read]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def plot(path: Path, samples: Samples, title: str) -> None:
     """Jobs per second and memory beyond the weights, row by row."""
     import matplotlib

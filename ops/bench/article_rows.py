@@ -174,6 +174,7 @@ class Mix:
         return list(self.conversations[: self.some if sample == "some" else None])
 
 
+WARM_UP = "what is lazy is paid for here, on a document of this size\n" * 22
 WORDS = [
     "valve", "pressure", "sensor", "controller", "the", "a", "firmware", "module", "register",
     "buffer", "interrupt", "channel", "voltage", "threshold", "when", "is", "set", "to", "and",
