@@ -206,9 +206,7 @@ def test_every_command_runs_gets_healthy_answers_and_stops(composition: Composit
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="no promtool here")
-@pytest.mark.parametrize(
-    ("verb", "file"), [("check", "alerts.yml"), ("test", "alerts_test.yml")]
-)
+@pytest.mark.parametrize(("verb", "file"), [("check", "alerts.yml"), ("test", "alerts_test.yml")])
 def test_prometheus_accepts_the_alert_rules_and_they_fire_when_they_should(
     verb: str, file: str
 ) -> None:
