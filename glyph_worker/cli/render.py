@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 from glyph_worker.cli.show import AsJson, File, out, print_json, read_document
+from glyph_worker.errors import InvalidOption
 from glyph_worker.settings import Settings
 
 
@@ -28,7 +29,10 @@ def render(
     settings = Settings.load()
     document = read_document(file, settings)
     chosen = resolve_style(settings, "auto") if style == "auto" else Style.load(style)
-    summary = render_file(document.text, chosen, out_dir, show_map=show_map)
+    try:
+        summary = render_file(document.text, chosen, out_dir, show_map=show_map)
+    except OSError as exc:
+        raise InvalidOption(f"--out {out_dir} cannot be written: {exc.strerror}") from exc
     fields = dataclasses.asdict(summary)
     if as_json:
         print_json(fields)

@@ -77,7 +77,10 @@ def find_font(path: str, *, key: str) -> FontFile:
         raise FontUnusable(
             f"{key} {path!r} has {stat.st_size} bytes, limit is {MAX_FONT_BYTES}", key=key
         )
-    return _read(place, stat.st_mtime_ns, stat.st_size)
+    try:
+        return _read(place, stat.st_mtime_ns, stat.st_size)
+    except FontUnusable as exc:
+        raise FontUnusable(f"{key} {path!r}: {exc}", key=key, path=path) from exc
 
 
 @lru_cache(maxsize=16)

@@ -56,6 +56,11 @@ def read_tables(raw: bytes, *, name: str) -> dict[str, bytes]:
             f"font {name} has CFF outlines; only TrueType (glyf) outlines can be drawn: "
             "choose the .ttf edition of the font"
         )
+    if "fvar" in tables:
+        raise FontUnusable(
+            f"font {name} is variable and would be drawn in its default weight whatever was meant; "
+            "save the instance you want, e.g. with fonttools varLib.instancer"
+        )
     missing = [tag for tag in _NEEDED if tag not in tables]
     if missing:
         raise FontUnusable(

@@ -321,6 +321,8 @@ def _check(style: Style) -> None:
         value = getattr(style, key.replace("-", "_"))
         if not low <= value <= high:
             raise _bad(key, value, f"from {low:g} to {high:g}")
+    if 0 < style.line_height < 1:
+        raise _bad("line-height", style.line_height, "0 (font-size + 1), or from 1 to 10000")
     for side in style.page_size:
         if not 1 <= side <= 100_000:
             raise _bad("page-size", style.page_size, "two sides from 1 to 100000 points")

@@ -8,13 +8,14 @@ from pathlib import Path
 import freetype
 import numpy as np
 import pytest
-from fontTools.fontBuilder import FontBuilder
+from fontTools.fontBuilder import FontBuilder, addFvar
 from fontTools.pens.t2CharStringPen import T2CharStringPen
 from fontTools.ttLib import TTFont
 
 from glyph_worker.errors import FontUnusable
+from glyph_worker.render.blit import PHASES
 from glyph_worker.render.fontfile import FOLDER, find_font
-from glyph_worker.render.typeface import PHASES, Typeface
+from glyph_worker.render.typeface import Typeface
 
 SANS = FOLDER / "DejaVuSans.ttf"
 
@@ -106,7 +107,16 @@ def test_cff_font_is_refused(tmp_path: Path) -> None:
 def test_broken_font_is_refused(tmp_path: Path, raw: bytes, message: str) -> None:
     path = tmp_path / "broken.ttf"
     path.write_bytes(raw)
-    with pytest.raises(FontUnusable, match=message):
+    with pytest.raises(FontUnusable, match=f"font-path .*{message}"):
+        find_font(str(path), key="font-path")
+
+
+def test_variable_font_is_refused(tmp_path: Path) -> None:
+    font = TTFont(SANS)
+    addFvar(font, [("wght", 100, 400, 900, "Weight")], [])
+    path = tmp_path / "variable.ttf"
+    font.save(path)
+    with pytest.raises(FontUnusable, match=r"font-path .*variable"):
         find_font(str(path), key="font-path")
 
 

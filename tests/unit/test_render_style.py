@@ -106,6 +106,7 @@ def test_digest_covers_font_bytes_and_not_their_place(tmp_path: Path) -> None:
         ({"dpi": float("nan")}, ["dpi"]),
         ({"font-size": 0}, ["font-size"]),
         ({"font-size": 1e9}, ["font-size", "1000"]),
+        ({"line-height": 0.001}, ["line-height", "from 1"]),
         ({"page-size": "595"}, ["page-size"]),
         ({"page-size": "0,842"}, ["page-size"]),
         ({"page-size": "40000,40000"}, ["dpi", "1600000000", "50000000"]),
