@@ -29,11 +29,9 @@ class Run(NamedTuple):
 class Bulk:
     """The lines of those source lines of a block that need no spelling and no shaping."""
 
-    def __init__(
-        self, block: str, offset: int, places: np.ndarray, extras: np.ndarray, *, at_end: bool
-    ) -> None:
-        """block starts at `offset` and ends before a line end, or at the text's own end (at_end);
-        places int32[n, 4] and extras float64[n] as wrap_loop gives them."""
+    def __init__(self, block: str, offset: int, places: np.ndarray, extras: np.ndarray) -> None:
+        """block starts at `offset` and, but for the text's last, ends before a line end; places
+        int32[n, 4] and extras float64[n] as wrap_loop gives them."""
         sources, begins, stops, words = places.T
         opens = np.diff(sources, prepend=-1) != 0
         closes = np.append(opens[1:], True)[: len(opens)]
@@ -42,7 +40,6 @@ class Bulk:
         line_ends = np.append(line_ends, len(block))
         ends = np.append(starts[1:], 0)[: len(starts)]
         ends[closes] = line_ends[np.searchsorted(line_ends, stops[closes])] + 1
-        ends = np.minimum(ends, len(block) + (not at_end))
         shown = glued(block)
         drawn = [shown[a:b] for a, b in zip(begins.tolist(), stops.tolist(), strict=True)]
         rows = zip(

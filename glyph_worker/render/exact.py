@@ -10,7 +10,6 @@ loses the layout; here the lines stay as they were.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
@@ -21,17 +20,12 @@ from PIL import Image
 from glyph_worker.document import Page, digest
 from glyph_worker.render.ink import Ink
 from glyph_worker.render.page import Block, LaidPage, Line, RenderReport
+from glyph_worker.render.paragraphs import Paragraphs
 from glyph_worker.render.pdfnum import passed, printed
-from glyph_worker.render.ruler import Ruler
 from glyph_worker.render.style import FRAME_PADDING, Style
-from glyph_worker.render.typeset import CJK, Typesetter, joined, source_lines
+from glyph_worker.render.typeset import CJK, Typesetter, joined
 
-LINES_PER_PARAGRAPH = 30
 _FUZZ = 1e-6
-_WHITE = (
-    "\t \u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
-)
-"""White space to reportlab: no-break space is none."""
 
 
 class Sheet(NamedTuple):
@@ -48,6 +42,7 @@ class Exact:
     def __init__(self, style: Style) -> None:
         self.style = style
         self.setter = Typesetter(style)
+        self._paragraphs = Paragraphs(style, self.setter)
         self._ink = Ink(style, self.setter)
         y1 = style.margin_y
         y2 = y1 + (style.page_size[1] - style.margin_y - style.margin_y)
@@ -136,7 +131,7 @@ class Exact:
         sheet, y = Sheet([], [], []), self._ceiling
         at_top, space_below = True, 0.0
         leading = self.style.leading
-        for rest, begin, end in self._paragraphs(text, report, by_chars):
+        for rest, begin, end in self._paragraphs.of(text, report, by_chars):
             if not rest:  # drawn as nothing at all: its characters go to the line above
                 if sheet.lines and y > self._floor:
                     sheet.lines[-1] = sheet.lines[-1]._replace(end=end)
@@ -191,87 +186,6 @@ class Exact:
             down -= step
         sheet.blocks.append(Block(top, bottom, first, len(sheet.lines)))
 
-    def _paragraphs(
-        self, text: str, report: RenderReport, by_chars: bool
-    ) -> Iterator[tuple[list[Line], int, int]]:
-        """The drawn lines of 30 source lines at a time, and the characters they stand for."""
-        held: list[tuple[int, int, int]] = []
-        ruler = self.setter.ruler(text)
-        # The reference splits at every line end: a text that ends with one has a last, empty line.
-        for source in _with_empty_end(text):
-            held.append(source)
-            if len(held) == LINES_PER_PARAGRAPH:
-                yield self._set(text, held, ruler, report, by_chars), held[0][0], source[2]
-                held = []
-        if held:
-            # reportlab takes one blank line, or two, for a paragraph without any.
-            blank = len(held) <= 2 and not text[held[0][0] :].strip()
-            lines = [] if blank else self._set(text, held, ruler, report, by_chars)
-            yield lines, held[0][0], held[-1][2]
-
-    def _set(
-        self,
-        text: str,
-        sources: list[tuple[int, int, int]],
-        ruler: Ruler,
-        report: RenderReport,
-        by_chars: bool,
-    ) -> list[Line]:
-        lines: list[Line] = []
-        last = len(sources) - 1
-        parts = [(text[start:end], start, after) for start, end, after in sources]
-        parts[0] = _without_head(*parts[0])
-        parts[-1] = _without_tail(*parts[-1])
-        if self.style.marker and not self.style.marker_breaks:
-            lines += self.setter.set_run_on(parts, ruler, report, by_chars=by_chars)
-            return _from(
-                sources[0][0], [line for line in lines if line.shown or line.end > line.start]
-            )
-        for number, (part, start, after) in enumerate(parts):
-            lines += self.setter.set_line(
-                part,
-                start,
-                after,
-                ruler,
-                report,
-                by_chars=by_chars,
-                indent=number == 0,
-                simple=number == last,
-            )
-        lines = _from(sources[0][0], lines)
-        if by_chars and last == 0 and not _ENTITIES.search(text, *sources[0][:2]):
-            lines = [_bare(line) for line in lines[:-1]] + lines[-1:]
-        if len(lines) > 1 and not lines[-1].shown:
-            # Nothing is drawn for it; its characters go to the line above.
-            gone = lines.pop()
-            lines[-1] = lines[-1]._replace(end=gone.end)
-        return lines
-
-
-def _without_head(text: str, start: int, after: int) -> tuple[str, int, int]:
-    """Without the white space that reportlab strips from a paragraph's start; runs of spaces stay,
-    for they are no white space to it any more."""
-    blank = text[: len(text) - len(text.lstrip(_WHITE))]
-    run = blank.find("  ")
-    cut = run if run >= 0 else len(blank)
-    return text[cut:], start + cut, after
-
-
-def _without_tail(text: str, start: int, after: int) -> tuple[str, int, int]:
-    """The same for its end."""
-    kept = len(text.rstrip(_WHITE))
-    run = text[kept:].rfind("  ")
-    return text[: kept + run + 2] if run >= 0 else text[:kept], start, after
-
-
-def _from(start: int, lines: list[Line]) -> list[Line]:
-    """The lines of a paragraph, the first of them beginning at `start`."""
-    if lines and lines[0].start != start:
-        first = lines[0]
-        own = range(first.start, first.start + len(first.shown))
-        lines[0] = first._replace(start=start, offsets=first.offsets or own)
-    return lines
-
 
 def _split(lines: list[Line], count: int, by_chars: bool) -> tuple[list[Line], list[Line]]:
     """A paragraph cut by a page's end, after `count` lines.
@@ -311,22 +225,3 @@ def _inked(page: np.ndarray, axis: int, ground: float) -> np.ndarray:
     if ground + 5 < 255:
         ink |= page.max(axis) > ground + 5
     return np.flatnonzero(ink)
-
-
-_ENTITIES = re.compile("[&<>]|  ")
-
-
-def _bare(line: Line) -> Line:
-    """A line of characters without the spaces around it (reportlab's plain paragraphs)."""
-    shown = line.shown.strip()
-    if shown == line.shown:
-        return line
-    cut = len(line.shown) - len(line.shown.lstrip())
-    offsets = range(line.start, line.end) if line.offsets is None else line.offsets
-    return line._replace(shown=shown, offsets=offsets[cut : cut + len(shown)])
-
-
-def _with_empty_end(text: str) -> Iterator[tuple[int, int, int]]:
-    yield from source_lines(text)
-    if text.endswith("\n"):
-        yield len(text), len(text), len(text)

@@ -51,8 +51,7 @@ class Ruler:
                 SHRINK,
             )
             block = self._text[self._begin : self._end]
-            at_end = self._end == len(self._text)
-            self._bulk = Bulk(block, self._begin, places, extras, at_end=at_end)
+            self._bulk = Bulk(block, self._begin, places, extras)
         return self._bulk.run(start)
 
     def word_ends(self, start: int, end: int) -> tuple[Sequence[float], int] | None:

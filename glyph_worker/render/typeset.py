@@ -65,6 +65,9 @@ class Typesetter:
         if not by_chars and not self.style.marker:
             run = ruler.run(start, start + len(text))
             if run is not None:
+                last = run.lines[-1]
+                if last.end != after:  # at the text's end, or white space was cut off before
+                    run.lines[-1] = last._replace(end=after)
                 return run.lines if self._ragged else self._aligned_run(run, simple)
         shown, offsets = self.speller.spell(text, start, report)
         marked = self.style.marker and after > start + len(text) and not simple

@@ -29,6 +29,7 @@ SAMPLES = (
     "שלום עולם 123 مرحبا بالعالم\nनमस्ते दुनिया\n",
     "\U0001f600\U0001f680 \U00013000 [U+0041]\n" + "x" * 3000 + "\n" + "é" * 200,
     "\n" * 200,
+    "\u3000\u3000 cut \t\n" * 65 + " foo \u3000",
 )
 MIXED = st.lists(
     st.one_of(
@@ -84,7 +85,9 @@ def check_document(text: str, style: Style) -> None:
 
 
 @pytest.mark.parametrize("style", styles(), ids=lambda style: f"{style.name}-{style.alignment}")
-@pytest.mark.parametrize("text", SAMPLES, ids=["latin", "chinese", "complex", "escapes", "empty"])
+@pytest.mark.parametrize(
+    "text", SAMPLES, ids=["latin", "chinese", "complex", "escapes", "empty", "white"]
+)
 def test_samples_lose_nothing(text: str, style: Style) -> None:
     check_document(text, style)
 
