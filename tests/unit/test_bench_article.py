@@ -89,8 +89,17 @@ def test_one_row_runs_through_the_whole_service_and_a_slice_resumes(tmp_path: Pa
         assert done.returncode == 0, done.stderr[-2_000:]
         said = json.loads(done.stdout.strip().splitlines()[-1])
         assert said["num_repetitions"] == {"all": repetitions}
+    shown = subprocess.run([*command, "--show"], capture_output=True, text=True, check=True)
+    assert json.loads(shown.stdout.strip().splitlines()[-1]) == said
     kept = json.loads(out.read_text())["samples"]["all"]
     assert all(one[mix]["jobs_per_s"] > 0 for one in kept for mix in one)
     assert all(one[mix]["peak_bytes"] > 0 for one in kept for mix in one)
     assert out.with_suffix(".md").read_text().count("| all |") == 3
     assert out.with_suffix(".png").stat().st_size > 10_000
+
+
+def test_the_readme_shows_the_last_committed_run() -> None:
+    (last,) = sorted((BENCH / "results").glob("*-article-cpu-*.md"))[-1:]
+    text = (ROOT / "README.md").read_text()
+    shown = text.partition("<!-- article:begin -->\n")[2].partition("<!-- article:end -->")[0]
+    assert shown == last.read_text()
