@@ -287,7 +287,7 @@ def test_nine_of_ten_jobs_end_within_the_p90_they_were_told(line: Line, slower: 
     assert len(told) == 400 - MIN_SAMPLES - 1, "the first had nothing to be measured against"
     within_p50, within_p90 = (sum(column) / len(told) for column in zip(*told, strict=True))
     assert 0.85 <= within_p90 <= 0.95
-    assert 0.35 <= within_p50 <= 0.65
+    assert 0.42 <= within_p50 <= 0.58
 
 
 def test_estimates_grow_with_the_line_and_come_from_what_was_seen(line: Line) -> None:

@@ -103,36 +103,48 @@ local function predict(cost, ahead)
   return own * cost + line * ahead
 end
 
--- Calibration: quantiles of what the last estimates were off by, and a stretch that grows with each
--- job that ended after its p90 and shrinks with each that did not, so that nine of ten stay within
--- it when the load changes as well (adaptive conformal inference, Gibbs and Candès 2021).
+-- Calibration: quantiles of what the last estimates were off by, each with a stretch of its own that
+-- grows with a job that ends after it and shrinks with one that does not, so that half, and nine of
+-- ten, stay within them when the load changes as well (adaptive conformal inference, Gibbs and
+-- Candès 2021).
 local SAMPLES, MIN_SAMPLES, STEP, MAX_STRETCH = 100, 20, 0.1, 4
 
--- Seconds that half, and nine of ten, of such jobs need; nothing while too few have ended to say.
-local function estimate(cost, ahead)
-  local predicted_s = predict(cost, ahead)
+-- Ratios of seen to predicted seconds that half, and nine of ten, stay within; nil while too few
+-- have ended to say.
+local function quantiles()
   local ratios = redis.call('LRANGE', key('ratios'), 0, -1)
-  if predicted_s <= 0 or #ratios < MIN_SAMPLES then return nil, nil, predicted_s end
+  if #ratios < MIN_SAMPLES then return nil end
   for n, ratio in ipairs(ratios) do ratios[n] = tonumber(ratio) end
   table.sort(ratios)
-  local p50_s = predicted_s * ratios[math.ceil(0.5 * #ratios)]
-  local p90_s = predicted_s * ratios[math.min(#ratios, math.ceil(0.9 * (#ratios + 1)))]
-                * (tonumber(redis.call('HGET', key('pace'), 'stretch') or '') or 1)
-  return p50_s, math.max(p50_s, p90_s), predicted_s
+  local stretch = redis.call('HMGET', key('pace'), 'stretch50', 'stretch90')
+  local half = ratios[math.ceil(0.5 * #ratios)] * (tonumber(stretch[1] or '') or 1)
+  local most = ratios[math.min(#ratios, math.ceil(0.9 * (#ratios + 1)))]
+               * (tonumber(stretch[2] or '') or 1)
+  return half, math.max(half, most)
+end
+
+-- Seconds that half, and nine of ten, of such jobs need, or nil; and the prediction behind them.
+local function estimate(cost, ahead)
+  local predicted_s, half, most = predict(cost, ahead), quantiles()
+  if predicted_s <= 0 or not half then return nil, nil, predicted_s end
+  return predicted_s * half, predicted_s * most, predicted_s
+end
+
+local function stretch(name, late, share)
+  local seen = tonumber(redis.call('HGET', key('pace'), name) or '') or 1
+  seen = seen * math.exp(STEP * ((late and 1 or 0) - share))
+  redis.call('HSET', key('pace'), name, math.min(MAX_STRETCH, math.max(1 / MAX_STRETCH, seen)))
 end
 
 local function calibrate(took_s, predicted_s, p90_s)
-  if p90_s then
-    local stretch = tonumber(redis.call('HGET', key('pace'), 'stretch') or '') or 1
-    stretch = stretch * math.exp(STEP * ((took_s > p90_s and 1 or 0) - 0.1))
-    redis.call('HSET', key('pace'), 'stretch',
-               math.min(MAX_STRETCH, math.max(1 / MAX_STRETCH, stretch)))
-  end
-  if predicted_s > 0 then
-    redis.call('LPUSH', key('ratios'), took_s / predicted_s)
-    redis.call('LTRIM', key('ratios'), 0, SAMPLES - 1)
-    redis.call('EXPIRE', key('ratios'), 604800)
-  end
+  if predicted_s <= 0 then return end
+  local half = quantiles()
+  -- The half is compared as it is now: told to a whole burst, one error would count for each.
+  if half then stretch('stretch50', took_s > predicted_s * half, 0.5) end
+  if p90_s then stretch('stretch90', took_s > p90_s, 0.1) end
+  redis.call('LPUSH', key('ratios'), took_s / predicted_s)
+  redis.call('LTRIM', key('ratios'), 0, SAMPLES - 1)
+  redis.call('EXPIRE', key('ratios'), 604800)
 end
 
 -- The one way to a final status. Callers have checked that the job is not final.
