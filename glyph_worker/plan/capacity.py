@@ -19,9 +19,11 @@ class Site(BaseModel):
     utilisation: float = Field(default=0.7, gt=0, le=1)
     """Share of the workers' time that is planned for; the rest keeps queues short."""
     pages_per_core_s: float = Field(default=300, gt=0)
-    """Pages a core draws per second, digests and transport included."""
+    """Pages a core draws per second, digests and transport included. An assumption;
+    ops/bench/render draws faster, alone."""
     jobs_per_shard_s: float = Field(default=250, gt=0)
-    """Jobs per second through one broker, all its round trips included (ops/bench/queue)."""
+    """Jobs per second through one broker, all its round trips included. An assumption from a
+    trial in which a job took 3.3 ms of the broker's CPU."""
     job_bytes: float = Field(default=3_000, gt=0)
     """Memory of one job's record, answer and queue entries on the broker."""
     broker_shard_bytes: float = Field(default=16e9, gt=0)

@@ -108,8 +108,7 @@ class Style:
 
         if name not in PRESETS:
             raise InvalidStyle(
-                f"no style is called {name!r}; presets are {', '.join(sorted(PRESETS))}, "
-                "or give the path of a JSON file",
+                f"no style is called {name!r}; presets are {', '.join(sorted(PRESETS))}",
                 name=name,
             )
         return PRESETS[name]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from glyph_worker.errors import InvalidStyle
 from glyph_worker.job import JobOptions
 from glyph_worker.nano import checkpoint_path
 from glyph_worker.render.style import Style
@@ -42,11 +41,3 @@ def style_of(settings: Settings, options: JobOptions, *, steps: int) -> Style:
     """What a job is drawn in, `steps` presets denser where it allows it. Raises InvalidStyle."""
     style = resolve_style(settings, options.style)
     return stepped_down(style, min_quality=options.min_quality, steps=steps)
-
-
-def check_style(wanted: str) -> None:
-    """Raises InvalidStyle for what no render worker of this version would draw."""
-    if wanted != "auto" and ("/" in wanted or wanted.endswith(".json")):
-        raise InvalidStyle(
-            f"a job's style is a preset's name, not a path: {wanted!r}", style=wanted
-        )
