@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_model
 from torch import nn
 
 from glyph_worker.nano import recipe
@@ -124,8 +125,7 @@ class Run:
             self.trainee.load_state_dict(self.saved["trainee"])
             self.progress = Progress(**self.saved["progress"])
         elif start is not None:
-            known = torch.load(start, map_location=device)
-            self.trainee.load_state_dict(known["trainee"], strict=False)
+            load_model(self.trainee.model, str(start / "model.safetensors"), device=device)
 
     def train(self) -> None:
         for stage in STAGES[STAGES.index(self.progress.stage) :]:
@@ -184,7 +184,7 @@ class Run:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path(".cache/reader"), help="the run's folder")
-    parser.add_argument("--start", type=Path, help="begin with the weights of another run's state")
+    parser.add_argument("--start", type=Path, help="begin with a checkpoint folder's weights")
     parser.add_argument("--seed", default="7")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--quick", action="store_true", help="two steps a stage: does it run?")
