@@ -265,7 +265,8 @@ class Driver:
             [o.job_id for o in self._outcomes if o.seen is not None]
         )
         if own_servers and not self._no_messages():
-            leaked.append("messages on the broker although every job is final")
+            where = self._records.num_messages()
+            leaked.append(f"messages on the broker although every job is final: {where}")
         return Run(
             plan=self.plan,
             outcomes=self._outcomes,
@@ -280,7 +281,7 @@ class Driver:
 
     def _no_messages(self) -> bool:
         try:
-            return self._records.num_messages() == 0
+            return not any(self._records.num_messages().values())
         except TransientError:
             return False
 

@@ -105,8 +105,8 @@ class Records:
         """A second message for a job."""
         self._jobs.republish(job_id, rendered=rendered)
 
-    def num_messages(self) -> int:
-        """On the queues, and taken by workers."""
+    def num_messages(self) -> dict[str, int]:
+        """Messages on each queue, and `unacked`: those taken by workers."""
         with translated(self._url):
-            taken = self._client.hlen("unacked")
-            return taken + sum(num_waiting(self._client, q) for q in (RENDER_QUEUE, ANSWER_QUEUE))
+            taken = {"unacked": self._client.hlen("unacked")}
+            return taken | {q: num_waiting(self._client, q) for q in (RENDER_QUEUE, ANSWER_QUEUE)}
