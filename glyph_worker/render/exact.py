@@ -19,10 +19,11 @@ from PIL import Image
 
 from glyph_worker.document import Page, digest
 from glyph_worker.render.ink import Ink
+from glyph_worker.render.limits import FRAME_PADDING
 from glyph_worker.render.page import Block, LaidPage, Line, RenderReport
 from glyph_worker.render.paragraphs import Paragraphs
 from glyph_worker.render.pdfnum import passed, printed
-from glyph_worker.render.style import FRAME_PADDING, Style
+from glyph_worker.render.style import Style
 from glyph_worker.render.typeset import CJK, Typesetter, joined
 
 _FUZZ = 1e-6

@@ -15,8 +15,9 @@ import numpy as np
 from glyph_worker.document import Page, digest
 from glyph_worker.render.breaks import greedy_pages, section_pages
 from glyph_worker.render.ink import Ink
+from glyph_worker.render.limits import FRAME_PADDING
 from glyph_worker.render.page import LaidPage, Line, RenderReport
-from glyph_worker.render.style import FRAME_PADDING, Style
+from glyph_worker.render.style import Style
 from glyph_worker.render.typeset import CJK, Typesetter, joined, source_lines
 
 

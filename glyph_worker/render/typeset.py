@@ -9,12 +9,13 @@ import numpy as np
 
 from glyph_worker.render.bulk import TOUCH, Run
 from glyph_worker.render.glyphs import Glyphs
+from glyph_worker.render.limits import FRAME_PADDING
 from glyph_worker.render.page import Line, RenderReport
 from glyph_worker.render.pdfnum import passed
 from glyph_worker.render.ruler import Ruler
 from glyph_worker.render.shape import Shaper, is_rtl
 from glyph_worker.render.spell import COMPLEX, Speller
-from glyph_worker.render.style import FRAME_PADDING, Style
+from glyph_worker.render.style import Style
 from glyph_worker.render.wrap import Piece, wrap_chars, wrap_measured, wrap_words
 
 CJK = re.compile("[\u4e00-\u9fff]")
