@@ -1,17 +1,17 @@
-"""Producers' side: submit · status · result · wait · cancel, and the same for asyncio. Light."""
+"""Producers' side: submit · status · result · wait · cancel. Light."""
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import re
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from glyph_worker import codec
+from glyph_worker.client.aio import AsyncClient
 from glyph_worker.document import Document, digest
 from glyph_worker.errors import (
     DeadlineTooShort,
@@ -48,8 +48,6 @@ if TYPE_CHECKING:
 
 TENANT = re.compile(r"[A-Za-z0-9._-]{1,64}")
 MAX_TTL_S = 30 * 86_400
-
-_T = TypeVar("_T")
 
 # `wait` polls: the first look comes soon, later ones cost next to nothing.
 _FIRST_POLL_S, _SLOWEST_POLL_S = 0.02, 0.25
@@ -370,60 +368,6 @@ class Client:
     @cached_property
     def _streams(self) -> StreamStore:
         return StreamStore(self._redis, self._keys, self._url, self._settings.queue.job_ttl_s)
-
-
-class AsyncClient:
-    """A thin asyncio shell: each verb runs the one synchronous core in a thread."""
-
-    def __init__(self, core: Client) -> None:
-        self._core = core
-
-    async def submit(self, document: str | bytes, question: str, **terms: Any) -> Job:
-        return await _threaded(self._core.submit, document, question, **terms)
-
-    async def submit_many(
-        self, document: str | bytes, questions: Sequence[str], **terms: Any
-    ) -> list[Job]:
-        return await _threaded(self._core.submit_many, document, questions, **terms)
-
-    async def retry(self, job_id: str) -> Job:
-        return await _threaded(self._core.retry, job_id)
-
-    async def status(self, job_id: str) -> Job:
-        return await _threaded(self._core.status, job_id)
-
-    async def status_many(self, job_ids: Sequence[str]) -> list[Job | None]:
-        return await _threaded(self._core.status_many, job_ids)
-
-    async def result(self, job_id: str) -> Answer | None:
-        return await _threaded(self._core.result, job_id)
-
-    async def wait(self, job_id: str, *, timeout: float | None = None) -> Answer:  # noqa: ASYNC109
-        """As Client.wait; between two looks no thread and no connection is held."""
-        polls = self._core._polls(job_id, timeout)
-        while True:
-            pause_s = await _threaded(next, polls)
-            answer = await self.result(job_id)
-            if answer is not None:
-                return answer
-            await asyncio.sleep(pause_s)
-
-    async def cancel(self, job_id: str) -> Job:
-        return await _threaded(self._core.cancel, job_id)
-
-    async def stream(self, job_id: str, *, after: str = "0") -> AsyncIterator[Delta]:
-        """As Client.stream."""
-        while True:
-            deltas, done = await _threaded(self._core._next_deltas, job_id, after)
-            for delta in deltas:
-                after = delta.seq
-                yield delta
-            if done:
-                return
-
-
-async def _threaded(call: Callable[..., _T], *args: Any, **kwargs: Any) -> _T:
-    return await asyncio.to_thread(call, *args, **kwargs)
 
 
 def _check_question(question: str, max_chars: int) -> None:
