@@ -7,61 +7,10 @@ from collections.abc import Callable
 
 from glyph_worker.nano import clauses
 from glyph_worker.nano.draft import Draft
+from glyph_worker.nano.names import known_as, shorten, spell, unique_names
 from glyph_worker.nano.words import Words
 
-SHORT = {
-    "number": ["No.", "no", "Nr", "num", "#", "No"], "amount": ["amt", "Amt."], "address": ["addr"],
-    "maximum": ["max", "max."], "minimum": ["min"], "directory": ["dir"], "password": ["pwd", "pass"],
-    "temperature": ["temp", "temp."], "quantity": ["qty", "Qty."], "reference": ["ref", "Ref."],
-    "department": ["dept", "Dept."], "account": ["acct", "Acct."], "database": ["db", "DB"],
-    "message": ["msg"], "average": ["avg"], "phone": ["tel", "Tel.", "telephone"], "id": ["ID", "Id"],
-    "temporary": ["tmp"], "address ": ["addr."], "language": ["lang"], "environment": ["env"],
-    "reason": ["rsn"], "description": ["desc"], "identifier": ["id"], "source": ["src"],
-    "destination": ["dest", "dst"], "percent": ["%"], "configuration": ["config"], "year": ["yr"],
-}  # fmt: skip
-
 RULERS = ("=", "-", "*", "#", "_", "~", ". ", "-=")
-
-
-def spell(words: list[str], style: str) -> str:
-    """A field's name as documents write it."""
-    if style == "snake":
-        return "_".join(words)
-    if style == "kebab":
-        return "-".join(words)
-    if style == "dot":
-        return ".".join(words)
-    if style == "upper":
-        return "_".join(words).upper()
-    if style == "camel":
-        return words[0] + "".join(word.capitalize() for word in words[1:])
-    if style == "title":
-        return " ".join(word.capitalize() for word in words)
-    if style == "sentence":
-        return " ".join(words).capitalize()
-    if style == "shout":
-        return " ".join(words).upper()
-    return " ".join(words)
-
-
-def unique_names(words: Words, count: int) -> list[list[str]]:
-    """Distinct field names; neighbours sometimes share a word, so that half a match is wrong."""
-    rng = words.rng
-    names: list[list[str]] = []
-    seen: set[str] = set()
-    while len(names) < count:
-        name = words.name_words()
-        if names and rng.random() < 0.25:
-            other = rng.choice(names)
-            if len(other) > 1:
-                name = [*other[:-1], words.noun()]
-            else:
-                name = [words.noun(), *other] if rng.random() < 0.5 else [*other, words.noun()]
-        key = "".join(name)
-        if key not in seen:
-            seen.add(key)
-            names.append(name)
-    return names
 
 
 NOTATIONS = """colon colon colon colon tight equals equals bare is dash spaced tab arrow aligned aligned
@@ -71,19 +20,6 @@ BETWEEN = {
     "spaced": " : ", "arrow": " -> ",
 }  # fmt: skip
 MACHINE = {"bare", "json", "quoted", "xml", "env", "option"}
-
-
-def known_as(name: list[str], spelled: str) -> tuple[str, ...]:
-    """The names a person may use for a field: its words, and the way it is spelled."""
-    plain = " ".join(name)
-    return (plain,) if spelled == plain else (plain, spelled)
-
-
-def shorten(words: Words, name: list[str]) -> list[str]:
-    """Sometimes the document says `No.` where people say `number`."""
-    if words.rng.random() < 0.3:
-        return [words.rng.choice(SHORT[word]) if word in SHORT else word for word in name]
-    return name
 
 
 def fields(draft: Draft, words: Words, count: int) -> None:
