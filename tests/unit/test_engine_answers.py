@@ -12,18 +12,11 @@ import torch
 from glyph_worker.document import digest
 from glyph_worker.engine.engine import AnswerRequest, Engine, Outcome, PageInput
 from glyph_worker.model.library import library_logits
-from glyph_worker.model.load import Reader, load_reader
+from glyph_worker.model.load import Reader
 from glyph_worker.model.processor import Page
-from glyph_worker.model.synthetic import write_checkpoint
 from glyph_worker.settings import EngineSettings
 
 SIZES = [(112, 112), (140, 84), (112, 112), (84, 168)]
-
-
-@pytest.fixture(scope="module")
-def reader(tmp_path_factory: pytest.TempPathFactory) -> Reader:
-    torch.set_num_threads(1)
-    return load_reader(write_checkpoint(tmp_path_factory.mktemp("tiny"), "tiny"))
 
 
 def make_document(seed: int, num_pages: int) -> list[Page]:

@@ -23,21 +23,9 @@ from glyph_worker.errors import (
 )
 from glyph_worker.model.load import Reader, load_reader
 from glyph_worker.model.processor import Page
-from glyph_worker.model.synthetic import write_checkpoint
 from glyph_worker.settings import EngineSettings
 
 PAGE = np.where(np.random.default_rng(5).random((84, 84)) > 0.2, 255, 0).astype(np.uint8)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    torch.set_num_threads(1)
-    return write_checkpoint(tmp_path_factory.mktemp("tiny"), "tiny")
-
-
-@pytest.fixture(scope="module")
-def reader(folder: Any) -> Reader:
-    return load_reader(folder)
 
 
 class House:

@@ -26,22 +26,10 @@ from glyph_worker.model.kernels import TorchKernels
 from glyph_worker.model.library import library_logits
 from glyph_worker.model.load import Reader, load_reader
 from glyph_worker.model.processor import Page
-from glyph_worker.model.synthetic import write_checkpoint
 from glyph_worker.settings import EngineSettings
 
 TOLERANCE = 1e-4
 SIZES = [(56, 112), (84, 84), (112, 56)]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    torch.set_num_threads(1)
-    return write_checkpoint(tmp_path_factory.mktemp("tiny"), "tiny")
-
-
-@pytest.fixture(scope="module")
-def reader(folder: Any) -> Reader:
-    return load_reader(folder)
 
 
 def make_page(seed: int) -> Page:

@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 
 from glyph_worker.engine.engine import AnswerRequest, Engine, Outcome, PageInput
 from glyph_worker.engine.sampler import Draw, choose, uniform
-from glyph_worker.model.load import Reader, load_reader
-from glyph_worker.model.synthetic import write_checkpoint
+from glyph_worker.model.load import Reader
 from glyph_worker.settings import EngineSettings
 
 PAGE = np.where(np.random.default_rng(5).random((84, 84)) > 0.2, 255, 0).astype(np.uint8)
@@ -87,12 +86,6 @@ def test_uniform_numbers_are_the_same_on_every_machine() -> None:
     values = [uniform(9, index) for index in range(2_000)]
     assert 0.47 < sum(values) / len(values) < 0.53
     assert len(set(values)) == 2_000
-
-
-@pytest.fixture(scope="module")
-def reader(tmp_path_factory: pytest.TempPathFactory) -> Reader:
-    torch.set_num_threads(1)
-    return load_reader(write_checkpoint(tmp_path_factory.mktemp("tiny"), "tiny"))
 
 
 @pytest.fixture

@@ -20,22 +20,10 @@ from glyph_worker.engine.splits import MAX_PIECES, Group, cut
 from glyph_worker.errors import ModelUnusable
 from glyph_worker.model.kernels import TorchKernels
 from glyph_worker.model.load import Reader, load_reader
-from glyph_worker.model.synthetic import write_checkpoint
 from glyph_worker.settings import EngineSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = np.where(np.random.default_rng(5).random((84, 84)) > 0.2, 255, 0).astype(np.uint8)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.set_num_threads(1)
-    return write_checkpoint(tmp_path_factory.mktemp("tiny"), "tiny")
-
-
-@pytest.fixture(scope="module")
-def reader(folder: Path) -> Reader:
-    return load_reader(folder)
 
 
 def answer(reader: Reader, **settings: Any) -> tuple[int, ...]:

@@ -18,12 +18,6 @@ from glyph_worker.model.synthetic import SHAPES, make_config, write_checkpoint
 from glyph_worker.settings import EngineSettings
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.set_num_threads(1)
-    return write_checkpoint(tmp_path_factory.mktemp("tiny"), "tiny")
-
-
 @pytest.fixture
 def copy(folder: Path, tmp_path: Path) -> Path:
     return shutil.copytree(folder, tmp_path / "copy")

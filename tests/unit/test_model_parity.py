@@ -24,12 +24,6 @@ def make_page(height: int, width: int, seed: int) -> Page:
     return np.where(rng.random((height, width)) > 0.1, 255, 20).astype(np.uint8)
 
 
-@pytest.fixture(scope="module")
-def reader(tmp_path_factory: pytest.TempPathFactory) -> Reader:
-    torch.set_num_threads(1)
-    return load_reader(write_checkpoint(tmp_path_factory.mktemp("tiny"), "tiny"))
-
-
 PAGES = [make_page(392, 112, 0), make_page(140, 224, 1), make_page(392, 112, 2)]
 
 

@@ -5,21 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
 
 from glyph_worker.model.load import Reader, load_reader
-from glyph_worker.model.synthetic import write_checkpoint
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.set_num_threads(1)
-    return write_checkpoint(tmp_path_factory.mktemp("tiny"), "tiny")
-
-
-@pytest.fixture(scope="module")
-def reader(folder: Path) -> Reader:
-    return load_reader(folder)
 
 
 def whole_prompt(reader: Reader, question: str, num_pages: int) -> list[int]:
