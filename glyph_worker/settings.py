@@ -127,7 +127,7 @@ class EngineSettings(_Section):
     """Attention kernels: triton on CUDA, torch elsewhere. `plain`: nothing fused, all scores in
     memory; for comparison."""
     cuda_graphs: bool = True
-    """Replay decode steps as CUDA graphs."""
+    """Replay decode steps, and micro-batches of pages that come again, as CUDA graphs."""
     compile: bool = True
     """Compile the vision tower on CUDA; never on CPU."""
     packed_weights: bool = True

@@ -265,8 +265,7 @@ class Driver:
             [o.job_id for o in self._outcomes if o.seen is not None]
         )
         if own_servers and not self._no_messages():
-            where = self._records.num_messages()
-            leaked.append(f"messages on the broker although every job is final: {where}")
+            leaked += [f"message of a final job: {m}" for m in self._records.messages()]
         return Run(
             plan=self.plan,
             outcomes=self._outcomes,
@@ -281,7 +280,7 @@ class Driver:
 
     def _no_messages(self) -> bool:
         try:
-            return not any(self._records.num_messages().values())
+            return not self._records.messages()
         except TransientError:
             return False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
@@ -105,8 +106,19 @@ class Records:
         """A second message for a job."""
         self._jobs.republish(job_id, rendered=rendered)
 
-    def num_messages(self) -> dict[str, int]:
-        """Messages on each queue, and `unacked`: those taken by workers."""
+    def messages(self) -> list[str]:
+        """A line for each message on the broker: those taken by workers with their lease's age."""
+        now = self.now()
         with translated(self._url):
-            taken = {"unacked": self._client.hlen("unacked")}
-            return taken | {q: num_waiting(self._client, q) for q in (RENDER_QUEUE, ANSWER_QUEUE)}
+            taken = cast("dict[bytes, bytes]", self._client.hgetall("unacked"))
+            leases = dict(cast(Any, self._client.zrange("unacked_index", 0, -1, withscores=True)))
+            lines = [
+                f"{queue}: {number} waiting"
+                for queue in (RENDER_QUEUE, ANSWER_QUEUE)
+                if (number := num_waiting(self._client, queue))
+            ]
+        for tag, raw in taken.items():
+            headers = json.loads(raw)[0]["headers"]
+            age = f"{now - leases[tag]:.1f} s ago" if tag in leases else "never"
+            lines.append(f"unacked: {headers['task']} of {headers['id']}, renewed {age}")
+        return lines

@@ -316,8 +316,11 @@ def prepare(reader: Reader, settings: EngineSettings) -> None:
     elif not settings.packed_weights:
         reader.to_plain()
     reader.vision.fused_attention = settings.attention != "plain"
-    if settings.compile and reader.device.type == "cuda":
-        reader.vision.compile()
+    if reader.device.type == "cuda":
+        if settings.compile:
+            reader.vision.compile()
+        if settings.cuda_graphs:
+            reader.vision.record()
 
 
 __all__ = ["AnswerRequest", "Engine", "Outcome", "PageInput", "Progress"]

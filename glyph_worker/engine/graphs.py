@@ -16,6 +16,7 @@ from torch import Tensor
 
 from glyph_worker.engine.splits import MAX_ENTRIES, MAX_PIECES, PieceTable
 from glyph_worker.model.attention import AttentionPlan, Splits
+from glyph_worker.model.capture import capture as capture_graph
 from glyph_worker.model.language import LanguageModel, StepInput
 
 
@@ -123,14 +124,4 @@ class DecodeGraphs:
         return language.forward(step, self._pool)
 
     def _record(self, bucket: int, tile: int) -> tuple[torch.cuda.CUDAGraph, Tensor]:
-        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):  # libraries allocate and kernels compile on first use
-            for _ in range(2):
-                self._forward(bucket, tile)
-        torch.cuda.current_stream().wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        # Other threads (the page encoder's) may allocate meanwhile: only this one's calls count.
-        with torch.cuda.graph(graph, pool=self._memory, capture_error_mode="thread_local"):
-            logits = self._forward(bucket, tile)
-        return graph, logits
+        return capture_graph(lambda: self._forward(bucket, tile), self._memory)

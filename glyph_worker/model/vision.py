@@ -20,6 +20,7 @@ from torch import Tensor
 from glyph_worker.errors import EngineFault
 from glyph_worker.model.linear import Linear, PackedLinear, PlainLinear
 from glyph_worker.model.processor import Grid, Page, ProcessorConfig
+from glyph_worker.model.vision_graphs import VisionGraphs
 
 ENCODER_REVISION = 1
 """Raise when the numbers this file computes change: cached page features are named by it."""
@@ -77,6 +78,7 @@ class VisionTower:
         self._run: Callable[[Tensor, Grid, torch.dtype], Tensor] = self._forward
         self.refused_compile: str | None = None
         """Why the compiled forward is not used, after it failed once."""
+        self.graphs: VisionGraphs | None = None
         if compile_forward:
             self.compile()
 
@@ -112,6 +114,17 @@ class VisionTower:
                 return self._forward(pixels, grid, dtype)
 
         self._run = run
+
+    def record(self, *, replay: bool = True) -> None:
+        """Replay micro-batches that come again as CUDA graphs, of the compiled forward if it is.
+
+        `replay=False` goes through the same buffers without a graph, on any device.
+        """
+        self.graphs = VisionGraphs(
+            lambda pixels, grid, dtype: self._run(pixels, grid, dtype),
+            dtype=self.dtype,
+            replay=replay,
+        )
 
     @staticmethod
     def _prepare(module: Any, make: Callable[[Tensor, Tensor | None], Linear]) -> _Block:
@@ -202,7 +215,11 @@ class VisionTower:
             stacked = stacked.pin_memory()
         pixels = stacked.to(self.device, non_blocking=True)
         self._table(grid)
-        features = self._run(pixels, grid, self.dtype)  # [num_pages, num_tokens, hidden]
+        if self.graphs is None:
+            features = self._run(pixels, grid, self.dtype)  # [num_pages, num_tokens, hidden]
+        else:
+            max_pages = self.max_patches // (grid[0] * grid[1])
+            features = self.graphs.run(pixels, grid, max_pages=max_pages)
         if self.dtype == torch.float16:
             features = self._mend(features, pixels, grid)
         if self._stream is not None:

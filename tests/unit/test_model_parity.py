@@ -72,6 +72,45 @@ def test_features_do_not_depend_on_batch_mates(reader: Reader) -> None:
         torch.testing.assert_close(reader.encode_pages([page])[0], features, atol=1e-6, rtol=0)
 
 
+def test_micro_batches_through_fixed_buffers_give_the_same_features(folder: Path) -> None:
+    """What CUDA graphs replay, without the graphs: sizes are filled up, buffers are used again."""
+    plain, buffered = load_reader(folder), load_reader(folder)
+    buffered.vision.record(replay=False)
+    graphs = buffered.vision.graphs
+    assert graphs is not None
+    for seed in range(4):
+        for count, size in ((1, (84, 84)), (3, (84, 112)), (4, (84, 112)), (5, (56, 84))):
+            pages = [make_page(*size, seed + number) for number in range(count)]
+            got, expected = buffered.encode_pages(pages), plain.encode_pages(pages)
+            buffered.encode_pages([255 - page for page in pages])  # must not write over those
+            for one, other in zip(got, expected, strict=True):
+                torch.testing.assert_close(one, other, atol=1e-6, rtol=0)
+    assert graphs.num_graphs == 3, "three pages and four share one"
+
+
+def test_vision_graphs_are_few_and_give_way_when_one_cannot_be_recorded(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = load_reader(folder)
+    page = make_page(84, 84, 0)
+    [expected] = reader.encode_pages([page])
+    reader.vision.record(replay=False)
+    graphs = reader.vision.graphs
+    assert graphs is not None
+    reader.encode_pages([page])
+    assert graphs.num_graphs == 0, "what comes once is not recorded"
+    monkeypatch.setattr("glyph_worker.model.vision_graphs.MAX_GRAPHS", 2)
+    for height in (84, 112, 140):
+        for _ in range(4):
+            reader.encode_pages([make_page(height, 84, 1)])
+    assert graphs.num_graphs == 2
+    monkeypatch.setattr(graphs, "_captured", lambda *_: 1 / 0)
+    for _ in range(4):
+        torch.testing.assert_close(reader.encode_pages([page])[0], expected, atol=1e-6, rtol=0)
+    assert graphs.num_graphs == 0
+    assert "ZeroDivisionError" in (graphs.refused or "")
+
+
 def test_positions_equal_the_librarys(reader: Reader) -> None:
     question = "how far?"
     prompt = library_prompt(reader, PAGES, question)
