@@ -25,7 +25,10 @@ def queue_keys(queue: str) -> list[str]:
 class Held:
     """Ids of messages seen."""
 
-    ids: frozenset[str]
+    waiting: frozenset[str]
+    """On a queue."""
+    taken: frozenset[str]
+    """With a worker that keeps its lease on them."""
     complete: bool
     """False when a queue is longer than what was looked at: an id may lie further back."""
 
@@ -38,9 +41,11 @@ def held_messages(client: redis.Redis, queues: list[str], *, window: int) -> Hel
         pipe.lrange(key, -window, -1)
     pipe.hvals("unacked")
     *lists, taken = cast("list[list[bytes]]", pipe.execute())
-    ids = {_id(json.loads(raw)) for messages in lists for raw in messages}
-    ids |= {_id(json.loads(raw)[0]) for raw in taken}
-    return Held(ids=frozenset(ids), complete=all(len(found) < window for found in lists))
+    return Held(
+        waiting=frozenset(_id(json.loads(raw)) for messages in lists for raw in messages),
+        taken=frozenset(_id(json.loads(raw)[0]) for raw in taken),
+        complete=all(len(found) < window for found in lists),
+    )
 
 
 def num_waiting(client: redis.Redis, queue: str) -> int:

@@ -100,7 +100,10 @@ class Presence:
     def __init__(self, settings: Settings, kind: Kind, capacity: int, drain: Drain) -> None:
         stores = Stores.open(settings)
         self._reconciler = Reconciler(
-            stores.jobs, stores.broker, lock_key=Keys(settings.key_prefix).reconciler
+            stores.jobs,
+            stores.broker,
+            lock_key=Keys(settings.key_prefix).reconciler,
+            lease_s=settings.queue.lease_s,
         )
         self._backlog, self._ladder = stores.backlog, stores.ladder
         self._workers, self._name = stores.workers, stores.owner

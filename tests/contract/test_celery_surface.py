@@ -79,6 +79,7 @@ def test_a_taken_message_is_leased_until_the_worker_falls_silent(
             while not taken:
                 connection.drain_events(timeout=5)
             (tag, scored), *_ = client.zrange("unacked_index", 0, -1, withscores=True)
+            assert held_messages(client, [RENDER_QUEUE], window=10).taken == {"one"}
 
             held = SimpleNamespace(task_consumer=consumer, app=app)
             lease = Lease(held)
@@ -127,7 +128,7 @@ def test_messages_are_seen_where_the_transport_keeps_them(
     publish("d", rendered=True)
     with redis.Redis.from_url(broker_url) as client:
         held = held_messages(client, [RENDER_QUEUE, ANSWER_QUEUE], window=10)
-        assert (held.ids, held.complete) == (frozenset("abcd"), True)
+        assert (held.waiting, held.taken, held.complete) == (frozenset("abcd"), frozenset(), True)
         assert not held_messages(client, [RENDER_QUEUE], window=2).complete
         assert num_waiting(client, RENDER_QUEUE) == 3
 

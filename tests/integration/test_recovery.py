@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from typing import Any
@@ -61,6 +62,31 @@ def test_a_killed_answer_workers_jobs_all_succeed_once_on_another(
     assert 2 in attempts, "the victim held nothing: the test proved nothing"
     with redis.Redis.from_url(broker_url) as records:
         assert {records.hget(f"glyph:job:{i}", "num_commits") for i in ids} == {b"1"}
+
+
+def test_a_job_whose_render_child_hangs_is_rendered_by_another(fleet: Any, broker_url: str) -> None:
+    """Its parent lives and keeps the message's lease, so the message alone would never come."""
+    for kind in ("render", "render", "answer"):
+        fleet.start(kind, wait=False)
+    for process in fleet.processes:
+        fleet.wait_ready(process)
+    client = fleet.client
+    job = client.submit("word " * 30_000, "What?", max_new_tokens=4)
+    with redis.Redis.from_url(broker_url) as records:
+
+        def holder() -> int:
+            owner = records.hget(f"glyph:job:{job.id}", "owner")
+            return int(owner.rsplit(b":", 2)[1]) if owner else 0
+
+        hung = wait_until(holder, description="a child renders")
+        os.kill(hung, signal.SIGSTOP)
+        try:
+            assert records.hget(f"glyph:job:{job.id}", "handed_over") != b"1", "too late to prove"
+            client.wait(job.id, timeout=60)
+        finally:
+            os.kill(hung, signal.SIGCONT)
+        assert client.status(job.id).attempt >= 2
+        assert records.hget(f"glyph:job:{job.id}", "num_commits") == b"1"
 
 
 def test_a_killed_render_workers_jobs_are_rendered_by_another(fleet: Any) -> None:
