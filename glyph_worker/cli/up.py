@@ -79,7 +79,7 @@ def gateway(
         bool, typer.Option("--exit-with-parent", help="Stop when standard input ends.")
     ] = False,
 ) -> None:
-    """Serve HTTP: the API, the page, metrics. Needs pip install 'glyph_worker[gateway]'."""
+    """Serve HTTP: the API, the page, metrics. Needs the extra `gateway`."""
     from glyph_worker.telemetry import configure_logging
 
     settings = Settings.load()
