@@ -49,8 +49,8 @@ if TYPE_CHECKING:
 TENANT = re.compile(r"[A-Za-z0-9._-]{1,64}")
 MAX_TTL_S = 30 * 86_400
 
-# `wait` polls: the first look comes soon, later ones cost next to nothing.
-_FIRST_POLL_S, _SLOWEST_POLL_S = 0.02, 0.25
+# `wait` polls: it learns of an end a tenth late at most, and a long wait costs next to nothing.
+_LATE, _FASTEST_POLL_S, _SLOWEST_POLL_S = 0.1, 0.01, 0.25
 
 
 class Client:
@@ -281,10 +281,11 @@ class Client:
 
     def _polls(self, job_id: str, timeout: float | None) -> Iterator[float]:
         """Pauses between looks; raises WaitTimeout when the next one would come too late."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        pause_s = _FIRST_POLL_S
+        began = time.monotonic()
+        deadline = None if timeout is None else began + timeout
         while True:
-            yield pause_s
+            waited_s = time.monotonic() - began
+            yield min(max(_FASTEST_POLL_S, _LATE * waited_s), _SLOWEST_POLL_S)
             if deadline is not None and time.monotonic() >= deadline:
                 job = self._jobs.get(job_id, tenant=self.tenant)
                 if job.status.final:
@@ -295,7 +296,6 @@ class Client:
                     "wait longer, poll its status, or cancel it",
                     job_id=job_id,
                 )
-            pause_s = min(pause_s * 1.5, _SLOWEST_POLL_S)
 
     def _check(
         self, document: str | bytes, questions: Sequence[str], options: dict[str, Any]
