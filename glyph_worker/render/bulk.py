@@ -63,7 +63,7 @@ class Bulk:
         self._rows_of = dict(
             zip(
                 (sources[firsts] + offset).tolist(),
-                zip(firsts.tolist(), lasts.tolist(), strict=True),
+                zip(firsts.tolist(), lasts.tolist(), range(len(firsts)), strict=True),
                 strict=True,
             )
         )
@@ -73,5 +73,13 @@ class Bulk:
         rows = self._rows_of.get(start)
         if rows is None:
             return None
-        own = slice(*rows)
+        own = slice(*rows[:2])
         return Run(self._lines[own], self._extras[own], self._words[own])
+
+    def lines(self, first: int, last: int, count: int) -> list[Line] | None:
+        """The lines of `count` source lines, from that at `first` to that at `last`; None where
+        one of them is not plain."""
+        head, tail = self._rows_of.get(first), self._rows_of.get(last)
+        if head is None or tail is None or tail[2] - head[2] != count - 1:
+            return None
+        return self._lines[head[0] : tail[1]]

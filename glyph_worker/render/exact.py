@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import accumulate, repeat
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +28,7 @@ from glyph_worker.render.style import Style
 from glyph_worker.render.typeset import CJK, Typesetter, joined
 
 _FUZZ = 1e-6
+_STRIDE = 48  # rows looked at together for the last ink
 
 
 class Sheet(NamedTuple):
@@ -117,13 +119,13 @@ class Exact:
         ground = (corner[(len(corner) - 1) // 2] + corner[len(corner) // 2]) / 2
         right, lower = width, height
         if self.style.auto_crop_width:
-            columns = _inked(page, 0, ground)
-            if len(columns):
-                right = min(width, round(int(columns[-1]) + 1 + self.style.margin_x))
+            last = _last_inked(page.T, ground)
+            if last is not None:
+                right = min(width, round(last + 1 + self.style.margin_x))
         if low:
-            rows = _inked(page, 1, ground)
-            if len(rows):
-                lower = min(height, round(int(rows[-1]) + self.style.margin_y))
+            last = _last_inked(page, ground)
+            if last is not None:
+                lower = min(height, round(last + self.style.margin_y))
         return right, max(1, lower)
 
     def _sheets(self, text: str, report: RenderReport) -> Iterator[Sheet]:
@@ -180,11 +182,10 @@ class Exact:
         bottom = max(math.floor(origin - low * scale + 0.5), top + 1)
         if high == low:  # poppler leaves a faint trace of it
             top = bottom = math.floor(origin - low * scale)
-        pen, down, step = passed(height - style.font_size), 0.0, passed(leading)
-        for line in _moved(lines):
-            sheet.baselines.append(origin - (down + pen) * scale)
-            sheet.lines.append(line)
-            down -= step
+        pen, step = passed(height - style.font_size), passed(leading)
+        downs = accumulate(repeat(-step, len(lines) - 1), initial=0.0) if lines else ()
+        sheet.baselines.extend(origin - (down + pen) * scale for down in downs)
+        sheet.lines.extend(_moved(lines))
         sheet.blocks.append(Block(top, bottom, first, len(sheet.lines)))
 
 
@@ -220,9 +221,13 @@ def _moved(lines: list[Line]) -> list[Line]:
     return out
 
 
-def _inked(page: np.ndarray, axis: int, ground: float) -> np.ndarray:
-    """Columns (axis 0) or rows that differ from the ground by more than 5 levels somewhere."""
-    ink = page.min(axis) < ground - 5
-    if ground + 5 < 255:
-        ink |= page.max(axis) > ground + 5
-    return np.flatnonzero(ink)
+def _last_inked(page: np.ndarray, ground: float) -> int | None:
+    """The last row that differs from the ground by more than 5 levels somewhere."""
+    for stop in range(len(page), 0, -_STRIDE):  # from behind: ink is seldom far
+        part = page[max(0, stop - _STRIDE) : stop]
+        ink = part.min(axis=1) < ground - 5
+        if ground + 5 < 255:
+            ink |= part.max(axis=1) > ground + 5
+        if ink.any():
+            return stop - len(part) + int(np.flatnonzero(ink)[-1])
+    return None

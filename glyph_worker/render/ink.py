@@ -165,7 +165,8 @@ class Ink:
         left = max(0, int(np.floor(near * style.scale + 0.5)))
         right = int(np.floor(far * style.scale + 0.5))
         for block in laid.blocks or (Block(0, height, 0, len(laid.lines)),):
-            plane[max(0, block.top) : max(0, block.bottom), left:right] = block_color
+            if block.first or block_color != page_color:  # it covers ink of the block above
+                plane[max(0, block.top) : max(0, block.bottom), left:right] = block_color
             if block.top == block.bottom and 0 <= block.top < height:
                 edge = near * style.scale
                 begin = max(0, int(edge))

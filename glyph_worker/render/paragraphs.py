@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from glyph_worker.render.page import Line, RenderReport
 from glyph_worker.render.ruler import Ruler
@@ -60,17 +60,24 @@ class Paragraphs:
             return _from(
                 sources[0][0], [line for line in lines if line.shown or line.end > line.start]
             )
-        for number, (part, start, after) in enumerate(parts):
-            lines += self._setter.set_line(
-                part,
-                start,
-                after,
+
+        def set_part(number: int) -> Iterable[Line]:
+            return self._setter.set_line(
+                *parts[number],
                 ruler,
                 report,
                 by_chars=by_chars,
                 indent=number == 0,
                 simple=number == last,
             )
+
+        lines += set_part(0)
+        inner = self._setter.set_lines(sources[1:-1], ruler, by_chars=by_chars)
+        for number in range(1, last) if inner is None else ():
+            lines += set_part(number)
+        lines += inner or ()
+        if last:
+            lines += set_part(last)
         lines = _from(sources[0][0], lines)
         if by_chars and last == 0 and not _ENTITIES.search(text, *sources[0][:2]):
             lines = [_bare(line) for line in lines[:-1]] + lines[-1:]

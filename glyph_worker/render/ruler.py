@@ -10,6 +10,7 @@ import numpy as np
 from glyph_worker.render.blit import fastest
 from glyph_worker.render.bulk import Bulk, Run
 from glyph_worker.render.glyphs import Glyphs
+from glyph_worker.render.page import Line
 from glyph_worker.render.wrap import SHRINK
 from glyph_worker.render.wraploop import SIMPLE
 
@@ -53,6 +54,13 @@ class Ruler:
             block = self._text[self._begin : self._end]
             self._bulk = Bulk(block, self._begin, places, extras)
         return self._bulk.run(start)
+
+    def lines(self, first: int, last: int, end: int, count: int) -> list[Line] | None:
+        """The lines of `count` source lines from text[first:] to text[last:end], as `run` gives
+        them; None where one of them is not to be had in bulk, or nobody has asked for it yet."""
+        if self._bulk is None or first < self._begin or end > self._end:
+            return None
+        return self._bulk.lines(first, last, count)
 
     def word_ends(self, start: int, end: int) -> tuple[Sequence[float], int] | None:
         """For text[start:end]: sums where a single space counts 95 %, as wrapping by words allows,

@@ -82,6 +82,15 @@ class Typesetter:
             lines = self._lines(shown, offsets, start, after, pieces, indent, simple, by_chars)
         return self._with_marks(lines, marks, shown) if marked else lines
 
+    def set_lines(
+        self, sources: list[tuple[int, int, int]], ruler: Ruler, *, by_chars: bool
+    ) -> list[Line] | None:
+        """Source lines (start, end, next start) as `set_line` would set one after the other; None
+        where they are not to be had at once."""
+        if by_chars or self.style.marker or not self._ragged or not sources:
+            return None
+        return ruler.lines(sources[0][0], sources[-1][0], sources[-1][1], len(sources))
+
     def _aligned_run(self, run: Run, simple: bool) -> Iterator[Line]:
         for line, extra, num_words in zip(*run, strict=True):
             last = line.ends_paragraph
