@@ -1,4 +1,5 @@
-"""The peers of ops/bench/article: transformers' own `generate`, alone and behind plain Celery.
+"""The peers of ops/bench/article: transformers' own `generate`, alone and behind plain Celery,
+and vLLM where `PEER_VLLM_PYTHON` names a Python that can import it (`article_vllm.py`).
 
 The same documents, questions, pages and checkpoint as our rows have, fused attention, as many
 threads. Pages are drawn by our renderer, which favours the peers: the published one takes longer
@@ -89,14 +90,70 @@ def measure_peer(
         "model": model, "style": style, "tokens": tokens, "peer": row.peer,
         "mixes": {name: [asdict(one) for one in many] for name, many in mixes.items()},
     }  # fmt: skip
-    done = subprocess.run(
-        [sys.executable, str(Path(__file__))],
-        input=json.dumps(order), capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    python, script, env = sys.executable, Path(__file__), dict(os.environ)
+    with tempfile.TemporaryDirectory(prefix="glyph-peer-") as folder:
+        if row.peer == "vllm":
+            order = drawn(order, Path(folder))
+            python, script = env["PEER_VLLM_PYTHON"], script.with_name("article_vllm.py")
+            openmp = Path(python).absolute().parents[1] / "lib/libiomp5.so"  # faster; vLLM has it
+            if openmp.exists():
+                env["LD_PRELOAD"] = str(openmp)
+        done = subprocess.run(
+            [python, str(script)],
+            input=json.dumps(order), capture_output=True, text=True, check=False, env=env,
+        )  # fmt: skip
     if done.returncode:
         raise RuntimeError(f"{row.name} ended with {done.returncode}: {done.stderr[-2_000:]}")
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
+
+
+def drawn(order: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The order for a peer that has nothing of ours: pages as files, prompts as token ids.
+
+    `token_ids` have one placeholder per page, as vLLM wants them; `num_tokens` is what our own
+    prompt of the same job has, visual tokens included.
+    """
+    from PIL import Image
+
+    from glyph_worker.model.load import read_config, read_processor
+    from glyph_worker.model.prompt import Prompt
+    from glyph_worker.render import raster
+    from glyph_worker.render.paginate import paginate
+    from glyph_worker.render.style import Style
+
+    model, style = Path(order["model"]), Style.from_json(order["style"])
+    image = read_config(model)["image_token_id"]
+    prompt = Prompt(model, image_token_id=image, eos_token_ids=())
+    processor = read_processor(model)
+    files: dict[str, list[tuple[str, int]]] = {}
+
+    def pages(document: str) -> list[tuple[str, int]]:
+        if document not in files:
+            files[document] = []
+            for number, page in enumerate(paginate(document, style)):
+                pixels = raster.draw(page)
+                path = folder / f"{len(files)}-{number}.png"
+                Image.fromarray(pixels).save(path)
+                rows, columns = processor.visual_grid(pixels.shape[1], pixels.shape[0])
+                files[document].append((str(path), rows * columns))
+        return files[document]
+
+    def job(document: str, question: str) -> dict[str, Any]:
+        many = pages(document)
+        ids = [token for n in range(len(many)) for token in (*prompt.page_lead(n), image)]
+        ids += prompt.tail(question, num_pages=len(many))
+        visual = sum(tokens for _, tokens in many)
+        return {
+            "token_ids": ids, "pages": [path for path, _ in many],
+            "num_tokens": len(ids) - len(many) + visual,
+        }  # fmt: skip
+
+    mixes = {
+        name: [job(document, question) for document, question, _ in _jobs(many)]
+        for name, many in order["mixes"].items()
+    }
+    return order | {"warm_up": [job(WARM_UP, "ready?")], "mixes": mixes}
 
 
 def _jobs(conversations: list[dict[str, Any]]) -> list[Job]:

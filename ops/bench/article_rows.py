@@ -81,7 +81,7 @@ ALL = {
 }
 
 Sample = Literal["few", "some", "whole"]
-Peer = Literal["sequential", "static", "celery"]
+Peer = Literal["sequential", "static", "celery", "vllm"]
 
 
 @dataclass
@@ -101,7 +101,7 @@ class Row:
 
 
 EVERYTHING = 64
-INITIAL, BEST = "initial state", "all"
+INITIAL, BEST, VLLM = "initial state", "all", "peer: vLLM"
 
 
 def rows(device: str, *, own_style: bool) -> list[Row]:
@@ -137,6 +137,8 @@ def rows(device: str, *, own_style: bool) -> list[Row]:
             Row("peer: plain Celery around transformers", small, window=EVERYTHING,
                 sample="some", peer="celery"),
         ]  # fmt: skip
+        if "PEER_VLLM_PYTHON" in os.environ:
+            table.append(Row(VLLM, small, window=EVERYTHING, peer="vllm"))
     return table
 
 
