@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -12,15 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from glyph_worker import codec
 from glyph_worker.client.aio import AsyncClient
-from glyph_worker.document import Document, digest
+from glyph_worker.client.checks import check_tenant, check_ttl, checked
+from glyph_worker.document import digest
 from glyph_worker.errors import (
     DeadlineTooShort,
-    EmptyQuestion,
     InvalidOption,
     JobCancelled,
     JobFailed,
     JobFinished,
-    QuestionTooLong,
     StoreUnavailable,
     UnknownJob,
     WaitTimeout,
@@ -46,9 +44,6 @@ from glyph_worker.traces import current_traceparent
 if TYPE_CHECKING:
     import redis
 
-TENANT = re.compile(r"[A-Za-z0-9._-]{1,64}")
-MAX_TTL_S = 30 * 86_400
-
 # `wait` polls: it learns of an end a tenth late at most, and a long wait costs next to nothing.
 _LATE, _FASTEST_POLL_S, _SLOWEST_POLL_S = 0.1, 0.01, 0.25
 
@@ -61,12 +56,7 @@ class Client:
 
     def __init__(self, settings: Settings, *, tenant: str = "default") -> None:
         """`tenant` owns the jobs; other tenants' are unknown to this client."""
-        if not TENANT.fullmatch(tenant):
-            raise InvalidOption(
-                f"tenant is {tenant!r}, must be 1 to 64 letters, digits, dots, dashes or "
-                "underscores",
-                option="tenant",
-            )
+        check_tenant(tenant)
         self.tenant = tenant
         if settings.broker_url is None:
             raise StoreUnavailable(
@@ -132,14 +122,13 @@ class Client:
         When one is refused for want of room, those before it stay queued; with an
         `idempotency_key` the whole call can simply be sent again.
         """
-        checked, chosen = self._check(document, questions, options)
+        source, chosen = checked(document, questions, options, self._settings.limits)
         urgency = Priority.of(priority)
-        if ttl_s is not None and not 10 <= ttl_s <= MAX_TTL_S:
-            raise InvalidOption(f"ttl_s is {ttl_s}, must be from 10 to {MAX_TTL_S}", option="ttl_s")
-        cost = estimated_cost(len(checked.text), chosen.max_new_tokens)
+        check_ttl(ttl_s)
+        cost = estimated_cost(len(source.text), chosen.max_new_tokens)
         if deadline_s is not None:
             self._check_deadline(deadline_s, cost * len(questions), urgency)
-        self._blobs.put(checked)
+        self._blobs.put(source)
         jobs = []
         for number, question in enumerate(questions):
             payload = codec.pack("payload", {"question": question, **chosen.to_fields()})
@@ -149,7 +138,7 @@ class Client:
                     job_id=str(uuid.uuid4()),
                     tenant=self.tenant,
                     priority=urgency,
-                    document_digest=checked.digest,
+                    document_digest=source.digest,
                     question=question,
                     options=chosen,
                     cost=cost,
@@ -157,7 +146,7 @@ class Client:
                     deadline_at=None if deadline_s is None else time.time() + deadline_s,
                     webhook=webhook or "",
                     idempotency_key=digest("idempotency", key) if key else "",
-                    payload_digest=digest("payload", checked.digest, payload),
+                    payload_digest=digest("payload", source.digest, payload),
                     traceparent=current_traceparent(),
                 )
             )
@@ -297,22 +286,6 @@ class Client:
                     job_id=job_id,
                 )
 
-    def _check(
-        self, document: str | bytes, questions: Sequence[str], options: dict[str, Any]
-    ) -> tuple[Document, JobOptions]:
-        if isinstance(questions, str):
-            raise InvalidOption("questions is one string; pass a list, or use submit")
-        limits = self._settings.limits
-        chosen = JobOptions.of(options)
-        if chosen.max_new_tokens > limits.max_new_tokens:
-            raise InvalidOption(
-                f"max_new_tokens is {chosen.max_new_tokens}, limit is {limits.max_new_tokens}",
-                option="max_new_tokens",
-            )
-        for question in questions:
-            _check_question(question, limits.max_question_chars)
-        return Document.of(document, max_bytes=limits.max_document_bytes), chosen
-
     def _check_deadline(self, deadline_s: float, cost: float, priority: Priority) -> None:
         if not deadline_s > 0:
             raise InvalidOption(f"deadline_s is {deadline_s}, must be above 0", option="deadline_s")
@@ -368,17 +341,3 @@ class Client:
     @cached_property
     def _streams(self) -> StreamStore:
         return StreamStore(self._redis, self._keys, self._url, self._settings.queue.job_ttl_s)
-
-
-def _check_question(question: str, max_chars: int) -> None:
-    if not isinstance(question, str) or not any(
-        c.isprintable() and not c.isspace() for c in question
-    ):
-        raise EmptyQuestion("the question has no readable character; ask something")
-    if len(question) > max_chars:
-        raise QuestionTooLong(
-            f"question has {len(question)} characters, limit is {max_chars}; "
-            "shorten it, or move its material into the document",
-            num_chars=len(question),
-            max_chars=max_chars,
-        )

@@ -5,16 +5,15 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
-import re
 from dataclasses import dataclass
 
 from starlette.requests import HTTPConnection
 
+from glyph_worker.client.checks import TENANT
 from glyph_worker.errors import InvalidSetting, KeyMissing, NotAllowed
 from glyph_worker.settings import GatewaySettings
 
 DEFAULT_TENANT = "default"
-_TENANT = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 MIN_KEY_CHARS = 16
 
 
@@ -85,7 +84,7 @@ class Tenants:
 
 def _parsed(row: str) -> _Key:
     tenant, separator, key = row.partition(":")
-    if not separator or not _TENANT.match(tenant):
+    if not separator or not TENANT.fullmatch(tenant):
         raise InvalidSetting(
             "an API key is written tenant:key, the tenant of letters, digits and ._- only"
         )

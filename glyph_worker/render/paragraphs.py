@@ -73,9 +73,9 @@ class Paragraphs:
 
         lines += set_part(0)
         inner = self._setter.set_lines(sources[1:-1], ruler, by_chars=by_chars)
-        for number in range(1, last) if inner is None else ():
-            lines += set_part(number)
-        lines += inner or ()
+        if inner is None:
+            inner = [line for number in range(1, last) for line in set_part(number)]
+        lines += inner
         if last:
             lines += set_part(last)
         lines = _from(sources[0][0], lines)
