@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import os
 import signal
 import subprocess
@@ -26,13 +27,37 @@ from glyph_worker.store.workers import WorkerStore
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random-weight checkpoint with the embedded reader's style: fast, and answers nonsense."""
-    import json
-
     from glyph_worker.model.synthetic import write_checkpoint
 
     folder = write_checkpoint(tmp_path_factory.mktemp("tiny"))
-    style = Style.preset("nano").to_json()
-    (folder / "render_style.json").write_text(json.dumps(style))
+    (folder / "render_style.json").write_text(json.dumps(Style.preset("nano").to_json()))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def endless_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small one that never ends its answer by itself: each lasts as long as it was asked to.
+
+    The first number of every token's embedding outweighs what the layers add to it, and only the
+    heads of the end tokens look at it.
+    """
+    from safetensors.torch import load_file, save_file
+
+    from glyph_worker.model.prompt import Prompt
+    from glyph_worker.model.synthetic import make_config, write_checkpoint
+
+    folder = write_checkpoint(tmp_path_factory.mktemp("endless"))
+    prompt = Prompt(folder, image_token_id=make_config("tiny").image_token_id, eos_token_ids=())
+    file = folder / "model.safetensors"
+    weights = load_file(file)
+    weights["model.language_model.embed_tokens.weight"][:, 0] = 1_000.0
+    head = weights["lm_head.weight"]
+    head[:, 0] = 0.0
+    for token in prompt.eos_token_ids:
+        head[token] = 0.0
+        head[token, 0] = -1_000.0
+    save_file(weights, file, metadata={"format": "pt"})
+    (folder / "render_style.json").write_text(json.dumps(Style.preset("nano").to_json()))
     return folder
 
 
@@ -145,6 +170,18 @@ def fleet(
 ) -> Iterator[Fleet]:
     """No worker runs yet; each test starts those it needs."""
     fleet = Fleet.on(tmp_path, broker_url, cache_url, tiny_checkpoint)
+    yield fleet
+    fleet.stop()
+
+
+@pytest.fixture
+def endless_fleet(
+    tmp_path: Path, broker_url: str, cache_url: str, endless_checkpoint: Path
+) -> Iterator[Fleet]:
+    """A fleet whose answers last: for what must be seen while a job runs."""
+    fleet = Fleet.on(tmp_path, broker_url, cache_url, endless_checkpoint)
+    fleet.environ["GLYPH_MAX_NEW_TOKENS"] = "20000"
+    fleet.client = Client(Settings.load(environ=fleet.environ))
     yield fleet
     fleet.stop()
 

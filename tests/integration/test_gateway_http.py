@@ -338,14 +338,18 @@ def test_health_readiness_and_metrics(http: httpx.Client) -> None:
     assert http.get("/healthz").json() == {"status": "ok"}
     ready = http.get("/readyz").json()
     assert ready["workers"]["answer"] == 1
-    wait_until(
-        lambda: 'glyph_stage_seconds_count{stage="total"}' in http.get("/metrics").text,
-        description="receipts are summed",
-    )
-    text = http.get("/metrics").text
-    samples = dict(
-        line.rsplit(" ", 1) for line in text.splitlines() if line and not line.startswith("#")
-    )
+
+    def samples_of(text: str) -> dict[str, str]:
+        lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+        return dict(line.rsplit(" ", 1) for line in lines)
+
+    def summed() -> str | None:
+        """The page, once the worker has flushed the receipt that it sums in memory."""
+        text = http.get("/metrics").text
+        return text if float(samples_of(text)['glyph_tokens_total{kind="answer"}']) else None
+
+    text = wait_until(summed, description="receipts are summed")
+    samples = samples_of(text)
     assert float(samples['glyph_jobs_ended_total{status="succeeded"}']) >= 1
     assert float(samples['glyph_workers{kind="answer"}']) == 1
     assert float(samples['glyph_stage_seconds_count{stage="total"}']) >= 1
