@@ -229,8 +229,6 @@ class Core:
             for page in self.scheduler.computed(chunk):
                 live.features.pop(page, None)
             counters.prefill_tokens += chunk.end - chunk.start
-            live.progress_count += 1
-            live.nudge()
         for item in turn.sampled:
             self._take(item)
         for live, error in turn.failed:
@@ -285,6 +283,7 @@ class Core:
             return
         if live.first_token_at is None:
             live.first_token_at = self._clock()
+            live.nudge()
         if live.forced is not None:
             token = live.forced[len(live.token_ids)]
         elif token in self.reader.prompt.eos_token_ids:
@@ -296,9 +295,6 @@ class Core:
             self.end(live, "stop")
         elif len(live.token_ids) >= live.scheduled.max_new_tokens:
             self.end(live, "length")
-        else:
-            live.progress_count += 1
-            live.nudge()
 
     def _stops(self, live: LiveSequence) -> bool:
         text = self.reader.prompt.decode(live.token_ids)
@@ -336,8 +332,6 @@ class Core:
         live.features.clear()
         live.fallback = "float16 overflowed"
         self.scheduler.add(live.scheduled)
-        live.progress_count += 1
-        live.nudge()
 
     @property
     def beyond_weights_bytes(self) -> int:

@@ -17,6 +17,7 @@ import torch
 from glyph_worker.engine.core import Core
 from glyph_worker.engine.live import (
     AnswerRequest,
+    Deliver,
     Fetch,
     FinishReason,
     LiveSequence,
@@ -36,6 +37,9 @@ from glyph_worker.settings import EngineSettings
 OnProgress = Callable[[Progress], None]
 OnFatal = Callable[[BaseException], None]
 
+PROGRESS_S = 0.1
+"""A caller hears of its first answer token at once, and else this often how far it is: at every
+token, the callers' threads took a third of a small model's step."""
 IDLE_WAIT_S = 0.25
 """How often an idle engine looks at its queue unasked: ranks change with time alone."""
 
@@ -105,8 +109,10 @@ class Engine:
     ) -> Outcome:
         """Answer one question; blocks until it is finished or cancelled.
 
-        `fetch(indexes)` is called in this thread for pages whose keys nobody keeps, and returns
-        their features [num_visual_tokens, hidden] in that order; what it raises comes out of here.
+        `fetch(indexes, deliver)` is called in this thread for pages whose keys nobody keeps. It
+        hands their features [num_visual_tokens, hidden] to `deliver` in that order, in as many
+        pieces as they come in, so that the first are prefilled while the rest is encoded; what it
+        raises comes out of here.
         Raises QuestionTooLong, DocumentTooLarge, InvalidOption, EngineFault, WorkerDraining.
         """
         live = self._enter(request)
@@ -136,29 +142,45 @@ class Engine:
         return live
 
     def _attend(self, live: LiveSequence, fetch: Fetch, on_progress: OnProgress | None) -> Outcome:
-        seen = -1
+        told, tell_at = (-1, -1), 0.0
         while True:
             with self._lock:
                 while True:
                     if live.done:
                         return self._outcome(live)
                     pages = self.core.scheduler.next_fetch(live.scheduled)
-                    if pages or (on_progress is not None and live.progress_count != seen):
+                    left_s = max(0.0, tell_at - time.monotonic())
+                    is_first = told[1] <= 0 < live.standing[1]
+                    tell = live.standing != told and (is_first or not left_s)
+                    if pages or (tell and on_progress is not None):
                         break
                     assert live.wake is not None
-                    live.wake.wait()
-                seen = live.progress_count
+                    live.wake.wait(None if on_progress is None else left_s or PROGRESS_S)
+                told = live.standing
                 progress = self._progress(live) if on_progress is not None else None
             if on_progress is not None and progress is not None:
                 on_progress(progress)
+                tell_at = time.monotonic() + PROGRESS_S
             if pages:
-                self._deliver(live, pages, fetch(pages))
+                self._fetch(live, pages, fetch)
+
+    def _fetch(self, live: LiveSequence, pages: list[int], fetch: Fetch) -> None:
+        num_brought = 0
+
+        def deliver(features: Sequence[torch.Tensor]) -> None:
+            nonlocal num_brought
+            piece = pages[num_brought : num_brought + len(features)]
+            num_brought += len(features)
+            if num_brought <= len(pages):
+                self._deliver(live, piece, features)
+
+        fetch(pages, deliver)
+        if num_brought != len(pages):
+            raise EngineFault(f"{len(pages)} page features asked for, {num_brought} brought")
 
     def _deliver(
         self, live: LiveSequence, pages: list[int], features: Sequence[torch.Tensor]
     ) -> None:
-        if len(features) != len(pages):
-            raise EngineFault(f"{len(pages)} page features asked for, {len(features)} brought")
         for index, tokens in zip(pages, features, strict=True):
             expected = (live.scheduled.pages[index].num_visual_tokens, self.reader.hidden_size)
             if tuple(tokens.shape) != expected:
@@ -323,4 +345,4 @@ def prepare(reader: Reader, settings: EngineSettings) -> None:
             reader.vision.record()
 
 
-__all__ = ["AnswerRequest", "Engine", "Outcome", "PageInput", "Progress"]
+__all__ = ["AnswerRequest", "Deliver", "Engine", "Outcome", "PageInput", "Progress"]

@@ -17,7 +17,10 @@ from glyph_worker.engine.sequence import Sequence as Scheduled
 from glyph_worker.model.positions import Positions
 
 Places = npt.NDArray[np.int64]
-Fetch = Callable[[Sequence[int]], Sequence[Tensor]]
+Deliver = Callable[[Sequence[Tensor]], None]
+"""Takes the features of the next pages asked for, in their order, as soon as they are there."""
+Fetch = Callable[[Sequence[int], Deliver], None]
+"""Brings the features of these pages, all of them before it returns."""
 FinishReason = Literal["stop", "length", "cancelled"]
 
 
@@ -104,7 +107,6 @@ class LiveSequence:
     """Page index to [num_visual_tokens, hidden], until it is prefilled."""
     private_places: Places | None = None
     token_ids: list[int] = field(default_factory=list)
-    progress_count: int = 0
     cancelled: bool = False
     finish_reason: FinishReason | None = None
     error: BaseException | None = None
@@ -118,6 +120,11 @@ class LiveSequence:
     num_first_reused: int = 0
     forced: list[int] | None = None
     """Tokens to take in place of the model's own: for the self-test, which compares logits."""
+
+    @property
+    def standing(self) -> tuple[int, int]:
+        """Prompt tokens still to compute, and answer tokens so far."""
+        return self.scheduled.num_todo_tokens, len(self.token_ids)
 
     def nudge(self) -> None:
         """Wake the caller. Under the engine's lock."""

@@ -140,7 +140,7 @@ class Scheduler:
 
     def delivered(self, sequence: Sequence, pages: list[int]) -> list[int]:
         """Features of these pages are here; returns those that are still wanted."""
-        sequence.num_asked = 0
+        sequence.num_asked = max(0, sequence.num_asked - len(pages))
         useful = [index for index in pages if index in sequence.wanted]
         sequence.wanted = [index for index in sequence.wanted if index not in useful]
         sequence.delivered.update(useful)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
@@ -46,6 +46,8 @@ STOP_S = 5.0
 
 Progress = Callable[[int, int], None]
 """Told (pages ready, pages asked), at least every 0.25 s; what it raises ends the `get`."""
+Landed = Callable[[Sequence[torch.Tensor]], None]
+"""Given the features of the next pages, in order, as soon as they are there."""
 
 
 class FeatureCache:
@@ -164,21 +166,32 @@ class FeatureCache:
         *,
         salt: str = "",
         progress: Progress | None = None,
+        landed: Landed | None = None,
     ) -> FeatureBatch:
         """Features of these pages, in order; blocks until all are there.
 
-        `salt` is the tenant's (`digest.tenant_salt`). Raises what a page's `pixels` or `progress`
-        raises, EngineFault for a page that cannot be encoded, WorkerDraining after `stop`.
+        `salt` is the tenant's (`digest.tenant_salt`). Raises what a page's `pixels`, `progress` or
+        `landed` raises, EngineFault for a page that cannot be encoded, WorkerDraining after `stop`.
         """
         started = time.perf_counter()
         recipe = self.recipe.salted(salt)
         digests = [recipe.feature_digest(page.page_digest) for page in pages]
         waiter = Waiter(self._board.lock)
-        found, uploads, new = self._look_up(pages, digests, waiter)
+        found, uploads = self._look_up(pages, digests, waiter)
+        handed = 0
+
+        def hand_over() -> None:
+            nonlocal handed
+            with self._board.lock:
+                ready = list(self._ready(digests[handed:], found, waiter))
+            handed += len(ready)
+            if ready and landed is not None:
+                landed(ready)
+
         try:
             if uploads:
                 found |= self._upload(uploads)
-            self._wait(waiter, new, len(set(digests)) - len(waiter.flights), progress)
+            self._wait(waiter, len(set(digests)) - len(waiter.flights), progress, hand_over)
         finally:
             with self._board.lock:
                 self._board.leave(waiter)
@@ -186,8 +199,8 @@ class FeatureCache:
 
     def _look_up(
         self, pages: Sequence[PageRequest], digests: Sequence[str], waiter: Waiter
-    ) -> tuple[dict[str, tuple[torch.Tensor, Source]], dict[str, torch.Tensor], list[Flight]]:
-        """What memory holds, what host memory holds, and new flights for the rest."""
+    ) -> tuple[dict[str, tuple[torch.Tensor, Source]], dict[str, torch.Tensor]]:
+        """What memory holds and what host memory holds; the rest is sent on its way."""
         found: dict[str, tuple[torch.Tensor, Source]] = {}
         uploads: dict[str, torch.Tensor] = {}
         new: list[Flight] = []
@@ -205,7 +218,18 @@ class FeatureCache:
                     num_tokens = self._encoder.num_visual_tokens(page.width, page.height)
                     new.append(self._board.begin(digest, waiter, page, num_tokens))
             self._send_off(new)
-        return found, uploads, new
+        return found, uploads
+
+    @staticmethod
+    def _ready(
+        digests: Sequence[str], found: dict[str, tuple[torch.Tensor, Source]], waiter: Waiter
+    ) -> Iterator[torch.Tensor]:
+        """Features of the first of these pages, up to one that is still on its way."""
+        for digest in digests:
+            features = found[digest][0] if digest in found else waiter.flights[digest].features
+            if features is None:
+                return
+            yield features
 
     def _send_off(self, new: list[Flight]) -> None:
         """Ask the cluster about new flights, or encode them at once where asking costs more."""
@@ -233,7 +257,11 @@ class FeatureCache:
         return {digest: (features, Source.HOST) for digest, features in arrived.items()}
 
     def _wait(
-        self, waiter: Waiter, new: list[Flight], num_found: int, progress: Progress | None
+        self,
+        waiter: Waiter,
+        num_found: int,
+        progress: Progress | None,
+        hand_over: Callable[[], None],
     ) -> None:
         """Until all flights are done; meanwhile make the pixels of those that need them here."""
         flights = list(waiter.flights.values())
@@ -253,7 +281,9 @@ class FeatureCache:
                         raise flight.error
             if progress is not None:
                 progress(num_found + len(flights) - left, num_found + len(flights))
-            told = len(flights) - left
+            if told != len(flights) - left:
+                told = len(flights) - left
+                hand_over()
             if drawn is not None:
                 self._draw(waiter, drawn)
             elif not left:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any
 
 from glyph_worker.document import Page
-from glyph_worker.engine.engine import AnswerRequest, Outcome, PageInput
+from glyph_worker.engine.engine import AnswerRequest, Deliver, Outcome, PageInput
 from glyph_worker.engine.engine import Progress as EngineProgress
 from glyph_worker.errors import DeadlinePassed, GlyphError, TransientError
 from glyph_worker.features.digest import FeatureRecipe
@@ -19,9 +18,6 @@ from glyph_worker.store.jobs import Order
 from glyph_worker.store.streams import StreamStore
 from glyph_worker.worker.pages import PageSource
 from glyph_worker.worker.parts import Parts
-
-STREAM_EVERY_S = 0.1
-"""Partial text is written at most this often per job."""
 
 
 class Run:
@@ -38,7 +34,6 @@ class Run:
         self.stopped_by: GlyphError | None = None
         self._batches: list[FeatureBatch] = []
         self._streamed = ""
-        self._streamed_at = 0.0
 
     def interrupt(self, reason: GlyphError) -> None:
         """The first reason counts; the run raises it at its next step."""
@@ -57,12 +52,13 @@ class Run:
         salt = source.salt
         recipe = parts.features.recipe.salted(salt)
 
-        def fetch(indexes: Sequence[int]) -> Sequence[Any]:
+        def fetch(indexes: Sequence[int], deliver: Deliver) -> None:
             """Features of pages whose KV is not resident, in this job's own thread."""
             requests = [source.request(pages[index]) for index in indexes]
-            batch = parts.features.get(requests, salt=salt, progress=lambda _, __: self.check())
+            batch = parts.features.get(
+                requests, salt=salt, progress=lambda _, __: self.check(), landed=deliver
+            )
             self._batches.append(batch)
-            return batch.features
 
         def on_progress(seen: EngineProgress) -> None:
             self.stage = Stage(seen.stage)
@@ -81,7 +77,7 @@ class Run:
         self.check()
         if outcome.finish_reason == "cancelled":
             raise TransientError("the sequence was stopped without a reason")
-        self._stream(order, parts.streams, outcome.text, last=True)
+        self._stream(order, parts.streams, outcome.text)
         self.progress = Progress(
             num_pages=len(pages),
             num_pages_ready=len(pages),
@@ -95,11 +91,8 @@ class Run:
             receipt=self._receipt(order, parts, source, pages, outcome),
         )
 
-    def _stream(
-        self, order: Order, streams: StreamStore | None, text: str, *, last: bool = False
-    ) -> None:
-        now = time.monotonic()
-        if streams is None or (not last and now - self._streamed_at < STREAM_EVERY_S):
+    def _stream(self, order: Order, streams: StreamStore | None, text: str) -> None:
+        if streams is None:
             return
         # A model's last character may still change (an unfinished one, a tag being cleaned away):
         # what was streamed must stay a prefix, so a text that shrank waits.
@@ -108,7 +101,7 @@ class Run:
                 streams.write(order.job_id, order.attempt, text[len(self._streamed) :])
             except TransientError:
                 return  # the record and its answer do not depend on it
-            self._streamed, self._streamed_at = text, now
+            self._streamed = text
 
     def _receipt(
         self, order: Order, parts: Parts, source: PageSource, pages: list[Page], outcome: Outcome

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
-import torch
+from waiting import wait_until
 
 from glyph_worker.document import digest
-from glyph_worker.engine.engine import AnswerRequest, Engine, Outcome, PageInput
+from glyph_worker.engine.engine import AnswerRequest, Deliver, Engine, Outcome, PageInput
 from glyph_worker.model.library import library_logits
 from glyph_worker.model.load import Reader
 from glyph_worker.model.processor import Page
@@ -27,6 +27,20 @@ def make_document(seed: int, num_pages: int) -> list[Page]:
     ]
 
 
+def request_for(name: str, pages: list[Page], question: str, **options: object) -> AnswerRequest:
+    return AnswerRequest(
+        sequence_id=name,
+        pages=tuple(
+            PageInput(
+                digest=digest("page", page.tobytes()), width=page.shape[1], height=page.shape[0]
+            )
+            for page in pages
+        ),
+        question=question,
+        **{"max_new_tokens": 12, **options},  # type: ignore[arg-type]
+    )
+
+
 class Asker:
     """Asks an engine from one thread per question and counts what it had to fetch."""
 
@@ -40,23 +54,11 @@ class Asker:
     def ask(
         self, name: str, document: str, pages: list[Page], question: str, **options: object
     ) -> None:
-        request = AnswerRequest(
-            sequence_id=name,
-            pages=tuple(
-                PageInput(
-                    digest=digest("page", page.tobytes()),
-                    width=page.shape[1],
-                    height=page.shape[0],
-                )
-                for page in pages
-            ),
-            question=question,
-            **{"max_new_tokens": 12, **options},  # type: ignore[arg-type]
-        )
+        request = request_for(name, pages, question, **options)
 
-        def fetch(indexes: Sequence[int]) -> list[torch.Tensor]:
+        def fetch(indexes: Sequence[int], deliver: Deliver) -> None:
             self.fetched += [(document, index) for index in indexes]
-            return self.reader.encode_pages([pages[index] for index in indexes])
+            deliver(self.reader.encode_pages([pages[index] for index in indexes]))
 
         def run() -> None:
             try:
@@ -143,3 +145,22 @@ def test_documents_that_begin_alike_share_their_first_pages(asker: Asker) -> Non
     assert asker.fetched == [("d", 2), ("d", 3)]
     assert outcome.num_prefix_tokens_reused > 0
     assert_greedy(asker.reader, other, "one?", outcome)
+
+
+def test_first_pages_are_prefilled_while_the_rest_is_encoded(asker: Asker) -> None:
+    pages = make_document(3, 4)
+    done_before_the_rest: list[int] = []
+
+    def fetch(indexes: Sequence[int], deliver: Deliver) -> None:
+        assert list(indexes) == [0, 1, 2, 3], "all of them at once"
+        features = asker.reader.encode_pages(pages)
+        deliver(features[:1])
+        wait_until(
+            lambda: asker.engine.stats().prefill_tokens, description="the first is prefilled"
+        )
+        done_before_the_rest.append(asker.engine.stats().prefill_tokens)
+        deliver(features[1:])
+
+    outcome = asker.engine.answer(request_for("a", pages, "what?"), fetch=fetch)
+    assert 0 < done_before_the_rest[0] < outcome.num_prompt_tokens / 2
+    assert_greedy(asker.reader, pages, "what?", outcome)

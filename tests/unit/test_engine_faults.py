@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from glyph_worker.engine.core import CALM_STEPS
-from glyph_worker.engine.engine import AnswerRequest, Engine, Outcome, PageInput, Progress
+from glyph_worker.engine.engine import AnswerRequest, Deliver, Engine, Outcome, PageInput, Progress
+from glyph_worker.engine.live import Fetch
 from glyph_worker.engine.runner import Sampled, Work
 from glyph_worker.errors import (
     DocumentTooLarge,
@@ -42,8 +43,8 @@ class House:
         self.results: dict[str, Outcome | Exception] = {}
         self.threads: dict[str, threading.Thread] = {}
 
-    def fetch(self, indexes: Sequence[int]) -> list[torch.Tensor]:
-        return self.reader.encode_pages([PAGE for _ in indexes])
+    def fetch(self, indexes: Sequence[int], deliver: Deliver) -> None:
+        deliver(self.reader.encode_pages([PAGE for _ in indexes]))
 
     def request(self, name: str, document: str = "d", pages: int = 2, **more: Any) -> AnswerRequest:
         return AnswerRequest(
@@ -59,7 +60,7 @@ class House:
         self,
         name: str,
         *,
-        fetch: Callable[[Sequence[int]], Sequence[torch.Tensor]] | None = None,
+        fetch: Fetch | None = None,
         on_progress: Callable[[Progress], None] | None = None,
         **more: Any,
     ) -> None:
@@ -210,13 +211,17 @@ def test_out_of_memory_in_vision_halves_the_micro_batch(
         reader.encode_pages([PAGE])
 
 
+@pytest.mark.parametrize("num_brought", [0, 1])
 def test_builder_that_fails_hands_its_document_to_the_next(
-    make_house: Callable[..., House], undisturbed: dict[str, tuple[int, ...]]
+    make_house: Callable[..., House],
+    undisturbed: dict[str, tuple[int, ...]],
+    num_brought: int,
 ) -> None:
     house = make_house()
     first_in = threading.Event()
 
-    def broken(indexes: Sequence[int]) -> Sequence[torch.Tensor]:
+    def broken(indexes: Sequence[int], deliver: Deliver) -> None:
+        deliver(house.reader.encode_pages([PAGE])[:num_brought])
         first_in.set()
         raise EngineFault("the encoder is gone")
 
@@ -232,10 +237,28 @@ def test_builder_that_fails_hands_its_document_to_the_next(
 def test_features_of_another_shape_are_refused(make_house: Callable[..., House]) -> None:
     house = make_house()
     house.engine.start()
-    house.ask("bad", fetch=lambda indexes: [torch.zeros(3, 7) for _ in indexes])
+    house.ask("bad", fetch=lambda indexes, deliver: deliver([torch.zeros(3, 7) for _ in indexes]))
     result = house.wait()["bad"]
     assert isinstance(result, EngineFault)
     assert "(3, 7), expected (9, 128)" in result.message
+
+
+@pytest.mark.parametrize("num_brought", [1, 3])
+def test_fewer_or_more_features_than_asked_for_are_refused(
+    make_house: Callable[..., House], num_brought: int
+) -> None:
+    house = make_house()
+    house.engine.start()
+    features = house.reader.encode_pages([PAGE] * 3)
+
+    def wrong(_: Sequence[int], deliver: Deliver) -> None:
+        for one in features[:num_brought]:
+            deliver([one])
+
+    house.ask("bad", fetch=wrong)
+    result = house.wait()["bad"]
+    assert isinstance(result, EngineFault)
+    assert f"2 page features asked for, {num_brought} brought" in result.message
 
 
 def test_lost_device_settles_everybody_and_tells_the_worker(

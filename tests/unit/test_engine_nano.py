@@ -96,7 +96,8 @@ def by_the_engine(reader: Reader, exam: Exam, **settings: Any) -> list[str]:
             max_new_tokens=MAX_TOKENS,
         )
         outcomes[number] = engine.answer(
-            request, fetch=lambda wanted: reader.encode_pages([pages[i] for i in wanted])
+            request,
+            fetch=lambda wanted, deliver: deliver(reader.encode_pages([pages[i] for i in wanted])),
         )
 
     threads = [threading.Thread(target=ask, args=(i,)) for i in range(len(exam.asked))]

@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glyph_worker.engine.engine import AnswerRequest, Engine, Outcome, PageInput
+from glyph_worker.engine.engine import AnswerRequest, Deliver, Engine, Outcome, PageInput
 from glyph_worker.engine.sampler import Draw, choose, uniform
 from glyph_worker.model.load import Reader
 from glyph_worker.settings import EngineSettings
@@ -97,8 +97,8 @@ def engine(reader: Reader) -> Iterator[Engine]:
 
 
 def ask(engine: Engine, name: str, **more: Any) -> Outcome:
-    def fetch(indexes: Sequence[int]) -> list[torch.Tensor]:
-        return engine.reader.encode_pages([PAGE for _ in indexes])
+    def fetch(indexes: Sequence[int], deliver: Deliver) -> None:
+        deliver(engine.reader.encode_pages([PAGE for _ in indexes]))
 
     request = AnswerRequest(
         sequence_id=name,

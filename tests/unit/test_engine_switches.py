@@ -37,7 +37,8 @@ def answer(reader: Reader, **settings: Any) -> tuple[int, ...]:
             max_new_tokens=8,
         )
         return engine.answer(
-            request, fetch=lambda pages: engine.reader.encode_pages([PAGE for _ in pages])
+            request,
+            fetch=lambda pages, deliver: deliver(engine.reader.encode_pages([PAGE for _ in pages])),
         ).token_ids
     finally:
         engine.stop()

@@ -66,6 +66,29 @@ def right(encoder: FakeEncoder, numbers: list[int], features: list[torch.Tensor]
     )
 
 
+def test_pages_are_handed_over_as_they_land(start: Any) -> None:
+    landed: list[torch.Tensor] = []
+    third = fake_page(3)
+    waited: list[int] = []
+
+    def on_page(page: np.ndarray[Any, Any]) -> None:
+        if np.array_equal(page, third):
+            until(lambda: len(landed) == 2)
+            waited.append(len(landed))
+
+    encoder = FakeEncoder(on_page=on_page)
+    cache = start(encoder, ALWAYS.model_copy(update={"micro_batch": 1}))
+    numbers = [1, 2, 3, 1, 4]
+    batch = cache.get([fake_request(number) for number in numbers], landed=landed.extend)
+    assert waited == [2]
+    assert right(encoder, numbers, landed)
+    assert right(encoder, numbers, batch.features)
+
+    landed.clear()
+    cache.get([fake_request(number) for number in numbers], landed=landed.extend)
+    assert right(encoder, numbers, landed), "from memory, too"
+
+
 def test_pages_come_back_in_order_and_are_encoded_once(start: Any) -> None:
     encoder = FakeEncoder()
     cache = start(encoder)
