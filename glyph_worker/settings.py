@@ -94,7 +94,7 @@ class FeatureSettings(_Section):
 class EngineSettings(_Section):
     """The batched engine. Every optimisation has its own off-switch; 0 means chosen by device."""
 
-    max_slots: int = Field(default=8, ge=1, le=1_024)
+    max_slots: int = Field(default=16, ge=1, le=1_024)
     """Sequences decoded together."""
     threads: int = Field(default=0, ge=0, le=1_024)
     """CPU threads of one matrix product. 0: half the cores, because pages are encoded beside the

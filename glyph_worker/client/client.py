@@ -220,11 +220,14 @@ class Client:
 
     def wait(self, job_id: str, *, timeout: float | None = None) -> Answer:
         """Block until the job is final. Raises what `result` raises, and WaitTimeout (seconds)."""
+        after = "0"
         for pause_s in self._polls(job_id, timeout):
             answer = self.result(job_id)
             if answer is not None:
                 return answer
-            time.sleep(pause_s)
+            # Instead of a sleep: the end is an entry of the job's stream, and ends the pause.
+            for delta in self._streams.read(job_id, after, block_s=pause_s):
+                after = delta.seq
         raise AssertionError("unreachable: _polls ends by raising")
 
     def cancel(self, job_id: str) -> Job:
