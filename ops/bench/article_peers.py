@@ -1,5 +1,6 @@
 """The peers of ops/bench/article: transformers' own `generate`, alone and behind plain Celery,
-and vLLM where `PEER_VLLM_PYTHON` names a Python that can import it (`article_vllm.py`).
+and vLLM where `PEER_VLLM_PYTHON` names a Python that can import it: fed directly
+(`article_vllm.py`) and as a server behind plain Celery (`article_served.py`).
 
 The same documents, questions, pages and checkpoint as our rows have, fused attention, as many
 threads. Pages are drawn by our renderer, which favours the peers: the published one takes longer
@@ -25,6 +26,7 @@ sys.path.insert(0, str(ROOT))
 
 from article_report import summary  # noqa: E402
 from article_rows import WARM_UP, Conversation, Row  # noqa: E402
+from article_served import NUM_TASKS, Served, VllmServer, openmp  # noqa: E402
 from celery import Celery  # noqa: E402
 from here import forget_peak, peak_bytes, resident_bytes  # noqa: E402
 
@@ -95,9 +97,7 @@ def measure_peer(
         if row.peer == "vllm":
             order = drawn(order, Path(folder))
             python, script = env["PEER_VLLM_PYTHON"], script.with_name("article_vllm.py")
-            openmp = Path(python).absolute().parents[1] / "lib/libiomp5.so"  # faster; vLLM has it
-            if openmp.exists():
-                env["LD_PRELOAD"] = str(openmp)
+            env |= openmp()
         done = subprocess.run(
             [python, str(script)],
             input=json.dumps(order), capture_output=True, text=True, check=False, env=env,
@@ -180,11 +180,20 @@ def measure(order: dict[str, Any]) -> dict[str, Any]:
             answers += library.answer([job[:2] for job in batch])
             times_ms += [(time.perf_counter() - handed_in) * 1e3] * len(batch)
         wall_s = time.perf_counter() - began
-        found[name] = _found(jobs, answers, times_ms, wall_s, me, ready)
+        found[name] = _found(jobs, answers, times_ms, wall_s, peak_bytes(me), ready)
     return found
 
 
-def measure_celery(order: dict[str, Any]) -> dict[str, Any]:
+def measure_served(order: dict[str, Any]) -> dict[str, Any]:
+    """As `measure_celery`, vLLM's server doing the work."""
+    vllm = VllmServer(order["model"])
+    try:
+        return measure_celery(order | {"url": vllm.url}, vllm)
+    finally:
+        vllm.stop()
+
+
+def measure_celery(order: dict[str, Any], vllm: VllmServer | None = None) -> dict[str, Any]:
     """Every mix through a Celery worker of one process, all jobs of a mix sent at once."""
     with tempfile.TemporaryDirectory(prefix="glyph-peer-") as folder:
         server = EmbeddedServer(Path(folder))
@@ -192,23 +201,24 @@ def measure_celery(order: dict[str, Any]) -> dict[str, Any]:
         worker = subprocess.Popen(
             [sys.executable, __file__, "serve"], stdin=subprocess.PIPE, stdout=sys.stderr,
             env=os.environ | {"PEER_BROKER_URL": server.url(), "PEER_ORDER": json.dumps(
-                {name: order[name] for name in ("model", "style", "tokens")})},
+                {name: order.get(name) for name in ("model", "style", "tokens", "url")})},
         )  # fmt: skip
         try:
             app = celery_app(server.url())
             app.send_task("answer", (WARM_UP, "ready?")).get(timeout=120)
-            found, ready = {}, resident_bytes(worker.pid)
+            found = {}
+            ready = vllm.resident_bytes() if vllm else resident_bytes(worker.pid)
             for name, conversations in order["mixes"].items():
                 jobs = _jobs(conversations)
-                forget_peak(worker.pid)
-                began = time.perf_counter()
+                vllm.forget() if vllm else forget_peak(worker.pid)
+                began = time.time()
                 sent = [app.send_task("answer", job[:2]) for job in jobs]
-                answers, times_ms = [], []
-                for task in sent:  # one worker, first come first served: they end in this order
-                    answers.append(task.get(timeout=600))
-                    times_ms.append((time.perf_counter() - began) * 1e3)
-                wall_s = time.perf_counter() - began
-                found[name] = _found(jobs, answers, times_ms, wall_s, worker.pid, ready)
+                done = [task.get(timeout=600) for task in sent]
+                wall_s = time.time() - began
+                times_ms = [(ended - began) * 1e3 for _, ended in done]
+                peak = vllm.peak_bytes() if vllm else peak_bytes(worker.pid)
+                answers = [answer for answer, _ in done]
+                found[name] = _found(jobs, answers, times_ms, wall_s, peak, ready)
             return found
         finally:
             worker.terminate()
@@ -223,22 +233,28 @@ def celery_app(url: str) -> Celery:
 
 
 def serve() -> None:
-    """The Celery worker: `generate` in the process that takes the messages."""
+    """The Celery worker: `generate` in the process that takes the messages, or vLLM's server."""
     order = json.loads(os.environ["PEER_ORDER"])
-    library = Library(order["model"], order["style"], order["tokens"])
     app = celery_app(os.environ["PEER_BROKER_URL"])
+    if order["url"]:
+        ask = Served(order["url"], order["style"], order["tokens"]).answer
+        threads = {"pool": "threads", "concurrency": NUM_TASKS}
+    else:
+        library = Library(order["model"], order["style"], order["tokens"])
+        ask = lambda document, question: library.answer([(document, question)])[0]  # noqa: E731
+        threads = {"pool": "solo"}
 
     @app.task(name="answer")  # type: ignore[untyped-decorator]
-    def answer(document: str, question: str) -> str:
-        return library.answer([(document, question)])[0]
+    def answer(document: str, question: str) -> tuple[str, float]:
+        """The answer, and when it was there."""
+        return ask(document, question), time.time()
 
-    app.Worker(pool="solo", loglevel="error", quiet=True).start()
+    app.Worker(loglevel="error", quiet=True, **threads).start()
 
 
-def _found(jobs: list[Job], answers: list[str], times_ms: list[float], wall_s: float, pid: int,
+def _found(jobs: list[Job], answers: list[str], times_ms: list[float], wall_s: float, peak: int,
            ready: int) -> dict[str, Any]:  # fmt: skip
     rights = [a.strip() == j[2].strip() for j, a in zip(jobs, answers, strict=True) if j[2]]
-    peak = peak_bytes(pid)
     return summary(times_ms, wall_s, rights) | {
         "peak_bytes": peak, "beyond_weights_bytes": peak - ready,
     }  # fmt: skip
@@ -249,4 +265,5 @@ if __name__ == "__main__":
         serve()
     else:
         asked = json.load(sys.stdin)
-        print(json.dumps((measure_celery if asked["peer"] == "celery" else measure)(asked)))
+        ways = {"celery": measure_celery, "vllm-served": measure_served}
+        print(json.dumps(ways.get(asked["peer"], measure)(asked)))

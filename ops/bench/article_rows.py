@@ -81,7 +81,7 @@ ALL = {
 }
 
 Sample = Literal["few", "some", "whole"]
-Peer = Literal["sequential", "static", "celery", "vllm"]
+Peer = Literal["sequential", "static", "celery", "vllm", "vllm-served"]
 
 
 @dataclass
@@ -95,13 +95,16 @@ class Row:
     """Conversations at once: 1 waits for each answer, 4 for each wave of four."""
     sample: Sample = "whole"
     """Without caches every conversation costs the same: rows that are slow ask fewer."""
+    restarted: bool = False
+    """Every mix is asked once beforehand, then the answer worker is started again."""
     peer: Peer | None = None
     """Not this system: who does the work instead."""
     samples: list[dict[str, Any]] = field(default_factory=list)
 
 
 EVERYTHING = 64
-INITIAL, BEST, VLLM = "initial state", "all", "peer: vLLM"
+INITIAL, BEST, RESTARTED = "initial state", "all", "all, the answer worker just restarted"
+VLLM, SERVED = "peer: vLLM, fed directly", "peer: vLLM's server behind plain Celery"
 
 
 def rows(device: str, *, own_style: bool) -> list[Row]:
@@ -129,6 +132,7 @@ def rows(device: str, *, own_style: bool) -> list[Row]:
     if cuda:
         table.append(Row("compiled, CUDA graphs", small, on | COMPILED, window=EVERYTHING))
     table.append(Row(BEST, small, ALL, window=EVERYTHING))
+    table.append(Row(RESTARTED, small, ALL, window=EVERYTHING, restarted=True))
     if not cuda and not own_style:
         table += [
             Row("peer: transformers, one at a time", small, sample="few", peer="sequential"),
@@ -139,6 +143,7 @@ def rows(device: str, *, own_style: bool) -> list[Row]:
         ]  # fmt: skip
         if "PEER_VLLM_PYTHON" in os.environ:
             table.append(Row(VLLM, small, window=EVERYTHING, peer="vllm"))
+            table.append(Row(SERVED, small, window=EVERYTHING, peer="vllm-served"))
     return table
 
 

@@ -44,7 +44,9 @@ def sample(rate: float, beyond: int) -> dict[str, Any]:
 def test_every_row_of_ours_is_made_of_the_product_s_own_settings(
     table: ModuleType, device: str
 ) -> None:
-    ours = [row for row in table.rows(device, own_style=False) if row.peer is None]
+    rows = [row for row in table.rows(device, own_style=False) if row.peer is None]
+    assert [row.name for row in rows if row.restarted] == [table.RESTARTED]
+    ours = [row for row in rows if not row.restarted]
     loaded = [Settings.load(environ=dict(row.settings)) for row in ours]
     first, last = loaded[0], loaded[-1]
     assert (ours[0].name, ours[-1].name) == (table.INITIAL, table.BEST)
@@ -68,6 +70,27 @@ def test_gain_is_the_median_of_paired_ratios_and_bars_follow(report: ModuleType)
     assert said["bars"]["article_gain"] == {"value": 8, "target": 5.0, "met": True}
     assert said["bars"]["follow-up_gain"] == {"value": 8, "target": 9.0, "met": False}
     assert said["bars"]["memory_beyond_weights"] == {"value": 0.2, "target": 0.5, "met": True}
+
+
+def test_vllm_is_a_bar_fed_directly_and_behind_celery_cold_and_after_a_restart(
+    report: ModuleType, table: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = {
+        table.BEST: [sample(9, 1)], table.RESTARTED: [sample(11, 1)],
+        table.VLLM: [sample(10, 1)], table.SERVED: [sample(8, 1)],
+    }  # fmt: skip
+    bars = report.conclusion(samples, "cpu")["bars"]
+    assert {name: (bar["value"], bar["met"]) for name, bar in bars.items()} == {
+        "long_of_vllm": (0.9, False),
+        "long_restarted_of_vllm": (1.1, False),
+        "long_of_vllm_behind_celery": (1.12, True),
+        "long_restarted_of_vllm_behind_celery": (1.38, True),
+    }
+    monkeypatch.delenv("PEER_VLLM_PYTHON", raising=False)
+    assert not any("vLLM" in row.name for row in table.rows("cpu", own_style=False))
+    monkeypatch.setenv("PEER_VLLM_PYTHON", "python")
+    rows = {row.name: row.peer for row in table.rows("cpu", own_style=False)}
+    assert (rows[table.VLLM], rows[table.SERVED]) == ("vllm", "vllm-served")
 
 
 def test_a_table_with_one_row_yet_says_so(report: ModuleType) -> None:
