@@ -1,4 +1,5 @@
-"""The peers of ops/bench/article: transformers' own `generate`, alone and behind plain Celery,
+"""What ops/bench/article does not run through our service: our engine fed directly
+(`article_direct.py`), and the peers: transformers' own `generate`, alone and behind plain Celery,
 and vLLM where `PEER_VLLM_PYTHON` names a Python that can import it: fed directly
 (`article_vllm.py`) and as a server behind plain Celery (`article_served.py`).
 
@@ -24,6 +25,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from article_direct import measure_direct  # noqa: E402
 from article_report import summary  # noqa: E402
 from article_rows import WARM_UP, Conversation, Row  # noqa: E402
 from article_served import NUM_TASKS, Served, VllmServer, openmp  # noqa: E402
@@ -90,6 +92,7 @@ def measure_peer(
     """One repetition: a fresh process, a warm-up, then the mixes."""
     order = {
         "model": model, "style": style, "tokens": tokens, "peer": row.peer,
+        "settings": row.settings,
         "mixes": {name: [asdict(one) for one in many] for name, many in mixes.items()},
     }  # fmt: skip
     python, script, env = sys.executable, Path(__file__), dict(os.environ)
@@ -184,6 +187,17 @@ def measure(order: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def measure_ours(order: dict[str, Any]) -> dict[str, Any]:
+    """Our own engine, fed as vLLM is."""
+    jobs = {name: _jobs(many) for name, many in order["mixes"].items()}
+    found = measure_direct(order, {name: [job[:2] for job in many] for name, many in jobs.items()})
+    return {
+        name: _found(jobs[name], one["answers"], one["times_ms"], one["wall_s"], one["peak"],
+                     one["ready"])
+        for name, one in found.items()
+    }  # fmt: skip
+
+
 def measure_served(order: dict[str, Any]) -> dict[str, Any]:
     """As `measure_celery`, vLLM's server doing the work."""
     vllm = VllmServer(order["model"])
@@ -265,5 +279,7 @@ if __name__ == "__main__":
         serve()
     else:
         asked = json.load(sys.stdin)
-        ways = {"celery": measure_celery, "vllm-served": measure_served}
+        ways = {
+            "direct": measure_ours, "celery": measure_celery, "vllm-served": measure_served,
+        }  # fmt: skip
         print(json.dumps(ways.get(asked["peer"], measure)(asked)))

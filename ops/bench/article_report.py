@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from article_rows import BEST, INITIAL, RESTARTED, SERVED, VLLM
+from article_rows import BEST, DIRECT, INITIAL, RESTARTED, SERVED, VLLM
 
 Found = dict[str, Any]
 Samples = dict[str, list[dict[str, Found]]]
@@ -18,9 +18,13 @@ BARS = {  # by device: least gain by mix, and largest share of memory beyond the
     "cpu": ({"article": 5.0, "follow-up": 9.0}, 0.5),
     "cuda": ({"article": 30.0, "follow-up": 30.0}, 0.4),
 }
-OF_VLLM = {"of": (BEST, 0.95), "restarted_of": (RESTARTED, 1.2)}
-"""Least share of vLLM's jobs/s on the long mix: with empty caches, and after a restart, which
-leaves vLLM with empty ones."""
+OF_VLLM = {
+    "fed_directly": (DIRECT, VLLM, 0.95),
+    "behind_celery": (BEST, SERVED, 0.95),
+    "restarted": (RESTARTED, SERVED, 1.2),
+}
+"""Least share of vLLM's jobs/s on the long mix: engine against engine and service against service
+with empty caches, and after a restart, which leaves vLLM with empty ones."""
 
 
 def summary(times_ms: Sequence[float], wall_s: float, rights: Sequence[bool]) -> Found:
@@ -74,13 +78,11 @@ def conclusion(samples: Samples, device: str) -> dict[str, Any]:
             "value": round(memory["article"], 3), "target": share,
             "met": memory["article"] <= share,
         }  # fmt: skip
-    for peer, short in ((VLLM, "vllm"), (SERVED, "vllm_behind_celery")):
-        for how, (row, target) in OF_VLLM.items():
-            if not (samples.get(peer) and samples.get(row)):
-                continue
+    for how, (row, peer, target) in OF_VLLM.items():
+        if samples.get(row) and samples.get(peer):
             shares = {mix: gain(samples, row, mix, peer) for mix in MIXES}
-            ratios |= {f"{mix}_{how}_{short}": round(value, 3) for mix, value in shares.items()}
-            bars[f"long_{how}_{short}"] = {
+            ratios |= {f"{mix}_of_vllm_{how}": round(value, 3) for mix, value in shares.items()}
+            bars[f"long_of_vllm_{how}"] = {
                 "value": round(shares["long"], 2), "target": target,
                 "met": shares["long"] >= target,
             }  # fmt: skip

@@ -81,7 +81,7 @@ ALL = {
 }
 
 Sample = Literal["few", "some", "whole"]
-Peer = Literal["sequential", "static", "celery", "vllm", "vllm-served"]
+Peer = Literal["direct", "sequential", "static", "celery", "vllm", "vllm-served"]
 
 
 @dataclass
@@ -98,12 +98,13 @@ class Row:
     restarted: bool = False
     """Every mix is asked once beforehand, then the answer worker is started again."""
     peer: Peer | None = None
-    """Not this system: who does the work instead."""
+    """Not this service: who does the work instead."""
     samples: list[dict[str, Any]] = field(default_factory=list)
 
 
 EVERYTHING = 64
 INITIAL, BEST, RESTARTED = "initial state", "all", "all, the answer worker just restarted"
+DIRECT = "all, the engine fed directly"
 VLLM, SERVED = "peer: vLLM, fed directly", "peer: vLLM's server behind plain Celery"
 
 
@@ -135,6 +136,7 @@ def rows(device: str, *, own_style: bool) -> list[Row]:
     table.append(Row(RESTARTED, small, ALL, window=EVERYTHING, restarted=True))
     if not cuda and not own_style:
         table += [
+            Row(DIRECT, small, ALL, window=EVERYTHING, peer="direct"),
             Row("peer: transformers, one at a time", small, sample="few", peer="sequential"),
             Row("peer: transformers, static batches of 8", small, window=8,
                 sample="some", peer="static"),

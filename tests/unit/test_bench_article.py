@@ -72,19 +72,18 @@ def test_gain_is_the_median_of_paired_ratios_and_bars_follow(report: ModuleType)
     assert said["bars"]["memory_beyond_weights"] == {"value": 0.2, "target": 0.5, "met": True}
 
 
-def test_vllm_is_a_bar_fed_directly_and_behind_celery_cold_and_after_a_restart(
+def test_vllm_is_a_bar_engine_against_engine_and_service_against_service(
     report: ModuleType, table: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     samples = {
-        table.BEST: [sample(9, 1)], table.RESTARTED: [sample(11, 1)],
-        table.VLLM: [sample(10, 1)], table.SERVED: [sample(8, 1)],
+        table.BEST: [sample(9, 1)], table.RESTARTED: [sample(9.2, 1)],
+        table.DIRECT: [sample(9.6, 1)], table.VLLM: [sample(10, 1)], table.SERVED: [sample(8, 1)],
     }  # fmt: skip
     bars = report.conclusion(samples, "cpu")["bars"]
     assert {name: (bar["value"], bar["met"]) for name, bar in bars.items()} == {
-        "long_of_vllm": (0.9, False),
-        "long_restarted_of_vllm": (1.1, False),
+        "long_of_vllm_fed_directly": (0.96, True),
         "long_of_vllm_behind_celery": (1.12, True),
-        "long_restarted_of_vllm_behind_celery": (1.38, True),
+        "long_of_vllm_restarted": (1.15, False),
     }
     monkeypatch.delenv("PEER_VLLM_PYTHON", raising=False)
     assert not any("vLLM" in row.name for row in table.rows("cpu", own_style=False))
