@@ -98,7 +98,8 @@ class EngineSettings(_Section):
     """Sequences decoded together."""
     threads: int = Field(default=0, ge=0, le=1_024)
     """CPU threads of one matrix product. 0: half the cores, because pages are encoded beside the
-    answers; never more than OMP_NUM_THREADS says. Unused on CUDA."""
+    answers, and all of them for a large step while none is; never more than OMP_NUM_THREADS says.
+    Unused on CUDA."""
     prefill_tokens: int = Field(default=0, ge=0)
     """Most prompt tokens prefilled in one step, so that running answers keep flowing."""
     window_tokens: int = Field(default=0, ge=0)
@@ -117,6 +118,8 @@ class EngineSettings(_Section):
     """Most visual tokens whose features wait in memory for their turn; one document always may."""
     fetch_window_pages: int = Field(default=16, ge=1)
     """Pages asked for at once, so that a long document is prefilled while its rest is encoded."""
+    prefill_as_landed: bool = True
+    """Prefill a document's first pages while the rest of its window is encoded."""
     affinity: bool = True
     """Questions on a resident document go first, within the age limit."""
     max_age_s: float = Field(default=10.0, gt=0)

@@ -200,6 +200,10 @@ class Core:
 
         Raises what says that the device itself is lost.
         """
+        with self.reader.cores.step(turn.plan.num_tokens):
+            self._compute(turn)
+
+    def _compute(self, turn: Turn) -> None:
         self.kv.carry_out(turn.plan.moves)
         for work in turn.lanes.values():
             try:

@@ -165,18 +165,21 @@ class Engine:
                 self._fetch(live, pages, fetch)
 
     def _fetch(self, live: LiveSequence, pages: list[int], fetch: Fetch) -> None:
-        num_brought = 0
+        brought: list[torch.Tensor] = []
+        num_delivered = 0
 
         def deliver(features: Sequence[torch.Tensor]) -> None:
-            nonlocal num_brought
-            piece = pages[num_brought : num_brought + len(features)]
-            num_brought += len(features)
-            if num_brought <= len(pages):
-                self._deliver(live, piece, features)
+            nonlocal num_delivered
+            brought.extend(features)
+            whole = len(brought) == len(pages)
+            if whole or (self.settings.prefill_as_landed and len(brought) < len(pages)):
+                fresh = slice(num_delivered, len(brought))
+                num_delivered = len(brought)
+                self._deliver(live, pages[fresh], brought[fresh])
 
         fetch(pages, deliver)
-        if num_brought != len(pages):
-            raise EngineFault(f"{len(pages)} page features asked for, {num_brought} brought")
+        if len(brought) != len(pages):
+            raise EngineFault(f"{len(pages)} page features asked for, {len(brought)} brought")
 
     def _deliver(
         self, live: LiveSequence, pages: list[int], features: Sequence[torch.Tensor]

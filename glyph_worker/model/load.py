@@ -6,7 +6,6 @@ The real `zai-org/Glyph` and the embedded reader come through here alike.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from glyph_worker.document import digest
 from glyph_worker.errors import ModelUnusable
+from glyph_worker.model.cores import Cores
 from glyph_worker.model.identity import checkpoint_digest
 from glyph_worker.model.language import LanguageModel, WeightForm
 from glyph_worker.model.linear import PACK_LIMIT_BYTES, can_pack
@@ -56,8 +56,11 @@ class Reader:
         prompt: Prompt,
         form: WeightForm = "plain",
         compile_vision: bool = False,
+        cores: Cores | None = None,
     ) -> None:
         self.model = model
+        self.cores = cores or Cores(1, 1)
+        """Who of the encoder and the engine computes with how many threads; unused on CUDA."""
         self.folder = folder
         self.identity = identity
         self.processor = processor
@@ -123,7 +126,8 @@ class Reader:
         Pages of equal grids run as one micro-batch; a page's numbers do not depend on its mates
         beyond rounding.
         """
-        return self.vision.encode(pages)
+        with self.cores.encoding():
+            return self.vision.encode(pages)
 
 
 def load_reader(
@@ -134,12 +138,14 @@ def load_reader(
     packed: bool = True,
     int8: bool = False,
     compile_vision: bool = False,
+    threads: int | None = None,
 ) -> Reader:
     """Load a Glm4v checkpoint folder.
 
     `packed` lays float32 matrices out for the CPU (faster, twice the memory), `int8` keeps the
     language model's in 8 bits. Neither changes which page features or answers are named alike.
-    `dtype` `auto` is float16 on CUDA and float32 elsewhere. Raises ModelUnusable when the folder is
+    `dtype` `auto` is float16 on CUDA and float32 elsewhere. `threads` sets the process's threads on
+    the CPU as `Cores.share` says; None leaves them alone. Raises ModelUnusable when the folder is
     missing, has no configuration, is of another family, or its weights are missing or broken.
     """
     folder = Path(path).expanduser()
@@ -147,8 +153,11 @@ def load_reader(
     place = pick_device(device)
     kind = DTYPES.get(dtype, torch.float16 if place.type == "cuda" else torch.float32)
     processor = read_processor(folder)
+    cores: Cores | None = None
     if place.type == "cuda":
         prepare_cuda()
+    elif threads is not None:
+        cores = Cores.share(threads)
     model = _load_weights(folder, config, kind).to(place).eval().requires_grad_(False)
     ends = config.get("eos_token_id", config.get("text_config", {}).get("eos_token_id"))
     size = sum(w.numel() * w.element_size() for w in model.parameters())
@@ -168,6 +177,7 @@ def load_reader(
         prompt=prompt,
         form=form,
         compile_vision=compile_vision,
+        cores=cores,
     )
     if int8:
         reader.to_int8()
@@ -189,17 +199,6 @@ def pick_device(name: str) -> torch.device:
             )
         return torch.device("cuda", device.index or 0)
     return device
-
-
-def share_cores(reader: Reader, num_threads: int) -> None:
-    """Threads of one product on the CPU, process-wide; 0 takes half the cores.
-
-    Vision and language compute side by side; with all cores each they wait for one another
-    (two cores, one thread each instead of two: 4 to 50 % more jobs per second).
-    """
-    if reader.device.type == "cpu":
-        half = max(1, len(os.sched_getaffinity(0)) // 2)
-        torch.set_num_threads(num_threads or min(half, torch.get_num_threads()))
 
 
 def prepare_cuda() -> None:

@@ -8,7 +8,7 @@ from typing import Self
 
 from glyph_worker.engine.engine import Engine
 from glyph_worker.features.cache import FeatureCache
-from glyph_worker.model.load import Reader, load_reader, share_cores
+from glyph_worker.model.load import Reader, load_reader
 from glyph_worker.settings import Settings
 from glyph_worker.store.cache import CacheStore
 from glyph_worker.store.streams import StreamStore
@@ -34,8 +34,12 @@ class Parts:
     ) -> Self:
         """Load and start all three. Raises ModelUnusable."""
         folder = checkpoint_folder(settings.model)
-        reader = load_reader(folder, device=settings.device, dtype=settings.dtype)
-        share_cores(reader, settings.engine.threads)
+        reader = load_reader(
+            folder,
+            device=settings.device,
+            dtype=settings.dtype,
+            threads=settings.engine.threads,
+        )
         features = FeatureCache(reader, settings.features, cache)
         engine = Engine(reader, settings.engine, on_fatal=on_fatal)
         features.start()

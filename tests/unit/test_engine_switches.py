@@ -59,6 +59,7 @@ def test_every_off_switch_gives_the_same_answer(folder: Path) -> None:
         {"self_test": False},
         {"block_tokens": 16},
         {"fetch_window_pages": 1},
+        {"prefill_as_landed": False},
         {"prefill_tokens": 7},
         {"kv_host_bytes": 1 << 20},
     ):

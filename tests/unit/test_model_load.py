@@ -8,13 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 from safetensors.torch import load_file, save_file
 
 from glyph_worker.engine.selftest import self_test
 from glyph_worker.errors import ModelUnusable
-from glyph_worker.model.load import load_reader, read_processor, share_cores
-from glyph_worker.model.synthetic import SHAPES, make_config, write_checkpoint
+from glyph_worker.model.load import load_reader, read_processor
+from glyph_worker.model.synthetic import SHAPES, make_config
 from glyph_worker.settings import EngineSettings
 
 
@@ -148,16 +147,3 @@ def test_the_shapes_have_their_sizes() -> None:
     real = make_config("9b")
     assert real.text_config.num_hidden_layers == 40
     assert real.text_config.rope_parameters["mrope_section"] == [8, 12, 12]
-
-
-def test_vision_and_language_share_the_cores(tmp_path: Path) -> None:
-    reader = load_reader(write_checkpoint(tmp_path, "tiny"))
-    before = torch.get_num_threads()
-    try:
-        share_cores(reader, 3)
-        assert torch.get_num_threads() == 3
-        torch.set_num_threads(1)  # as OMP_NUM_THREADS=1 would have it
-        share_cores(reader, 0)
-        assert torch.get_num_threads() == 1
-    finally:
-        torch.set_num_threads(before)
