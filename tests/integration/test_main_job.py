@@ -7,6 +7,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,20 @@ def test_waiting_has_an_end_and_the_job_goes_on(service: Any) -> None:
     with pytest.raises(WaitTimeout, match="it goes on"):
         service.client.wait(job.id, timeout=0)
     service.client.cancel(job.id)
+
+
+def test_a_waiter_is_woken_by_the_end_of_its_job(
+    service: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = service.client
+    client.wait(client.submit("a lamp: 3 EUR\n", "what?").id, timeout=60)
+    pause_s, number = 4.0, 3
+    for name in ("_FASTEST_POLL_S", "_SLOWEST_POLL_S"):
+        monkeypatch.setattr(f"glyph_worker.client.client.{name}", pause_s)
+    began = time.monotonic()
+    for one in range(number):
+        client.wait(client.submit("a lamp: 3 EUR\n", f"what {one}?").id, timeout=60)
+    assert time.monotonic() - began < number * pause_s, "it slept on to its next look"
 
 
 def test_the_command_line_asks_waits_and_speaks_json(service: Any, tmp_path: Path) -> None:
