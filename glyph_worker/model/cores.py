@@ -26,6 +26,7 @@ class Cores:
         """`each` threads side by side, `total` for a step alone. Equal numbers change nothing."""
         self.each = each
         self.total = total
+        self._before = total
         self._is_encoding = False
 
     @classmethod
@@ -42,8 +43,13 @@ class Cores:
             cores = cls(num_threads, num_threads)
         else:
             cores = cls(min(max(1, len(os.sched_getaffinity(0)) // 2), allowed), allowed)
+        cores._before = allowed
         torch.set_num_threads(cores.each)
         return cores
+
+    def give_back(self) -> None:
+        """The calling thread's threads as `share` found them: whoever shares next asks for them."""
+        torch.set_num_threads(self._before)
 
     @contextmanager
     def encoding(self) -> Iterator[None]:

@@ -49,3 +49,5 @@ class Parts:
     def stop(self) -> None:
         self.engine.stop()
         self.features.stop()
+        if self.reader.device.type == "cpu":
+            self.reader.cores.give_back()

@@ -31,9 +31,11 @@ def four_cores(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_half_the_cores_each_unless_the_settings_or_the_environment_say_otherwise() -> None:
     cores = Cores.share(0)
     assert (cores.each, cores.total, torch.get_num_threads()) == (2, 4, 2)
-    torch.set_num_threads(4)
+    cores.give_back()
     cores = Cores.share(3)
     assert (cores.each, cores.total, torch.get_num_threads()) == (3, 3, 3)
+    cores.give_back()
+    assert torch.get_num_threads() == 4
     torch.set_num_threads(1)  # as OMP_NUM_THREADS=1 would have it
     cores = Cores.share(0)
     assert (cores.each, cores.total, torch.get_num_threads()) == (1, 1, 1)
