@@ -21,10 +21,9 @@ from glyph_worker.engine.live import (
     Fetch,
     FinishReason,
     LiveSequence,
-    Outcome,
     PageInput,
-    Progress,
 )
+from glyph_worker.engine.outcome import Outcome, Progress
 from glyph_worker.engine.selftest import choose_backend
 from glyph_worker.engine.sequence import SequenceState
 from glyph_worker.engine.stats import EngineStats, snapshot
@@ -147,7 +146,7 @@ class Engine:
             with self._lock:
                 while True:
                     if live.done:
-                        return self._outcome(live)
+                        return Outcome.of(live, self.reader.prompt)
                     pages = self.core.scheduler.next_fetch(live.scheduled)
                     left_s = max(0.0, tell_at - time.monotonic())
                     is_first = told[1] <= 0 < live.standing[1]
@@ -157,7 +156,8 @@ class Engine:
                     assert live.wake is not None
                     live.wake.wait(None if on_progress is None else left_s or PROGRESS_S)
                 told = live.standing
-                progress = self._progress(live) if on_progress is not None else None
+                prompt = self.reader.prompt
+                progress = None if on_progress is None else Progress.of(live, prompt)
             if on_progress is not None and progress is not None:
                 on_progress(progress)
                 tell_at = time.monotonic() + PROGRESS_S
@@ -177,7 +177,9 @@ class Engine:
                 num_delivered = len(brought)
                 self._deliver(live, pages[fresh], brought[fresh])
 
+        began = self._clock()
         fetch(pages, deliver)
+        live.fetches.append((began, self._clock()))
         if len(brought) != len(pages):
             raise EngineFault(f"{len(pages)} page features asked for, {len(brought)} brought")
 
@@ -197,42 +199,6 @@ class Engine:
                 if index in useful:
                     live.features[index] = tokens
             self._work.notify_all()
-
-    def _progress(self, live: LiveSequence) -> Progress:
-        sequence, prompt = live.scheduled, self.reader.prompt
-        started = sequence.state in (SequenceState.PREFILLING, SequenceState.DECODING)
-        return Progress(
-            stage="decoding" if live.token_ids else "prefilling",
-            num_prefilled=sequence.num_prompt_tokens - sequence.num_todo_tokens if started else 0,
-            num_prompt=sequence.num_prompt_tokens,
-            num_answer_tokens=len(live.token_ids),
-            text=prompt.clean(prompt.decode(live.token_ids)),
-        )
-
-    def _outcome(self, live: LiveSequence) -> Outcome:
-        if live.error is not None:
-            raise live.error
-        assert live.finish_reason is not None
-        prompt = self.reader.prompt
-        text = prompt.decode(live.token_ids)
-        cuts = [at for at in (text.find(stop) for stop in live.request.stop) if at >= 0]
-        admitted = live.first_admitted_at or live.finished_at
-        first = live.first_token_at or live.finished_at
-        return Outcome(
-            text=prompt.clean(text[: min(cuts)] if cuts else text),
-            token_ids=tuple(live.token_ids),
-            finish_reason=live.finish_reason,
-            num_prompt_tokens=live.scheduled.num_prompt_tokens,
-            num_visual_tokens=live.num_visual_tokens,
-            num_question_tokens=live.num_question_tokens,
-            num_answer_tokens=len(live.token_ids),
-            num_prefix_tokens_reused=live.num_first_reused,
-            queue_ms=(admitted - live.entered_at) * 1e3,
-            prefill_ms=(first - admitted) * 1e3,
-            decode_ms=(live.finished_at - first) * 1e3,
-            dtype=live.scheduled.lane,
-            fallback=live.fallback,
-        )
 
     def cancel(self, sequence_id: str) -> bool:
         """End a sequence within one step. False when there is none of that name."""

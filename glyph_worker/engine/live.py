@@ -56,38 +56,6 @@ class AnswerRequest:
     """On the engine's clock; orders, does not expire."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Progress:
-    """Where a running sequence is."""
-
-    stage: Literal["prefilling", "decoding"]
-    num_prefilled: int
-    num_prompt: int
-    num_answer_tokens: int
-    text: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Outcome:
-    """How a sequence ended, with what it cost."""
-
-    text: str
-    token_ids: tuple[int, ...]
-    finish_reason: FinishReason
-    num_prompt_tokens: int
-    num_visual_tokens: int
-    num_question_tokens: int
-    num_answer_tokens: int
-    num_prefix_tokens_reused: int
-    queue_ms: float
-    prefill_ms: float
-    decode_ms: float
-    dtype: str
-    """The dtype the answer was computed in."""
-    fallback: str | None = None
-    """Why it is not the engine's own dtype."""
-
-
 @dataclass(eq=False, slots=True, kw_only=True)
 class LiveSequence:
     """A scheduled sequence, its request, and what the runner needs of it."""
@@ -111,12 +79,13 @@ class LiveSequence:
     finish_reason: FinishReason | None = None
     error: BaseException | None = None
     done: bool = False
-    text: str = ""
     fallback: str | None = None
     entered_at: float = 0.0
     first_admitted_at: float | None = None
     first_token_at: float | None = None
     finished_at: float = 0.0
+    fetches: list[tuple[float, float]] = field(default_factory=list)
+    """Begin and end of each fetch of page features, on the engine's clock."""
     num_first_reused: int = 0
     forced: list[int] | None = None
     """Tokens to take in place of the model's own: for the self-test, which compares logits."""

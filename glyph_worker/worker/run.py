@@ -110,10 +110,6 @@ class Run:
         num_encoded = sum(batch.num_encoded for batch in batches)
         visual = outcome.num_visual_tokens
         text_tokens = source.document_tokens(reader.prompt.num_text_tokens)
-        # The engine's clock runs on while this job fetches its pages: each millisecond counts once.
-        encode_ms = sum(batch.wait_ms for batch in batches)
-        prefill_ms = max(0.0, outcome.prefill_ms - encode_ms)
-        engine_queue_ms = max(0.0, outcome.queue_ms - max(0.0, encode_ms - outcome.prefill_ms))
         return Receipt(
             pages_rendered=int(notes.get("pages_rendered", 0)) + source.num_drawn,
             pages_encoded=num_encoded,
@@ -126,10 +122,10 @@ class Run:
             prefix_tokens_reused=outcome.num_prefix_tokens_reused,
             answer_tokens=outcome.num_answer_tokens,
             missing_glyphs=int(notes.get("missing_glyphs", 0)),
-            queue_ms=round(notes.get("queue_ms", 0.0) + engine_queue_ms, 2),
+            queue_ms=round(notes.get("queue_ms", 0.0) + outcome.queue_ms, 2),
             render_ms=round(notes.get("render_ms", 0.0) + source.draw_ms, 2),
-            encode_ms=round(encode_ms, 2),
-            prefill_ms=round(prefill_ms, 2),
+            encode_ms=round(outcome.fetch_ms, 2),
+            prefill_ms=round(outcome.prefill_ms, 2),
             decode_ms=round(outcome.decode_ms, 2),
             total_ms=round((time.time() - order.created_at) * 1e3, 2),
             device=str(reader.device),

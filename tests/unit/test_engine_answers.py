@@ -164,3 +164,14 @@ def test_first_pages_are_prefilled_while_the_rest_is_encoded(asker: Asker) -> No
     outcome = asker.engine.answer(request_for("a", pages, "what?"), fetch=fetch)
     assert 0 < done_before_the_rest[0] < outcome.num_prompt_tokens / 2
     assert_greedy(asker.reader, pages, "what?", outcome)
+
+
+def test_each_millisecond_is_counted_once_whatever_ran_beside_it(asker: Asker) -> None:
+    entry = asker.engine.core.entry
+    live = entry.make(request_for("a", make_document(3, 2), "what?"), now=0.0, lane="float32")
+    live.entered_at, live.first_admitted_at = 0.0, 3.0
+    live.fetches = [(1.0, 5.0), (6.0, 7.0)]  # admitted with its first page, before the others
+    live.first_token_at, live.finished_at, live.finish_reason = 9.0, 10.0, "stop"
+    outcome = Outcome.of(live, asker.reader.prompt)
+    spent = (outcome.queue_ms, outcome.fetch_ms, outcome.prefill_ms, outcome.decode_ms)
+    assert spent == (1_000, 5_000, 3_000, 1_000)

@@ -1,0 +1,89 @@
+"""What a caller is told of its sequence: how far it is, and how it ended.
+
+Both are made under the engine's lock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from glyph_worker.engine.live import FinishReason, LiveSequence
+from glyph_worker.engine.sequence import SequenceState
+from glyph_worker.model.prompt import Prompt
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Progress:
+    """Where a running sequence is."""
+
+    stage: Literal["prefilling", "decoding"]
+    num_prefilled: int
+    num_prompt: int
+    num_answer_tokens: int
+    text: str
+
+    @classmethod
+    def of(cls, live: LiveSequence, prompt: Prompt) -> Progress:
+        sequence = live.scheduled
+        started = sequence.state in (SequenceState.PREFILLING, SequenceState.DECODING)
+        return cls(
+            stage="decoding" if live.token_ids else "prefilling",
+            num_prefilled=sequence.num_prompt_tokens - sequence.num_todo_tokens if started else 0,
+            num_prompt=sequence.num_prompt_tokens,
+            num_answer_tokens=len(live.token_ids),
+            text=prompt.clean(prompt.decode(live.token_ids)),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """How a sequence ended, with what it cost. Each millisecond counts once, in the first of
+    fetching, queueing, prefilling and decoding that it was spent in."""
+
+    text: str
+    token_ids: tuple[int, ...]
+    finish_reason: FinishReason
+    num_prompt_tokens: int
+    num_visual_tokens: int
+    num_question_tokens: int
+    num_answer_tokens: int
+    num_prefix_tokens_reused: int
+    queue_ms: float
+    fetch_ms: float
+    """Until page features were there, first pages being prefilled meanwhile."""
+    prefill_ms: float
+    decode_ms: float
+    dtype: str
+    """The dtype the answer was computed in."""
+    fallback: str | None = None
+    """Why it is not the engine's own dtype."""
+
+    @classmethod
+    def of(cls, live: LiveSequence, prompt: Prompt) -> Outcome:
+        """Raises the error that the sequence ended with."""
+        if live.error is not None:
+            raise live.error
+        assert live.finish_reason is not None
+        text = prompt.decode(live.token_ids)
+        cuts = [at for at in (text.find(stop) for stop in live.request.stop) if at >= 0]
+        admitted = live.first_admitted_at or live.finished_at
+        first = live.first_token_at or live.finished_at
+        fetched_s = sum(end - start for start, end in live.fetches)
+        before_s = sum(max(0.0, min(end, admitted) - start) for start, end in live.fetches)
+        return cls(
+            text=prompt.clean(text[: min(cuts)] if cuts else text),
+            token_ids=tuple(live.token_ids),
+            finish_reason=live.finish_reason,
+            num_prompt_tokens=live.scheduled.num_prompt_tokens,
+            num_visual_tokens=live.num_visual_tokens,
+            num_question_tokens=live.num_question_tokens,
+            num_answer_tokens=len(live.token_ids),
+            num_prefix_tokens_reused=live.num_first_reused,
+            queue_ms=(admitted - live.entered_at - before_s) * 1e3,
+            fetch_ms=fetched_s * 1e3,
+            prefill_ms=max(0.0, first - admitted - (fetched_s - before_s)) * 1e3,
+            decode_ms=(live.finished_at - first) * 1e3,
+            dtype=live.scheduled.lane,
+            fallback=live.fallback,
+        )
