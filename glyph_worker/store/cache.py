@@ -1,4 +1,4 @@
-"""Page features and page images on the cache server, as opaque bytes. No tensors, no policy.
+"""Page features on the cache server, as opaque bytes. No tensors, no policy.
 
 Keys, all strings unless said, all with a time to live, none of them needed for a right answer:
   {prefix}:feature:{digest}              a page's features, or the head of a chunked one; ttl_s
@@ -8,7 +8,6 @@ Keys, all strings unless said, all with a time to live, none of them needed for 
   {prefix}:feature-recipes       zset    recipes of live answer workers by last sign of life; 90 s
   {prefix}:feature-stats:{owner}         one worker's counters, packed; 90 s
   {prefix}:feature-probe:{owner}         bytes by which a worker measures its link; 90 s
-  {prefix}:page:{digest}                 a page image in the renderer's wire form, sealed; its ttl_s
 
 A miss is None. Raises StoreUnavailable, StoreFull, StoreDenied.
 """
@@ -16,10 +15,7 @@ A miss is None. Raises StoreUnavailable, StoreFull, StoreDenied.
 from __future__ import annotations
 
 import os
-import time
-import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -27,20 +23,18 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from glyph_worker.errors import InvalidSetting, StoreFull, StoreUnavailable
+from glyph_worker.errors import InvalidSetting
 from glyph_worker.settings import Settings
-from glyph_worker.store.connection import connect, hidden, translated
+from glyph_worker.store.cache_link import Rest, cache_errors
+from glyph_worker.store.connection import connect
 
 ClaimState = Literal["stored", "claimed", "held", "free", "quarantined"]
 CommitState = Literal["stored", "fenced", "quarantined", "lost"]
 
 LIVE_S = 90
-FIRST_REST_S = 0.5
-LONGEST_REST_S = 15.0
 STAGING_S = 60
 PAGES_PER_SCRIPT = 500  # a script blocks the server: 500 pages take about 1 ms
 _CHUNKED = b"GWC1"
-_SEALED = b"GWP1"
 _LUA = Path(__file__).with_name("lua")
 
 
@@ -63,8 +57,7 @@ class CacheStore:
         self._prefix = prefix
         self._url = url
         self._chunk_bytes = chunk_bytes
-        self._rest_s = 0.0
-        self._rest_until = 0.0
+        self._rest = Rest(url)
         # EVAL with the body, not EVALSHA: a restarted server has forgotten every script.
         self._claim = (_LUA / "feature_claim.lua").read_text()
         self._commit = (_LUA / "feature_commit.lua").read_text()
@@ -107,24 +100,6 @@ class CacheStore:
         self._control.close()
         self._bulk.close()
 
-    @contextmanager
-    def _sparing(self) -> Iterator[None]:
-        """For callers without a breaker of their own: after a failure refuse at once for a while,
-        so that a server that hangs costs one timeout and not one per page."""
-        if time.monotonic() < self._rest_until:
-            raise StoreUnavailable(
-                f"cache server at {hidden(self._url)} failed a moment ago; it is asked again "
-                f"within {self._rest_s:.1f} s"
-            )
-        try:
-            with _errors(self._url):
-                yield
-        except StoreUnavailable:
-            self._rest_s = min(LONGEST_REST_S, max(FIRST_REST_S, 2 * self._rest_s))
-            self._rest_until = time.monotonic() + self._rest_s
-            raise
-        self._rest_s = 0.0
-
     def _key(self, kind: str, *parts: str) -> str:
         return ":".join((self._prefix, kind, *parts))
 
@@ -140,7 +115,7 @@ class CacheStore:
             kinds = ("feature", "feature-claim", "feature-quarantine")
             keys = [self._key(kind, digest) for digest in some for kind in kinds]
             lease_ms = max(1, int(lease_s * 1e3))
-            with _errors(self._url):
+            with cache_errors(self._url):
                 replies = self._eval(self._control, self._claim, keys, owner, lease_ms, limit)
             states = [reply.decode() for reply in replies]
             found += zip(cast("list[ClaimState]", states[::2]), states[1::2], strict=True)
@@ -153,7 +128,7 @@ class CacheStore:
             return []
         keys = [self._key("feature-claim", digest) for digest, _ in claims]
         tokens = [token for _, token in claims]
-        with _errors(self._url):
+        with cache_errors(self._url):
             replies = self._eval(self._control, self._renew, keys, int(lease_s * 1e3), *tokens)
         return [reply == 1 for reply in replies]
 
@@ -161,7 +136,7 @@ class CacheStore:
 
     def stored(self, digests: Sequence[str]) -> list[bool]:
         """Which features are there now. They may be evicted before they are fetched."""
-        with self._sparing():
+        with self._rest.spared():
             pipe = self._control.pipeline(transaction=False)
             for digest in digests:
                 pipe.exists(self._key("feature", digest))
@@ -169,7 +144,7 @@ class CacheStore:
 
     def fetch(self, digests: Sequence[str]) -> list[bytes | None]:
         """Values by digest, None where missing (or where one chunk of it is)."""
-        with _errors(self._url):
+        with cache_errors(self._url):
             pipe = self._bulk.pipeline(transaction=False)
             # MGETs of a few keys in one pipeline: one round trip, and no long block of the server.
             for start in range(0, len(digests), 4):
@@ -208,7 +183,7 @@ class CacheStore:
         names = [self._key("feature-part", digest, nonce, str(i)) for i in range(len(chunks))]
         kinds = ("feature", "feature-claim", "feature-quarantine")
         keys = [names[0], *(self._key(kind, digest) for kind in kinds)]
-        with _errors(self._url):
+        with cache_errors(self._url):
             pipe = self._bulk.pipeline(transaction=False)
             for name, chunk in zip(names[1:], chunks[1:], strict=True):
                 pipe.set(name, cast(bytes, chunk), ex=ttl_s)
@@ -223,12 +198,12 @@ class CacheStore:
         """Forget these features. Returns how many there were."""
         if not digests:
             return 0
-        with _errors(self._url):
+        with cache_errors(self._url):
             return int(self._control.unlink(*(self._key("feature", one) for one in digests)))
 
     def quarantine(self, digest: str, reason: str, *, ttl_s: int) -> None:
         """Drop the value and let nobody read or publish this digest for `ttl_s`."""
-        with _errors(self._url):
+        with cache_errors(self._url):
             pipe = self._control.pipeline(transaction=False)
             pipe.unlink(self._key("feature", digest))  # first: allowed when memory is full
             pipe.set(self._key("feature-quarantine", digest), reason, ex=ttl_s)
@@ -239,25 +214,25 @@ class CacheStore:
     def announce(self, recipe: bytes) -> None:
         """Tell render workers how a live answer worker names features; repeat within 90 s."""
         keys = [self._key("feature-recipes")]
-        with _errors(self._url):
+        with cache_errors(self._url):
             self._eval(self._control, self._announce, keys, LIVE_S, recipe)
 
     def recipes(self) -> list[bytes]:
         """Recipes of all live answer workers."""
-        with self._sparing():
+        with self._rest.spared():
             seconds = self._control.time()[0]
             key = self._key("feature-recipes")
             return cast("list[bytes]", self._control.zrangebyscore(key, seconds - LIVE_S, "+inf"))
 
     def report(self, owner: str, stats: bytes) -> None:
         """Leave one worker's counters for `glyph-worker cache stats`."""
-        with _errors(self._url):
+        with cache_errors(self._url):
             self._control.set(self._key("feature-stats", owner), stats, ex=LIVE_S)
 
     def reports(self) -> dict[str, bytes]:
         """Counters by owner, of all live answer workers."""
         prefix = self._key("feature-stats", "")
-        with _errors(self._url):
+        with cache_errors(self._url):
             names = [name.decode() for name in self._control.scan_iter(match=prefix + "*")]
             values = cast("list[bytes | None]", self._control.mget(names)) if names else []
         pairs = zip(names, values, strict=True)
@@ -265,56 +240,29 @@ class CacheStore:
 
     def put_probe(self, owner: str, value: bytes) -> None:
         """Leave bytes to measure the way back with."""
-        with _errors(self._url):
+        with cache_errors(self._url):
             self._bulk.set(self._key("feature-probe", owner), value, ex=LIVE_S)
 
     def get_probe(self, owner: str) -> bytes | None:
-        with _errors(self._url):
+        with cache_errors(self._url):
             return cast("bytes | None", self._bulk.get(self._key("feature-probe", owner)))
-
-    # page images
-
-    def put_page(self, digest: str, packed: bytes, *, ttl_s: int) -> None:
-        """Keep a page image (opaque bytes) for whoever encodes it.
-
-        Page images travel on the connection with the short patience: drawing one takes no longer.
-        """
-        check = zlib.crc32(packed).to_bytes(4, "big")
-        sealed = b"".join((_SEALED, bytes.fromhex(digest), check, packed))
-        with self._sparing():
-            self._control.set(self._key("page", digest), sealed, ex=ttl_s)
-
-    def get_page(self, digest: str) -> bytes | None:
-        """The bytes of `put_page`; None when missing, damaged or another page's."""
-        return self.get_pages([digest])[0]
-
-    def get_pages(self, digests: Sequence[str]) -> list[bytes | None]:
-        """Many page images in one round trip."""
-        if not digests:
-            return []
-        with self._sparing():
-            sealed = self._control.mget([self._key("page", digest) for digest in digests])
-        return [
-            _unsealed(digest, raw)
-            for digest, raw in zip(digests, cast("list[bytes | None]", sealed), strict=True)
-        ]
 
     # upkeep
 
     def ping(self) -> None:
-        with _errors(self._url):
+        with cache_errors(self._url):
             self._control.ping()
 
     def digests(self) -> Iterator[str]:
         """All features stored, in no order, with what comes and goes meanwhile."""
         prefix = self._key("feature", "")
-        with _errors(self._url):
+        with cache_errors(self._url):
             for name in self._control.scan_iter(match=prefix + "*", count=1_000):
                 yield name.decode().removeprefix(prefix)
 
     def sizes(self, digests: Sequence[str]) -> list[int]:
         """Bytes of each stored value (of a chunked one: of its head); 0 when missing."""
-        with _errors(self._url):
+        with cache_errors(self._url):
             pipe = self._control.pipeline(transaction=False)
             for digest in digests:
                 pipe.strlen(self._key("feature", digest))
@@ -322,7 +270,7 @@ class CacheStore:
 
     def memory(self) -> dict[str, Any]:
         """The server's own account: used and most bytes, eviction policy, keys evicted."""
-        with _errors(self._url):
+        with cache_errors(self._url):
             info = self._control.info()
         names = ("used_memory", "maxmemory", "maxmemory_policy", "evicted_keys")
         return {name: info.get(name) for name in names}
@@ -330,7 +278,7 @@ class CacheStore:
     def clear(self) -> int:
         """Delete all features, claims, quarantines and page images under our prefix."""
         num_deleted = 0
-        with _errors(self._url):
+        with cache_errors(self._url):
             for pattern in ("feature*", "page:*"):
                 batch: list[bytes] = []
                 for name in self._control.scan_iter(match=f"{self._prefix}:{pattern}", count=1_000):
@@ -344,23 +292,3 @@ class CacheStore:
 
     def _eval(self, client: redis.Redis, script: str, keys: Sequence[str], *args: Any) -> Any:
         return client.eval(script, len(keys), *keys, *args)
-
-
-@contextmanager
-def _errors(url: str) -> Iterator[None]:
-    """As `translated`, and full memory as StoreFull: redis-py cuts the word OOM from the text."""
-    with translated(url):
-        try:
-            yield
-        except redis.exceptions.OutOfMemoryError as exc:
-            raise StoreFull(
-                f"cache server at {hidden(url)} takes no writes: {exc}; raise its maxmemory, "
-                "or set maxmemory-policy allkeys-lru"
-            ) from exc
-
-
-def _unsealed(digest: str, raw: bytes | None) -> bytes | None:
-    if raw is None or raw[:4] != _SEALED or raw[4:36] != bytes.fromhex(digest):
-        return None
-    packed = raw[40:]
-    return packed if zlib.crc32(packed) == int.from_bytes(raw[36:40], "big") else None

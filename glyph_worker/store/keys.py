@@ -31,7 +31,7 @@ Broker server (AOF, noeviction). `job_ttl` is queue.job_ttl_s:
 
 Cache server (allkeys-lru), see also store/cache.py:
   {prefix}:layout:{digest}          string  the pages of a document in a style; page_ttl_s
-  {prefix}:page:{digest}            string  a page image, packed; page_ttl_s
+  {prefix}:page:{digest}            string  a page image, packed and sealed; page_ttl_s
   {prefix}:feature:{digest}         string  a page's features; features.ttl_s
 """
 
@@ -59,6 +59,9 @@ class Keys:
 
     def layout(self, layout_digest: str) -> str:
         return f"{self.prefix}:layout:{layout_digest}"
+
+    def page(self, image_digest: str) -> str:
+        return f"{self.prefix}:page:{image_digest}"
 
     @property
     def active(self) -> str:

@@ -88,7 +88,7 @@ class PageSource:
 
     def _pixels(self, page: Page) -> np.ndarray:
         try:
-            packed = self._stores.cache.get_page(page_image_digest(page.digest, self.salt))
+            packed = self._stores.page_images.get(page_image_digest(page.digest, self.salt))
             if packed is not None:
                 return unpack_page(packed)
         except (TransientError, WireError) as exc:

@@ -156,13 +156,13 @@ class RenderStage:
 
     def _draw(self, batch: list[LaidPage], salt: str) -> int:
         """Draw and store the pages whose features nobody has. Returns how many."""
-        cache = self._stores.cache
+        stores = self._stores
         try:
-            known = KnownPages(cache).known([laid.page.digest for laid in batch], salt=salt)
+            known = KnownPages(stores.cache).known([laid.page.digest for laid in batch], salt=salt)
             wanted = [laid for laid, have in zip(batch, known, strict=True) if not have]
             for laid in wanted:
                 name = page_image_digest(laid.page.digest, salt)
-                cache.put_page(name, pack_page(draw(laid)), ttl_s=self._settings.render.page_ttl_s)
+                stores.page_images.put(name, pack_page(draw(laid)))
         except TransientError as exc:
             # The answer worker draws what it does not find.
             log.warning("cache.skipped", what="page", error=exc.code)

@@ -19,6 +19,7 @@ from glyph_worker.store.connection import connect
 from glyph_worker.store.jobs import JobStore
 from glyph_worker.store.keys import Keys
 from glyph_worker.store.layouts import LayoutStore
+from glyph_worker.store.page_images import PageImages
 from glyph_worker.store.streams import StreamStore
 from glyph_worker.store.tally import Tally
 from glyph_worker.store.workers import WorkerStore
@@ -36,6 +37,7 @@ class Stores:
     cancels: CancelChannel
     blobs: BlobStore
     layouts: LayoutStore
+    page_images: PageImages
     workers: WorkerStore
     ladder: Ladder
     tally: Tally
@@ -48,10 +50,10 @@ class Stores:
             raise StoreUnavailable("no broker: set GLYPH_BROKER_URL=redis://…")
         broker_url = settings.broker_url.get_secret_value()
         cache_url = (settings.cache_url or settings.broker_url).get_secret_value()
-        keys = Keys(settings.key_prefix)
+        keys, page_ttl_s = Keys(settings.key_prefix), settings.render.page_ttl_s
         broker, queue = connect(broker_url), settings.queue
         # Short patience and no retries: without the cache a job costs more time, no more.
-        cache = connect(cache_url, timeout_s=0.5, num_retries=0)
+        cache = connect(cache_url, timeout_s=settings.features.timeout_s, num_retries=0)
         workers = WorkerStore(broker, keys, url=broker_url)
         return cls(
             owner=f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}",
@@ -68,9 +70,10 @@ class Stores:
             cancels=CancelChannel(broker, keys, url=broker_url),
             streams=StreamStore(broker, keys, broker_url, queue.job_ttl_s),
             blobs=BlobStore(broker, keys, url=broker_url, ttl_s=queue.job_ttl_s),
-            layouts=LayoutStore(cache, keys, url=cache_url, ttl_s=settings.render.page_ttl_s),
+            layouts=LayoutStore(cache, keys, url=cache_url, ttl_s=page_ttl_s),
+            page_images=PageImages(cache, keys, url=cache_url, ttl_s=page_ttl_s),
             workers=workers,
             ladder=Ladder(broker, keys, workers, settings.render),
             tally=Tally(broker, keys, broker_url),
-            cache=CacheStore.connect(cache_url, prefix=settings.key_prefix),
+            cache=CacheStore.of(settings),
         )

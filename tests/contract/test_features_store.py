@@ -192,24 +192,6 @@ def test_a_fenced_publish_leaves_no_chunk_behind(cache_url: str) -> None:
     store.close()
 
 
-def test_page_images_come_back_or_not_at_all(cache_url: str) -> None:
-    store = CacheStore.connect(cache_url, prefix="t")
-    store.put_page(A, b"page a", ttl_s=60)
-    store.put_page(B, b"", ttl_s=60)
-    assert store.get_page(A) == b"page a"
-    assert store.get_pages([C, B, A]) == [None, b"", b"page a"]
-    assert store.get_pages([]) == []
-
-    with redis.Redis.from_url(cache_url) as client:
-        raw = client.get(f"t:page:{A}")
-        assert isinstance(raw, bytes)
-        client.set(f"t:page:{B}", raw, ex=60)  # another page's
-        client.set(f"t:page:{C}", raw[:-1] + b"X", ex=60)  # a flipped bit
-        client.set(f"t:page:{A}", raw[:20], ex=60)  # a cut
-    assert store.get_pages([A, B, C]) == [None, None, None]
-    store.close()
-
-
 def test_other_prefixes_are_not_touched(cache_url: str) -> None:
     ours, theirs = (CacheStore.connect(cache_url, prefix=name) for name in ("t", "u"))
     put(ours, A, b"ours")

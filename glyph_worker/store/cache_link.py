@@ -1,0 +1,55 @@
+"""What goes wrong on the way to the cache server, and the rest it is given then. No keys."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import redis
+
+from glyph_worker.errors import StoreFull, StoreUnavailable
+from glyph_worker.store.connection import hidden, translated
+
+FIRST_REST_S = 0.5
+LONGEST_REST_S = 15.0
+
+
+@contextmanager
+def cache_errors(url: str) -> Iterator[None]:
+    """As `translated`, and full memory as StoreFull: redis-py cuts the word OOM from the text."""
+    with translated(url):
+        try:
+            yield
+        except redis.exceptions.OutOfMemoryError as exc:
+            raise StoreFull(
+                f"cache server at {hidden(url)} takes no writes: {exc}; raise its maxmemory, "
+                "or set maxmemory-policy allkeys-lru"
+            ) from exc
+
+
+class Rest:
+    """For callers without a breaker of their own: after a failure refuse at once for a while, so
+    that a server that hangs costs one timeout and not one per page."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._for_s = 0.0
+        self._until = 0.0
+
+    @contextmanager
+    def spared(self) -> Iterator[None]:
+        """Raises StoreUnavailable while the server rests, else what `cache_errors` raises."""
+        if time.monotonic() < self._until:
+            raise StoreUnavailable(
+                f"cache server at {hidden(self._url)} failed a moment ago; it is asked again "
+                f"within {self._for_s:.1f} s"
+            )
+        try:
+            with cache_errors(self._url):
+                yield
+        except StoreUnavailable:
+            self._for_s = min(LONGEST_REST_S, max(FIRST_REST_S, 2 * self._for_s))
+            self._until = time.monotonic() + self._for_s
+            raise
+        self._for_s = 0.0
