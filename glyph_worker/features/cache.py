@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -24,6 +24,7 @@ from glyph_worker.features.flight import Flight, FlightBoard, State, Waiter
 from glyph_worker.features.guard import StoreGuard
 from glyph_worker.features.landing import Landing, Tier
 from glyph_worker.features.ledger import Ledger, log_event
+from glyph_worker.features.pending import Pending
 from glyph_worker.features.policy import BreakEven
 from glyph_worker.features.protocol import (
     FeatureBatch,
@@ -176,60 +177,38 @@ class FeatureCache:
         started = time.perf_counter()
         recipe = self.recipe.salted(salt)
         digests = [recipe.feature_digest(page.page_digest) for page in pages]
-        waiter = Waiter(self._board.lock)
-        found, uploads = self._look_up(pages, digests, waiter)
-        handed = 0
-
-        def hand_over() -> None:
-            nonlocal handed
-            with self._board.lock:
-                ready = list(self._ready(digests[handed:], found, waiter))
-            handed += len(ready)
-            if ready and landed is not None:
-                landed(ready)
-
+        pending = Pending(digests, Waiter(self._board.lock))
+        uploads = self._look_up(pages, pending)
         try:
             if uploads:
-                found |= self._upload(uploads)
-            self._wait(waiter, len(set(digests)) - len(waiter.flights), progress, hand_over)
+                self._upload(uploads, pending)
+            self._wait(pending, progress, landed)
         finally:
             with self._board.lock:
-                self._board.leave(waiter)
-        return self._batch(digests, found, waiter, started)
+                self._board.leave(pending.waiter)
+        batch = pending.batch(wait_ms=(time.perf_counter() - started) * 1e3)
+        self._ledger.handed_out(batch.sources)
+        return batch
 
-    def _look_up(
-        self, pages: Sequence[PageRequest], digests: Sequence[str], waiter: Waiter
-    ) -> tuple[dict[str, tuple[torch.Tensor, Source]], dict[str, torch.Tensor]]:
-        """What memory holds and what host memory holds; the rest is sent on its way."""
-        found: dict[str, tuple[torch.Tensor, Source]] = {}
+    def _look_up(self, pages: Sequence[PageRequest], pending: Pending) -> dict[str, torch.Tensor]:
+        """Note what memory holds; the rest is sent on its way. Returns what host memory holds."""
         uploads: dict[str, torch.Tensor] = {}
         new: list[Flight] = []
         with self._board.lock:
             if not self._running:
                 raise WorkerDraining("this worker stops; another will take the job")
-            for page, digest in zip(pages, digests, strict=True):
-                if digest in found or digest in uploads or digest in waiter.flights:
+            for page, digest in zip(pages, pending.digests, strict=True):
+                if pending.knows(digest) or digest in uploads:
                     continue
                 if (features := self._device.get(digest)) is not None:
-                    found[digest] = (features, Source.DEVICE)
+                    pending.found[digest] = (features, Source.DEVICE)
                 elif (features := self._host.get(digest)) is not None:
                     uploads[digest] = features
-                elif self._board.join(digest, waiter, page) is None:
+                elif self._board.join(digest, pending.waiter, page) is None:
                     num_tokens = self._encoder.num_visual_tokens(page.width, page.height)
-                    new.append(self._board.begin(digest, waiter, page, num_tokens))
+                    new.append(self._board.begin(digest, pending.waiter, page, num_tokens))
             self._send_off(new)
-        return found, uploads
-
-    @staticmethod
-    def _ready(
-        digests: Sequence[str], found: dict[str, tuple[torch.Tensor, Source]], waiter: Waiter
-    ) -> Iterator[torch.Tensor]:
-        """Features of the first of these pages, up to one that is still on its way."""
-        for digest in digests:
-            features = found[digest][0] if digest in found else waiter.flights[digest].features
-            if features is None:
-                return
-            yield features
+        return uploads
 
     def _send_off(self, new: list[Flight]) -> None:
         """Ask the cluster about new flights, or encode them at once where asking costs more."""
@@ -247,23 +226,19 @@ class FeatureCache:
             for flight in new:
                 self._board.want(flight, publish=self._guard.up)
 
-    def _upload(self, uploads: dict[str, torch.Tensor]) -> dict[str, tuple[torch.Tensor, Source]]:
+    def _upload(self, uploads: dict[str, torch.Tensor], pending: Pending) -> None:
         transfer = Transfer(self._encoder.device)
         arrived = dict(zip(uploads, transfer.upload(list(uploads.values())), strict=True))
         with self._board.lock:
             for digest, features in arrived.items():
                 cost_ms = self._policy.fetch_ms(features.shape[0])
                 self._device.put(digest, features, features.nbytes, cost_ms=cost_ms)
-        return {digest: (features, Source.HOST) for digest, features in arrived.items()}
+                pending.found[digest] = (features, Source.HOST)
 
-    def _wait(
-        self,
-        waiter: Waiter,
-        num_found: int,
-        progress: Progress | None,
-        hand_over: Callable[[], None],
-    ) -> None:
-        """Until all flights are done; meanwhile make the pixels of those that need them here."""
+    def _wait(self, pending: Pending, progress: Progress | None, landed: Landed | None) -> None:
+        """Until all flights are done; meanwhile make the pixels of those that need them here, and
+        hand over what has landed."""
+        waiter, num_pages = pending.waiter, pending.num_pages
         flights = list(waiter.flights.values())
         told = -1
         while True:
@@ -280,10 +255,13 @@ class FeatureCache:
                     if flight.error is not None:
                         raise flight.error
             if progress is not None:
-                progress(num_found + len(flights) - left, num_found + len(flights))
+                progress(num_pages - left, num_pages)
             if told != len(flights) - left:
                 told = len(flights) - left
-                hand_over()
+                with self._board.lock:
+                    ready = pending.next_ready()
+                if ready and landed is not None:
+                    landed(ready)
             if drawn is not None:
                 self._draw(waiter, drawn)
             elif not left:
@@ -318,41 +296,6 @@ class FeatureCache:
                 return
             flight.state = State.READY
         self._batcher.submit(flight, pixels)
-
-    def _batch(
-        self,
-        digests: Sequence[str],
-        found: dict[str, tuple[torch.Tensor, Source]],
-        waiter: Waiter,
-        started: float,
-    ) -> FeatureBatch:
-        features: list[torch.Tensor] = []
-        sources: list[Source] = []
-        encode_ms = fetch_ms = 0.0
-        billed: set[str] = set()
-        for digest in digests:
-            if digest in found:
-                one, source = found[digest]
-            else:
-                flight = waiter.flights[digest]
-                assert flight.features is not None
-                one, source = flight.features, flight.source_for(waiter)
-                if digest not in billed and flight.owner is waiter:
-                    encode_ms += flight.encode_ms
-                    fetch_ms += flight.fetch_ms
-                elif digest in billed:  # the same page again in one document
-                    source = Source.DEVICE
-            billed.add(digest)
-            features.append(one)
-            sources.append(source)
-        self._ledger.handed_out(sources)
-        return FeatureBatch(
-            features=features,
-            sources=sources,
-            encode_ms=encode_ms,
-            fetch_ms=fetch_ms,
-            wait_ms=(time.perf_counter() - started) * 1e3,
-        )
 
     def _give_up(self, digest: str, token: str) -> None:
         self._cluster.give_up(digest, token)
