@@ -4,14 +4,13 @@ of a mix handed in at once, nothing queued, recorded or polled."""
 from __future__ import annotations
 
 import gc
-import hashlib
 import os
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from article_pages import Drawn, draw
 from article_rows import WARM_UP
 from here import forget_peak, peak_bytes, resident_bytes
 
@@ -19,23 +18,13 @@ Answers = list[tuple[str, float]]
 """Text and time of its end, job by job."""
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """A page: pixels, and the digest that names them."""
-
-    pixels: Any
-    digest: str
-
-
 class Direct:
     """Reader, feature cache and engine of one answer worker, caches empty."""
 
     def __init__(self, order: dict[str, Any]) -> None:
-        from glyph_worker.render.style import Style
         from glyph_worker.settings import Settings
         from glyph_worker.worker.parts import Parts
 
-        self._style = Style.from_json(order["style"])
         self._answer_tokens = order["tokens"]
         settings = Settings.load(model=order["model"], device="cpu")
         self._parts = Parts.start(settings, None, None, on_fatal=lambda exc: os._exit(70))
@@ -43,13 +32,6 @@ class Direct:
 
     def stop(self) -> None:
         self._parts.stop()
-
-    def draw(self, document: str) -> list[Drawn]:
-        from glyph_worker.render import raster
-        from glyph_worker.render.paginate import paginate
-
-        pages = [raster.draw(page) for page in paginate(document, self._style)]
-        return [Drawn(page, hashlib.sha256(page.tobytes()).hexdigest()) for page in pages]
 
     def answer(self, jobs: Sequence[tuple[list[Drawn], str]]) -> Answers:
         """All of them at once, one thread each."""
@@ -98,7 +80,7 @@ def measure_direct(order: dict[str, Any], jobs: dict[str, list[tuple[str, str]]]
     me, found = os.getpid(), {}
     for name, pairs in {"warm-up": [(WARM_UP, "ready?")], **jobs}.items():
         direct = Direct(order)
-        drawn = {document: direct.draw(document) for document, _ in pairs}
+        drawn = {document: draw(document, order["style"]) for document, _ in pairs}
         ready = resident_bytes(me)
         forget_peak(me)
         began = time.perf_counter()

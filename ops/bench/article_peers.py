@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from article_direct import measure_direct  # noqa: E402
+from article_pages import draw  # noqa: E402
 from article_report import summary  # noqa: E402
 from article_rows import WARM_UP, Conversation, Row  # noqa: E402
 from article_served import NUM_TASKS, Served, VllmServer, openmp  # noqa: E402
@@ -44,24 +45,22 @@ class Library:
 
     def __init__(self, model: str, style: dict[str, Any], answer_tokens: int) -> None:
         from glyph_worker.model.load import load_reader
-        from glyph_worker.render.style import Style
 
         self.reader = load_reader(model, packed=False)
-        self.style = Style.from_json(style)
+        self.style = style
         self.answer_tokens = answer_tokens
+
+    def answer_one(self, document: str, question: str) -> str:
+        return self.answer([(document, question)])[0]
 
     def answer(self, jobs: Sequence[tuple[str, str]]) -> list[str]:
         """Answers to (document, question) pairs as one left-padded batch."""
         import torch
 
         from glyph_worker.model.library import library_prompt
-        from glyph_worker.render import raster
-        from glyph_worker.render.paginate import paginate
 
         prompts = [
-            library_prompt(
-                self.reader, [raster.draw(page) for page in paginate(text, self.style)], question
-            )
+            library_prompt(self.reader, [page.pixels for page in draw(text, self.style)], question)
             for text, question in jobs
         ]
         longest = max(prompt.input_ids.shape[1] for prompt in prompts)
@@ -121,11 +120,8 @@ def drawn(order: dict[str, Any], folder: Path) -> dict[str, Any]:
 
     from glyph_worker.model.load import read_config, read_processor
     from glyph_worker.model.prompt import Prompt
-    from glyph_worker.render import raster
-    from glyph_worker.render.paginate import paginate
-    from glyph_worker.render.style import Style
 
-    model, style = Path(order["model"]), Style.from_json(order["style"])
+    model = Path(order["model"])
     image = read_config(model)["image_token_id"]
     prompt = Prompt(model, image_token_id=image, eos_token_ids=())
     processor = read_processor(model)
@@ -134,8 +130,8 @@ def drawn(order: dict[str, Any], folder: Path) -> dict[str, Any]:
     def pages(document: str) -> list[tuple[str, int]]:
         if document not in files:
             files[document] = []
-            for number, page in enumerate(paginate(document, style)):
-                pixels = raster.draw(page)
+            for number, page in enumerate(draw(document, order["style"])):
+                pixels = page.pixels
                 path = folder / f"{len(files)}-{number}.png"
                 Image.fromarray(pixels).save(path)
                 rows, columns = processor.visual_grid(pixels.shape[1], pixels.shape[0])
@@ -220,17 +216,19 @@ def measure_celery(order: dict[str, Any], vllm: VllmServer | None = None) -> dic
         try:
             app = celery_app(server.url())
             app.send_task("answer", (WARM_UP, "ready?")).get(timeout=120)
-            found = {}
-            ready = vllm.resident_bytes() if vllm else resident_bytes(worker.pid)
+            pids = vllm.pids() if vllm else [worker.pid]
+            found, ready = {}, resident_bytes(*pids)
             for name, conversations in order["mixes"].items():
                 jobs = _jobs(conversations)
-                vllm.forget() if vllm else forget_peak(worker.pid)
+                if vllm:
+                    vllm.forget()
+                forget_peak(*pids)
                 began = time.time()
                 sent = [app.send_task("answer", job[:2]) for job in jobs]
                 done = [task.get(timeout=600) for task in sent]
                 wall_s = time.time() - began
                 times_ms = [(ended - began) * 1e3 for _, ended in done]
-                peak = vllm.peak_bytes() if vllm else peak_bytes(worker.pid)
+                peak = peak_bytes(*pids)
                 answers = [answer for answer, _ in done]
                 found[name] = _found(jobs, answers, times_ms, wall_s, peak, ready)
             return found
@@ -254,8 +252,7 @@ def serve() -> None:
         ask = Served(order["url"], order["style"], order["tokens"]).answer
         threads = {"pool": "threads", "concurrency": NUM_TASKS}
     else:
-        library = Library(order["model"], order["style"], order["tokens"])
-        ask = lambda document, question: library.answer([(document, question)])[0]  # noqa: E731
+        ask = Library(order["model"], order["style"], order["tokens"]).answer_one
         threads = {"pool": "solo"}
 
     @app.task(name="answer")  # type: ignore[untyped-decorator]

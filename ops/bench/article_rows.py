@@ -108,6 +108,8 @@ EVERYTHING = 64
 INITIAL, BEST, RESTARTED = "initial state", "all", "all, the answer worker just restarted"
 DIRECT = "all, the engine fed directly"
 VLLM, SERVED = "peer: vLLM, fed directly", "peer: vLLM's server behind plain Celery"
+VLLM_TOKENS, VLLM_IMAGES = 8_192, 32  # of a prompt: more than any of these jobs has
+VLLM_KV_GB = "1"  # for keys and values: more than any mix fills
 
 
 def rows(device: str, *, own_style: bool) -> list[Row]:

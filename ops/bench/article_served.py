@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import os
 import subprocess
 import sys
@@ -17,13 +18,13 @@ from typing import Any
 
 import httpx
 import psutil
-from here import forget_peak, peak_bytes, resident_bytes
+from article_pages import draw
+from article_rows import VLLM_IMAGES, VLLM_KV_GB, VLLM_TOKENS
 
 from glyph_worker.store.embedded import free_port
 
 NUM_TASKS = 32
 """Tasks that wait for the server at once: more than it batches."""
-CONTEXT_TOKENS = 8_192
 START_S = 400.0
 """Its first start compiles."""
 
@@ -45,11 +46,11 @@ class VllmServer:
                 os.environ["PEER_VLLM_PYTHON"], "-m", "vllm.entrypoints.openai.api_server",
                 "--model", model, "--served-model-name", "peer", "--dtype", "float32",
                 "--host", "127.0.0.1", "--port", str(port), "--enable-prefix-caching",
-                "--max-model-len", str(CONTEXT_TOKENS), "--skip-mm-profiling",
-                "--limit-mm-per-prompt", '{"image": 32, "video": 0}',
+                "--max-model-len", str(VLLM_TOKENS), "--skip-mm-profiling",
+                "--limit-mm-per-prompt", json.dumps({"image": VLLM_IMAGES, "video": 0}),
             ],
             env=os.environ | openmp() | {
-                "VLLM_CPU_KVCACHE_SPACE": "1",
+                "VLLM_CPU_KVCACHE_SPACE": VLLM_KV_GB,
                 "VLLM_SERVER_DEV_MODE": "1",  # offers the calls that empty its caches
             },
             stdout=sys.stderr,
@@ -68,25 +69,21 @@ class VllmServer:
             return False
 
     def forget(self) -> None:
-        """Empty its caches of prefixes, images and page features, and begin its peak anew."""
+        """Empty its caches of prefixes, images and page features."""
         for cache in ("prefix", "mm", "encoder"):
             httpx.post(f"{self.url}/reset_{cache}_cache", timeout=60).raise_for_status()
-        for pid in self._pids():
-            forget_peak(pid)
 
-    def resident_bytes(self) -> int:
-        return sum(map(resident_bytes, self._pids()))
+    def pids(self) -> list[int]:
+        return [self._process.pid, *(child.pid for child in self._children())]
 
-    def peak_bytes(self) -> int:
-        """Of its processes, each at its own highest."""
-        return sum(map(peak_bytes, self._pids()))
-
-    def _pids(self) -> list[int]:
-        family = psutil.Process(self._process.pid).children(recursive=True)
-        return [self._process.pid, *(child.pid for child in family)]
+    def _children(self) -> list[psutil.Process]:
+        try:
+            return psutil.Process(self._process.pid).children(recursive=True)
+        except psutil.NoSuchProcess:  # it ended by itself
+            return []
 
     def stop(self) -> None:
-        family = psutil.Process(self._process.pid).children(recursive=True)
+        family = self._children()
         self._process.terminate()
         _, left = psutil.wait_procs(family, timeout=20)
         for child in left:
@@ -98,11 +95,9 @@ class Served:
     """What a task does: draw, send, wait."""
 
     def __init__(self, url: str, style: dict[str, Any], answer_tokens: int) -> None:
-        from glyph_worker.render.style import Style
-
         self._http = httpx.Client(base_url=url, timeout=600, limits=httpx.Limits(
             max_connections=NUM_TASKS, max_keepalive_connections=NUM_TASKS))  # fmt: skip
-        self._style = Style.from_json(style)
+        self._style = style
         self._answer_tokens = answer_tokens
 
     def answer(self, document: str, question: str) -> str:
@@ -124,12 +119,9 @@ class Served:
     def _pages(self, document: str) -> list[str]:
         from PIL import Image
 
-        from glyph_worker.render import raster
-        from glyph_worker.render.paginate import paginate
-
         urls = []
-        for page in paginate(document, self._style):
+        for page in draw(document, self._style):
             file = io.BytesIO()
-            Image.fromarray(raster.draw(page)).save(file, "PNG", compress_level=1)
+            Image.fromarray(page.pixels).save(file, "PNG", compress_level=1)
             urls.append(f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}")
         return urls

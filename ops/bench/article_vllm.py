@@ -12,9 +12,10 @@ import sys
 import time
 from typing import Any
 
-# One process, so that its memory can be told; 1 GB of keys and values, more than any mix fills.
-os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
-os.environ["VLLM_CPU_KVCACHE_SPACE"] = "1"
+from article_rows import VLLM_IMAGES, VLLM_KV_GB, VLLM_TOKENS
+
+os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # one process, so that its memory can be told
+os.environ["VLLM_CPU_KVCACHE_SPACE"] = VLLM_KV_GB
 
 from article_report import summary
 from here import forget_peak, peak_bytes, resident_bytes
@@ -47,8 +48,8 @@ def measure(order: dict[str, Any]) -> dict[str, Any]:
     llm = LLM(
         order["model"],
         dtype="float32",
-        max_model_len=8_192,
-        limit_mm_per_prompt={"image": 32, "video": 0},
+        max_model_len=VLLM_TOKENS,
+        limit_mm_per_prompt={"image": VLLM_IMAGES, "video": 0},
         enable_prefix_caching=True,
         skip_mm_profiling=True,  # one image of 30,000 tokens: minutes on a CPU
         disable_log_stats=False,  # the jobs' own times

@@ -1,4 +1,4 @@
-"""Where a benchmark ran: commit, device, and a process's memory as its kernel counts it."""
+"""Where a benchmark ran: commit, device, and its processes' memory as their kernel counts it."""
 
 from __future__ import annotations
 
@@ -30,18 +30,19 @@ def device_name(device: str = "cpu") -> str:
     return f"cpu-{platform.machine()}"
 
 
-def resident_bytes(pid: int) -> int:
-    return _status(pid, "VmRSS")
+def resident_bytes(*pids: int) -> int:
+    return sum(_status(pid, "VmRSS") for pid in pids)
 
 
-def peak_bytes(pid: int) -> int:
-    """Most the process had resident since it began, or since `forget_peak`."""
-    return _status(pid, "VmHWM")
+def peak_bytes(*pids: int) -> int:
+    """Most each process had resident since it began, or since `forget_peak`, added up."""
+    return sum(_status(pid, "VmHWM") for pid in pids)
 
 
-def forget_peak(pid: int) -> None:
-    """Begin the high-water mark anew at what is resident now (`man 5 proc`: clear_refs)."""
-    Path(f"/proc/{pid}/clear_refs").write_text("5")
+def forget_peak(*pids: int) -> None:
+    """Begin the high-water marks anew at what is resident now (`man 5 proc`: clear_refs)."""
+    for pid in pids:
+        Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 
 def _status(pid: int, name: str) -> int:

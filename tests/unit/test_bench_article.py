@@ -119,6 +119,12 @@ def test_one_row_runs_through_the_whole_service_and_a_slice_resumes(tmp_path: Pa
     assert out.with_suffix(".md").read_text().count("| all |") == 3
     assert out.with_suffix(".png").stat().st_size > 10_000
 
+    fed = [*command[:-5], "--only", "all, the engine fed directly", "--json", str(out)]
+    done = subprocess.run([*fed, "--repeat", "1"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2_000:]
+    (direct,) = json.loads(out.read_text())["samples"]["all, the engine fed directly"]
+    assert all(direct[mix]["jobs_per_s"] > 0 and direct[mix]["peak_bytes"] > 0 for mix in direct)
+
 
 def test_the_readme_shows_the_last_committed_run() -> None:
     (last,) = sorted((BENCH / "results").glob("*-article-cpu-*.md"))[-1:]
