@@ -44,7 +44,8 @@ from glyph_worker.traces import current_traceparent
 if TYPE_CHECKING:
     import redis
 
-# `wait` polls: it learns of an end a tenth late at most, and a long wait costs next to nothing.
+# Where nothing wakes a waiter it looks again: a tenth late at most, and a long wait costs next to
+# nothing.
 _LATE, _FASTEST_POLL_S, _SLOWEST_POLL_S = 0.1, 0.01, 0.25
 
 

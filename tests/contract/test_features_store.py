@@ -13,7 +13,9 @@ from glyph_worker.document import digest
 from glyph_worker.errors import StoreDenied, StoreUnavailable
 from glyph_worker.features.memory import MemoryStore
 from glyph_worker.features.protocol import FeatureStore
+from glyph_worker.settings import Settings
 from glyph_worker.store.cache import CacheStore
+from glyph_worker.worker.stores import Stores
 
 A, B, C = (digest("feature", name) for name in "abc")
 
@@ -189,6 +191,18 @@ def test_a_fenced_publish_leaves_no_chunk_behind(cache_url: str) -> None:
     put(store, A, b"x" * 5000, "stale")
     with redis.Redis.from_url(cache_url) as client:
         assert [key.decode() for key in client.scan_iter()] == [f"t:feature-claim:{A}"]
+    store.close()
+
+
+def test_a_worker_s_store_follows_its_settings(cache_url: str) -> None:
+    settings = Settings.load(
+        broker_url=cache_url, key_prefix="t", environ={"GLYPH_FEATURES_CHUNK_BYTES": "1024"}
+    )
+    store = Stores.open(settings).cache
+    put(store, A, b"x" * 5000)
+    with redis.Redis.from_url(cache_url) as client:
+        assert len(list(client.scan_iter(match="t:feature-part:*"))) == 4
+    assert store.fetch([A]) == [b"x" * 5000]
     store.close()
 
 
