@@ -42,15 +42,21 @@ class Summary:
 
 
 def render_file(text: str, style: Style, out_dir: Path, show_map: bool = False) -> Summary:
-    """Write page_0001.png, … into `out_dir`, made if need be. Raises FontUnusable, OSError."""
+    """Write page_0001.png, … into `out_dir`, made if need be; of a longer document drawn there
+    before, the pages that follow are removed. Raises FontUnusable, OSError.
+    """
     out_dir.mkdir(parents=True, exist_ok=True)
     pages = paginate(text, style)
     files, num_tokens = [], 0
     for laid in pages:
         num_tokens += num_visual_tokens(laid.page.width, laid.page.height)
         image = _mapped(laid) if show_map else Image.fromarray(draw(laid))
-        files.append(out_dir / f"page_{laid.page.index + 1:04d}.png")
+        files.append(_file(out_dir, laid.page.index))
         image.save(files[-1])
+    number = len(files)
+    while _file(out_dir, number).exists():
+        _file(out_dir, number).unlink()
+        number += 1
     report = pages.report
     num_text = estimated_text_tokens(pages.normalized.text)
     return Summary(
@@ -65,6 +71,10 @@ def render_file(text: str, style: Style, out_dir: Path, show_map: bool = False) 
         missing_glyphs={f"U+{ord(c):04X}": n for c, n in report.missing_glyphs.most_common()},
         normalized=report.normalized,
     )
+
+
+def _file(folder: Path, index: int) -> Path:
+    return folder / f"page_{index + 1:04d}.png"
 
 
 def num_visual_tokens(width: int, height: int) -> int:

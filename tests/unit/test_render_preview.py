@@ -28,6 +28,14 @@ def test_summary_counts_what_was_written(tmp_path: Path) -> None:
     assert summary.num_lines == 100
 
 
+def test_a_shorter_document_leaves_no_page_of_a_longer_one_behind(tmp_path: Path) -> None:
+    style = Style.preset("nano")
+    (tmp_path / "page_notes.txt").write_text("mine")
+    assert len(render_file("line\n" * 100, style, tmp_path).files) == 4
+    short = render_file("line\n" * 30, style, tmp_path)
+    assert sorted(tmp_path.iterdir()) == [*short.files, tmp_path / "page_notes.txt"]
+
+
 def test_map_is_drawn_over_the_page(tmp_path: Path) -> None:
     style = Style.preset("nano")
     plain = render_file("Some text\nשלום\n", style, tmp_path / "plain")
