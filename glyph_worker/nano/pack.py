@@ -15,6 +15,7 @@ from glyph_worker.nano.sample import Cell, Sample
 Ints = npt.NDArray[np.int64]
 IGNORE = -100
 GRAM = 4  # characters
+BESIDE = 8  # columns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +33,8 @@ class Batch:
     stand more than once, or end in a token's last column). `finder` is which head of `located` must
     see it (see `_finder`), -1 with the sink. `keyed` is, for every learned position, the row index
     of the question's last character that is located in the line where the answer begins (or in the
-    line above), else -100.
+    line above), else -100. `above` is the same for the one that is located further up, most nearly
+    above where the answer begins and within `BESIDE` columns of it: a table column's heading.
     `question` is the index into `questions` (`task/prompt tokens`), -1 outside questions.
     `positions` is [3, rows, length]. `cells` [pages, lines, 64] are character ids of all pages of
     one height, and `places` [pages * tokens] the flat index (row * length + column) of each of
@@ -47,6 +49,7 @@ class Batch:
     slot: Ints
     anchor: Ints
     keyed: Ints
+    above: Ints
     sink: Ints
     located: Ints
     finder: Ints
@@ -119,6 +122,7 @@ class _Row:
         self.pointer = np.full(length, IGNORE, dtype=np.int64)
         self.anchor = np.full(length, IGNORE, dtype=np.int64)
         self.keyed = np.full(length, IGNORE, dtype=np.int64)
+        self.above = np.full(length, IGNORE, dtype=np.int64)
         self.sink = np.zeros(length, dtype=np.int64)
         self.located = np.full(length, IGNORE, dtype=np.int64)
         self.finder = np.full(length, -1, dtype=np.int64)
@@ -169,6 +173,19 @@ def _key(met: dict[int, Cell | None], answer: Cell) -> int | None:
     return None
 
 
+def _heading(met: dict[int, Cell | None], answer: Cell) -> int | None:
+    """The question character met above the answer's line, on its page, that stands straightest
+    above its beginning."""
+    page, line, column = answer
+    aside = {
+        index: abs(cell[2] - column)
+        for index, cell in met.items()
+        if cell and cell[0] == page and cell[1] < line
+    }
+    near = [index for index, columns in aside.items() if columns <= BESIDE]
+    return min(near, key=aside.__getitem__, default=None)
+
+
 def _place(row: _Row, sample: Sample, questions: list[str]) -> tuple[list[Ints], list[int]] | None:
     """Put a document and as many of its questions as fit into the row; None if it is too long."""
     prefix = Prefix(sample.pages)
@@ -208,6 +225,8 @@ def _place(row: _Row, sample: Sample, questions: list[str]) -> tuple[list[Ints],
         row.anchor[at + len(prompt) - 1 : at + total] = first_token
         if shown and (key := _key(met, shown[0])) is not None:
             row.keyed[at + len(prompt) - 1 : at + total] = at + key
+        if shown and (heading := _heading(met, shown[0])) is not None:
+            row.above[at + len(prompt) - 1 : at + total] = at + heading
         for offset, cell in enumerate(question.where):
             if cell is not None:
                 step = at + len(prompt) - 1 + offset
@@ -248,6 +267,7 @@ def pack(samples: Iterable[Sample], *, rows: int, length: int) -> Batch:
         pointer=np.stack([row.pointer for row in filled]),
         anchor=np.stack([row.anchor for row in filled]),
         keyed=np.stack([row.keyed for row in filled]),
+        above=np.stack([row.above for row in filled]),
         located=np.stack([row.located for row in filled]),
         finder=np.stack([row.finder for row in filled]),
         sink=np.stack([row.sink for row in filled]),

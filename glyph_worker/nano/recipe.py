@@ -33,13 +33,13 @@ HALF = Diet(rows=16, length=384, low=10, high=18, asked=4)
 FULL = Diet(rows=8, length=768, low=10, high=28, asked=11)
 PAIR = Diet(rows=8, length=768, low=10, high=24, asked=7, max_pages=2)
 THREE = Diet(rows=8, length=768, low=8, high=18, asked=5, max_pages=3)
-FOUR = Diet(rows=4, length=1536, low=12, high=24, asked=12, max_pages=4)
+FOUR = Diet(rows=4, length=1792, low=12, high=24, asked=18, max_pages=4)
 
 # (until this share of the stage, diets with their weights)
 READER = (
     (0.10, ((TINY, 6), (SMALL, 4))),
     (0.40, ((TINY, 2), (SMALL, 6), (FULL, 2))),
-    (1.00, ((TINY, 1), (SMALL, 4), (FULL, 3), (PAIR, 1), (THREE, 1), (FOUR, 1))),
+    (1.00, ((TINY, 1), (SMALL, 3), (FULL, 3), (PAIR, 1), (THREE, 1), (FOUR, 2))),
 )
 JOINT = ((1.00, READER[-1][1]),)
 SHORT = ((1.00, ((TINY, 3), (SMALL, 5), (HALF, 3))),)  # what a CPU has time for

@@ -12,7 +12,7 @@ from transformers import Glm4vForConditionalGeneration
 
 from glyph_worker.nano import vocabulary as v
 from glyph_worker.nano.configure import (
-    ANCHOR_LAYER,
+    ANCHOR_LAYERS,
     BEFORE_LAYER,
     FINDERS,
     KEYED_LAYER,
@@ -26,6 +26,7 @@ from glyph_worker.nano.oracle import SLOTS, Oracle, windows
 from glyph_worker.nano.pack import IGNORE, Batch
 
 LOOK_WEIGHT = 0.3
+ASKED = 4
 DENSE_WEIGHT = 0.3
 APART_WEIGHT = 3.0
 FIRST_WEIGHT = 3.0  # an answer's first character counts four times: to find it is the hard part
@@ -58,7 +59,8 @@ class Trainee(nn.Module):
         self.read = read
 
     def fuse(self) -> None:
-        """Fuse both halves; rows have few shapes, pages many."""
+        """Fuse the reading half; rows have a few shapes, pages many."""
+        torch._dynamo.config.recompile_limit = 32
         self.read = torch.compile(read, dynamic=False)
 
     @property
@@ -113,7 +115,7 @@ class Trainee(nn.Module):
         cos, sin = text.rotary_emb(embeds, positions)
         mask = packed_mask(document, segment)
         with self._autocast():
-            goals, due = self._goals(batch)
+            goals, due = _asked(*self._goals(batch), seed=int(batch.tokens.sum()))
             hidden, looks = self.read(self.model, embeds, cos, sin, mask, goals)
             chosen = target != IGNORE
             logits = F.linear(hidden[chosen], text.embed_tokens.weight).float()
@@ -137,19 +139,21 @@ class Trainee(nn.Module):
         In the first layer three heads look one, two and three tokens back, so that a token of text
         knows what was just written, and a visual token what stands left of it. In the second, six
         heads (one a line and column) find in the document what was just written, by its last four
-        characters. In the third, one head of the answer looks at the question's word that stands
-        beside it, in the fourth one looks at its beginning. Each of the eight characters of a
-        visual token has a head of its own, upper line in the first pointer layer, lower line in the
-        second: the head of the next character looks at its visual token, the others at the
-        document's first token, so the answer is simply what the heads copy.
+        characters. In the third, two heads of the answer look at the question's word that stands
+        beside it and at the one that stands above it (a table's column); in the fourth one looks at
+        its beginning, in the fifth one looks there again, knowing what the fourth found. Each of
+        the eight characters of a visual token has a head of its own, upper line in the first
+        pointer layer, lower line in the second: the head of the next character looks at its visual
+        token, the others at the document's first token, so the answer is simply what they copy.
         """
-        pointer, slot, first, keyed, sink, located, finder, segment = (
+        pointer, slot, first, keyed, above, sink, located, finder, segment = (
             torch.from_numpy(array).to(self.device)[:, None]
             for array in (
                 batch.pointer,
                 batch.slot,
                 batch.anchor,
                 batch.keyed,
+                batch.above,
                 batch.sink,
                 batch.located,
                 batch.finder,
@@ -164,19 +168,21 @@ class Trainee(nn.Module):
         back = (here - torch.arange(1, 4, device=self.device)[:, None]).clamp(min=0)
         columns = torch.arange(4, device=self.device)[:, None]
         finders = torch.arange(FINDERS, device=self.device)[:, None]
+        keys = torch.cat((keyed, above), 1)
         goals = {
             LOCATE_LAYER: torch.where(finder == finders, located, sink).clamp(min=0),
             BEFORE_LAYER: back.expand(len(segment), -1, -1),
-            KEYED_LAYER: keyed.clamp(min=0),
-            ANCHOR_LAYER: first.clamp(min=0),
+            KEYED_LAYER: keys.clamp(min=0),
         }
         asked = first != IGNORE
         due = {
             LOCATE_LAYER: (located != IGNORE) * torch.where(finder < 0, NOWHERE_WEIGHT, 1.0),
             BEFORE_LAYER: inside,
-            KEYED_LAYER: (keyed != IGNORE) * (1 + FIRST_WEIGHT * _begins(asked)),
-            ANCHOR_LAYER: asked * (1 + FIRST_WEIGHT * _begins(asked)),
+            KEYED_LAYER: (keys != IGNORE) * (1 + FIRST_WEIGHT * _begins(asked)),
         }
+        for layer in ANCHOR_LAYERS:
+            goals[layer] = first.clamp(min=0)
+            due[layer] = asked * (1 + FIRST_WEIGHT * _begins(asked))
         for number, layer in enumerate(POINTER_LAYERS):
             mine = slot == columns + 4 * number
             goals[layer] = torch.where(mine, pointer, sink).clamp(min=0)
@@ -201,6 +207,25 @@ class Trainee(nn.Module):
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16)
+
+
+def _asked(
+    goals: dict[int, Tensor], due: dict[int, Tensor], *, seed: int
+) -> tuple[dict[int, tuple[Tensor, Tensor]], dict[int, Tensor]]:
+    """A drawn part of the positions that are due, at most one in `ASKED` of a row: per layer
+    (positions [rows, asked], goals there [rows, heads, asked]), and what is due there. To compare
+    every position's attention with its goal would cost as much as the attention itself.
+    """
+    random = torch.Generator().manual_seed(seed)
+    questions, parts = {}, {}
+    for layer, goal in goals.items():
+        some = due[layer].amax(1)
+        drawn = torch.rand(some.shape, generator=random).to(some.device) * (some > 0)
+        where = drawn.topk(some.shape[1] // ASKED, dim=1).indices
+        there = where[:, None]
+        questions[layer] = (where, goal.take_along_dim(there, 2))
+        parts[layer] = due[layer].take_along_dim(there, 2)
+    return questions, parts
 
 
 def _begins(learned: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from glyph_worker.nano import vocabulary as v  # noqa: E402
 from glyph_worker.nano.corpus import samples  # noqa: E402
 from glyph_worker.nano.geometry import TOKEN_COLUMNS  # noqa: E402
 from glyph_worker.nano.oracle import Oracle  # noqa: E402
-from glyph_worker.nano.pack import IGNORE, Batch, pack  # noqa: E402
+from glyph_worker.nano.pack import BESIDE, IGNORE, Batch, pack  # noqa: E402
 
 LENGTH = 384
 
@@ -69,6 +69,23 @@ def test_a_key_stands_in_the_answers_line_or_above(batch: Batch) -> None:
         page, first, _ = tokens[row, batch.anchor[row, index]]
         assert page is cells or (page == cells).all()
         assert first - 1 <= line <= first + 1
+
+
+def test_a_heading_stands_above_the_answer_and_as_far_right(batch: Batch) -> None:
+    tokens = shown(batch)
+    headed = np.argwhere(batch.above != IGNORE)
+    assert len(headed) > 20
+    for row, index in headed:
+        heading = batch.above[row, index]
+        cells, line, column = tokens[row, batch.located[row, heading]]
+        line, column = (
+            line + batch.finder[row, heading] // 3,
+            column + batch.finder[row, heading] % 3,
+        )
+        page, first, left = tokens[row, batch.anchor[row, index]]
+        assert (page == cells).all()
+        assert line < first + 2
+        assert abs(column - left) < BESIDE + 4
 
 
 def test_ideal_tokens_tell_their_place() -> None:
