@@ -96,7 +96,8 @@ def _redis(settings: Settings) -> Iterator[Finding]:
             fix="" if server else "set GLYPH_BROKER_URL or pip install 'glyph_worker[embedded]'",
         )
         return
-    urls = {"broker": settings.broker_url, "cache": settings.cache_url or settings.broker_url}
+    assert settings.cache_server is not None  # the broker's, if no other
+    urls = {"broker": settings.broker_url, "cache": settings.cache_server}
     for what, secret in urls.items():
         url = secret.get_secret_value()
         with translated(url), connect(url, timeout_s=2, num_retries=0) as client:

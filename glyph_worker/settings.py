@@ -212,7 +212,7 @@ class Settings(_Section):
     broker_url: SecretStr | None = None
     """Redis for records, blobs and queues (AOF, noeviction). None: none configured."""
     cache_url: SecretStr | None = None
-    """Redis for pages and features (allkeys-lru). None: the broker's."""
+    """Redis for pages and features (allkeys-lru). None: the broker's; see `cache_server`."""
     key_prefix: str = Field(default="glyph", pattern=r"^[a-z0-9_-]{1,32}$")
     """First part of every key."""
     model: str = "nano"
@@ -232,6 +232,11 @@ class Settings(_Section):
     engine: EngineSettings = EngineSettings()
     queue: QueueSettings = QueueSettings()
     gateway: GatewaySettings = GatewaySettings()
+
+    @property
+    def cache_server(self) -> SecretStr | None:
+        """Where pages and features are kept; None without any server."""
+        return self.cache_url or self.broker_url
 
     @classmethod
     def load(

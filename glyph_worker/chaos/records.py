@@ -23,8 +23,9 @@ class Records:
 
     def __init__(self, settings: Settings) -> None:
         assert settings.broker_url is not None
+        assert settings.cache_server is not None
         self._url = settings.broker_url.get_secret_value()
-        self._cache_url = (settings.cache_url or settings.broker_url).get_secret_value()
+        self._cache_url = settings.cache_server.get_secret_value()
         self._client = connect(self._url, timeout_s=3.0, num_retries=1)
         self._keys = Keys(settings.key_prefix)
         queue = settings.queue

@@ -38,8 +38,8 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """How a sequence ended, with what it cost. Each millisecond counts once, in the first of
-    fetching, queueing, prefilling and decoding that it was spent in."""
+    """How a sequence ended, with what it cost. Each millisecond counts once: as fetching if page
+    features were fetched in it, else as queueing, prefilling or decoding."""
 
     text: str
     token_ids: tuple[int, ...]
@@ -69,8 +69,11 @@ class Outcome:
         cuts = [at for at in (text.find(stop) for stop in live.request.stop) if at >= 0]
         admitted = live.first_admitted_at or live.finished_at
         first = live.first_token_at or live.finished_at
-        fetched_s = sum(end - start for start, end in live.fetches)
-        before_s = sum(max(0.0, min(end, admitted) - start) for start, end in live.fetches)
+        stages = (live.entered_at, admitted), (admitted, first), (first, live.finished_at)
+        fetched_s = [_overlap_s(live.fetches, begin, end) for begin, end in stages]
+        queue_s, prefill_s, decode_s = (
+            end - begin - fetched for (begin, end), fetched in zip(stages, fetched_s, strict=True)
+        )
         return cls(
             text=prompt.clean(text[: min(cuts)] if cuts else text),
             token_ids=tuple(live.token_ids),
@@ -80,10 +83,15 @@ class Outcome:
             num_question_tokens=live.num_question_tokens,
             num_answer_tokens=len(live.token_ids),
             num_prefix_tokens_reused=live.num_first_reused,
-            queue_ms=(admitted - live.entered_at - before_s) * 1e3,
-            fetch_ms=fetched_s * 1e3,
-            prefill_ms=max(0.0, first - admitted - (fetched_s - before_s)) * 1e3,
-            decode_ms=(live.finished_at - first) * 1e3,
+            queue_ms=queue_s * 1e3,
+            fetch_ms=sum(fetched_s) * 1e3,
+            prefill_ms=prefill_s * 1e3,
+            decode_ms=decode_s * 1e3,
             dtype=live.scheduled.lane,
             fallback=live.fallback,
         )
+
+
+def _overlap_s(spans: list[tuple[float, float]], begin: float, end: float) -> float:
+    """Seconds from `begin` to `end` that lie in one of these spans, which do not overlap."""
+    return sum(max(0.0, min(last, end) - max(first, begin)) for first, last in spans)

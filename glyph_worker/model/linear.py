@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+log = logging.getLogger(__name__)
 
 PACK_LIMIT_BYTES = 8 << 30
 """Packing keeps a second copy of each matrix; larger models stay plain."""
@@ -82,5 +85,9 @@ def can_pack(device: torch.device, dtype: torch.dtype) -> bool:
         weight = torch.randn(48, 32, generator=generator)
         x = torch.randn(3, 32, generator=generator)
         return torch.allclose(PackedLinear(weight)(x), F.linear(x, weight), atol=1e-4)
-    except (RuntimeError, AttributeError, NotImplementedError):
-        return False  # the operators are internal to torch and may go
+    except (RuntimeError, AttributeError, NotImplementedError) as exc:
+        # The operators are internal to torch and may go; plain matrices give the same answers.
+        log.warning(
+            "torch %s does not pack matrices, so they stay plain: %s", torch.__version__, exc
+        )
+        return False

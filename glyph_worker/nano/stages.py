@@ -26,7 +26,7 @@ from glyph_worker.nano.oracle import SLOTS, Oracle, windows
 from glyph_worker.nano.pack import IGNORE, Batch
 
 LOOK_WEIGHT = 0.3
-ASKED = 4
+ASKED = 4  # of so many positions, taught heads are asked at one
 DENSE_WEIGHT = 0.3
 APART_WEIGHT = 3.0
 FIRST_WEIGHT = 3.0  # an answer's first character counts four times: to find it is the hard part
@@ -212,7 +212,7 @@ class Trainee(nn.Module):
 def _asked(
     goals: dict[int, Tensor], due: dict[int, Tensor], *, seed: int
 ) -> tuple[dict[int, tuple[Tensor, Tensor]], dict[int, Tensor]]:
-    """A drawn part of the positions that are due, at most one in `ASKED` of a row: per layer
+    """A drawn part of the positions that are due, at most every `ASKED`th of a row: per layer
     (positions [rows, asked], goals there [rows, heads, asked]), and what is due there. To compare
     every position's attention with its goal would cost as much as the attention itself.
     """

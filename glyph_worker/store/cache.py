@@ -85,7 +85,7 @@ class CacheStore:
     @classmethod
     def of(cls, settings: Settings) -> CacheStore:
         """The cache server these settings name; the broker's, if they name no other."""
-        url = settings.cache_url or settings.broker_url
+        url = settings.cache_server
         if url is None:
             raise InvalidSetting("no cache server: set GLYPH_CACHE_URL or GLYPH_BROKER_URL")
         return cls.connect(

@@ -46,10 +46,10 @@ class Stores:
     @classmethod
     def open(cls, settings: Settings) -> Stores:
         """Connects to nothing yet. Raises StoreUnavailable when no broker is configured."""
-        if settings.broker_url is None:
+        if settings.broker_url is None or settings.cache_server is None:
             raise StoreUnavailable("no broker: set GLYPH_BROKER_URL=redis://…")
         broker_url = settings.broker_url.get_secret_value()
-        cache_url = (settings.cache_url or settings.broker_url).get_secret_value()
+        cache_url = settings.cache_server.get_secret_value()
         keys, page_ttl_s = Keys(settings.key_prefix), settings.render.page_ttl_s
         broker, queue = connect(broker_url), settings.queue
         # Short patience and no retries: without the cache a job costs more time, no more.

@@ -26,7 +26,6 @@ def train(out: Path, *options: str) -> list[dict[str, object]]:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not (ROOT / ".venv/bin/python").exists(), reason="needs the project's venv")
 def test_a_run_stopped_between_stages_continues_to_the_same_weights(tmp_path: Path) -> None:
     # Given one run of all stages, and one that ends early and is started again
     whole = train(tmp_path / "whole")
