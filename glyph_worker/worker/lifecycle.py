@@ -69,7 +69,7 @@ def run_worker(
         signals.worker_process_shutdown.connect(lambda **_: render_stage.close(), weak=False)
         stage = None
         concurrency = concurrency or os.cpu_count() or 1
-        pool, queue = "prefork", RENDER_QUEUE
+        pool, queue = "glyph_worker.queue.prefork:TaskPool", RENDER_QUEUE
     worker = app.Worker(
         hostname=app.glyph_hostname,
         pool=pool,
