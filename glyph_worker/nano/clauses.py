@@ -76,6 +76,15 @@ OF = (
     "The {n} of {r} is {v}.", "The {n} of {r} was {v}.", "{r} has {n} {v}.", "For {r}, the {n} is {v}.",
     "The {n} of the {r} is {v}.", "In {r} the {n} is {v}.",
 )  # fmt: skip
+MENTIONS = (
+    "Please quote the {n} with your payment.", "Always state the {n} when you call.",
+    "Changes to the {n} must be made in writing.", "The {n} was checked before sending.",
+    "See the {n} above.", "The {n} may change without notice.", "Ask us if the {n} is missing.",
+    "Without the {n} we cannot help you.", "This replaces the {n} of last year.",
+    "If the {n} is wrong, write to us.", "We confirm the {n} by letter.", "Write down the {n} now.",
+    "Any question about the {n} is answered by the office.", "Do not share the {n} with anyone.",
+    "Quote {n} in all letters.", "# the {n} is read at start", "Check {n} twice.", "{n} (see below)",
+)  # fmt: skip
 SLOT = re.compile(r"\{(\w+)\}")
 
 
@@ -86,7 +95,7 @@ def _fill(words: Words, kind: str) -> str:
     if kind == "year":
         return str(words.rng.randint(1980, 2030))
     if kind == "digits_":
-        return f"+{words.digits(2, 2)} {words.digits(2, 4)} {words.digits(4, 6)}"
+        return words.telephone()
     return words.of(kind)
 
 
@@ -134,6 +143,14 @@ def _general(words: Words, draft: Draft) -> str:
     column = text.index("{v}")
     draft.note(len(draft.lines), column, value, kind=kind, names=names)
     return text.replace("{v}", value)
+
+
+def mention(draft: Draft, words: Words, number: int) -> None:
+    """A sentence before line `number` that names a field without its value, as letters do."""
+    named = [fact.names for fact in draft.facts if fact.names]
+    if named:
+        name = words.rng.choice(words.rng.choice(named)[:2])
+        draft.insert(number, words.rng.choice(MENTIONS).format(n=name))
 
 
 def sentences(draft: Draft, words: Words, count: int) -> None:

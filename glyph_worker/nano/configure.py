@@ -8,7 +8,7 @@ from glyph_worker.nano import vocabulary as v
 from glyph_worker.nano.geometry import MERGE, PAGE_WIDTH, PATCH
 
 POINTER_LAYERS = (5, 6)  # their first four heads learn to point at the next character
-BEFORE_LAYER = 0  # its first three heads learn to look one, two and three tokens back
+BEFORE_LAYER = 0  # three heads learn to look one, two and three tokens back, one tells the page
 LOCATE_LAYER = 1  # its heads learn to find what was just written in the document
 FINDERS = 6  # those heads: two lines, three columns
 KEYED_LAYER = 2  # its first heads learn to point at the question's words beside, above the answer

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from random import Random
 
-from glyph_worker.nano import layouts, questions
+from glyph_worker.nano import clauses, layouts, questions
 from glyph_worker.nano.draft import Draft, place
 from glyph_worker.nano.sample import Sample
 from glyph_worker.nano.words import Words
+
+MENTIONED = (0, 0, 1, 1, 2, 3)  # sentences of a document that name a field without its value
 
 
 def write(words: Words, lines: int) -> Draft:
@@ -16,13 +18,17 @@ def write(words: Words, lines: int) -> Draft:
     rng = words.rng
     draft = Draft()
     makers, weights = zip(*layouts.SECTIONS, strict=True)
+    seams = []
     while len(draft.lines) < lines:
+        seams.append(len(draft.lines))
         room = lines - len(draft.lines)
         if room > 2 and rng.random() < 0.4:
             layouts.furniture(draft, words)
             continue
         maker = rng.choices(makers, weights)[0]
         maker(draft, words, min(room, rng.randint(1, 10)))
+    for seam in sorted(rng.choices(seams, k=rng.choice(MENTIONED)), reverse=True):
+        clauses.mention(draft, words, seam)
     return draft
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from glyph_worker.nano.sample import Cell
 from glyph_worker.render.paginate import paginate
@@ -37,6 +37,14 @@ class Draft:
     def add(self, line: str = "") -> int:
         self.lines.append(line.rstrip())
         return len(self.lines) - 1
+
+    def insert(self, number: int, line: str) -> None:
+        """A line before line `number`; the facts from there on move down."""
+        self.lines.insert(number, line)
+        self.facts = [
+            replace(fact, spot=(fact.spot[0] + (fact.spot[0] >= number), fact.spot[1]))
+            for fact in self.facts
+        ]
 
     def add_fact(
         self,

@@ -175,9 +175,10 @@ def table(draft: Draft, words: Words, count: int) -> None:
         ]
         body.append([("", row), *((kind, text.replace(",", "")) for kind, text in values)])
     widths = [max(len(header[i]), *(len(line[i][1]) for line in body)) for i in range(len(header))]
+    # One space would part columns as it does words.
     between, edge = {
         "pipes": (" | ", ""), "markdown": (" | ", "| "), "csv": (",", ""), "grid": (" | ", "| ")
-    }.get(look, (" " * rng.randint(1, 4), ""))  # fmt: skip
+    }.get(look, (" " * rng.randint(2, 4), ""))  # fmt: skip
     while sum(widths) + len(between) * (len(widths) - 1) + 2 * len(edge) > 64 and len(widths) > 2:
         widths.pop()  # the column that does not fit is left out
     header, body = header[: len(widths)], [line[: len(widths)] for line in body]
@@ -322,7 +323,7 @@ def furniture(draft: Draft, words: Words) -> None:
 SECTIONS: tuple[tuple[Callable[[Draft, Words, int], None], int], ...] = (
     (fields, 8),
     (sections, 3),
-    (table, 3),
+    (table, 4),
     (clauses.sentences, 4),
     (log, 2),
     (items, 1),

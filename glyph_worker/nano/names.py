@@ -45,10 +45,11 @@ def unique_names(words: Words, count: int) -> list[list[str]]:
     seen: set[str] = set()
     while len(names) < count:
         name = words.name_words()
-        if names and rng.random() < 0.25:
+        if names and rng.random() < 0.35:
             other = rng.choice(names)
             if len(other) > 1:
-                name = [*other[:-1], words.noun()]
+                first = rng.random() < 0.6
+                name = [*other[:-1], words.noun()] if first else [words.noun(), *other[1:]]
             else:
                 name = [words.noun(), *other] if rng.random() < 0.5 else [*other, words.noun()]
         key = "".join(name)

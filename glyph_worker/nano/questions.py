@@ -32,7 +32,8 @@ BY_KIND = {
     "path": ("Where is the {}?", "Which path is the {}?"),
     "span": ("How long is the {}?",),
     "number": ("How much is the {}?", "How big is the {}?"),
-    "count": ("How many is the {}?", "What number is the {}?"),
+    "count": ("How many {}?", "How many {} are there?", "What number is the {}?"),
+    "telephone": ("On which number is the {}?", "What number is the {}?"),
     "flag": ("Is the {} on or off?", "What is {} set to?"),
 }
 LINE_NUMBER = (

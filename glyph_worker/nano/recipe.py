@@ -39,7 +39,7 @@ FOUR = Diet(rows=4, length=1792, low=12, high=24, asked=18, max_pages=4)
 READER = (
     (0.10, ((TINY, 6), (SMALL, 4))),
     (0.40, ((TINY, 2), (SMALL, 6), (FULL, 2))),
-    (1.00, ((TINY, 1), (SMALL, 3), (FULL, 3), (PAIR, 1), (THREE, 1), (FOUR, 2))),
+    (1.00, ((TINY, 1), (SMALL, 3), (FULL, 3), (PAIR, 2), (THREE, 1), (FOUR, 2))),
 )
 JOINT = ((1.00, READER[-1][1]),)
 SHORT = ((1.00, ((TINY, 3), (SMALL, 5), (HALF, 3))),)  # what a CPU has time for

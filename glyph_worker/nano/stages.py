@@ -30,6 +30,7 @@ ASKED = 4  # of so many positions, taught heads are asked at one
 DENSE_WEIGHT = 0.3
 APART_WEIGHT = 3.0
 FIRST_WEIGHT = 3.0  # an answer's first character counts four times: to find it is the hard part
+PAGES_TOLD = 8  # from this page on, all pages look alike
 NOWHERE_WEIGHT = 0.2  # of what stands nowhere in the document: easy, and most of a question
 
 
@@ -137,7 +138,8 @@ class Trainee(nn.Module):
         positions [rows, 1, length] at which it is asked of them, per layer.
 
         In the first layer three heads look one, two and three tokens back, so that a token of text
-        knows what was just written, and a visual token what stands left of it. In the second, six
+        knows what was just written, and a visual token what stands left of it; a fourth tells it
+        its page (see `told_page`). In the second, six
         heads (one a line and column) find in the document what was just written, by its last four
         characters. In the third, two heads of the answer look at the question's word that stands
         beside it and at the one that stands above it (a table's column); in the fourth one looks at
@@ -169,15 +171,16 @@ class Trainee(nn.Module):
         columns = torch.arange(4, device=self.device)[:, None]
         finders = torch.arange(FINDERS, device=self.device)[:, None]
         keys = torch.cat((keyed, above), 1)
+        paged = told_page(batch)[:, None].to(self.device)
         goals = {
             LOCATE_LAYER: torch.where(finder == finders, located, sink).clamp(min=0),
-            BEFORE_LAYER: back.expand(len(segment), -1, -1),
+            BEFORE_LAYER: torch.cat((back.expand(len(segment), -1, -1), paged), 1),
             KEYED_LAYER: keys.clamp(min=0),
         }
         asked = first != IGNORE
         due = {
             LOCATE_LAYER: (located != IGNORE) * torch.where(finder < 0, NOWHERE_WEIGHT, 1.0),
-            BEFORE_LAYER: inside,
+            BEFORE_LAYER: torch.cat((*[inside] * len(back), image), 1),
             KEYED_LAYER: (keys != IGNORE) * (1 + FIRST_WEIGHT * _begins(asked)),
         }
         for layer in ANCHOR_LAYERS:
@@ -226,6 +229,23 @@ def _asked(
         questions[layer] = (where, goal.take_along_dim(there, 2))
         parts[layer] = due[layer].take_along_dim(there, 2)
     return questions, parts
+
+
+def told_page(batch: Batch) -> Tensor:
+    """Where the head that tells a visual token its page looks: row indices [rows, length].
+
+    At the document's first token or, the oftener the later the page, at the page's own opening:
+    both look alike on every page, but their shares tell its number. Drawn at random, so that the
+    share is what is learned. Rotary attention knows distances only; without the number, a key found
+    on one page led to the same line of another.
+    """
+    tokens, sink = torch.from_numpy(batch.tokens), torch.from_numpy(batch.sink)
+    opens = tokens == v.PAGE_OPEN
+    opening = torch.where(opens, torch.arange(tokens.shape[1]), 0).cummax(1).values
+    page = opens.cumsum(1) - opens.cumsum(1).gather(1, sink) - 1  # of its document, from 0
+    random = torch.Generator().manual_seed(int(batch.tokens.sum()))
+    drawn = torch.rand(tokens.shape, generator=random)
+    return torch.where(drawn * PAGES_TOLD < page, opening, sink)
 
 
 def _begins(learned: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ loop machine mail manager map margin market mask master matter member memory men
 meter method metric mode model module monitor month mount name network node note notice number
 object offer office offset operator option order origin output owner package packet page parameter
 parent part partition partner party passenger password patch path patient payment penalty period
-phone pipeline place plan plant platform plugin point policy pool port position postcode power
+fax iban mobile telephone phone pipeline place plan plant platform plugin point policy pool port position postcode power
 prefix premium price printer priority process product profile program project property protocol
 provider proxy purpose quality quantity query queue quota rank rate ratio reading reason receipt
 record recipient reference refund region release remote renewal rent replica report request reserve
@@ -62,17 +62,20 @@ Hugo Ida Ines Ingrid Ivan Jack Jana Javier Joao José Julia Jun Karin Karl Kofi 
 Lin Lucas Lucía Maria Mark Marta Max Mei Mia Mila Mohammed Nadia Nina Noah Nora Olga Omar Oscar
 Paula Peter Priya Rania Ravi Rosa Ruth Samir Sara Sofia Sven Tara Theo Tom Uma Victor Wei Yara Yusuf
 Zoë Zara""".split()
+TRADES = """Robotics Foods Motors Systems Logistics Labs Design Energy Media Trading Bank Tools Works
+Dental Studio Print Transport Data Insurance Books Garden Travel Paper Steel Marine""".split()
 STREETS = "Street Road Avenue Lane Way Close Drive Square Court Boulevard".split()
-COMPANY = "Ltd Inc. GmbH LLC plc AG S.A. Corp. Group Partners & Sons Systems Logistics Labs".split()
+COMPANY = "Ltd Inc. GmbH LLC plc AG S.A. Corp. Group Partners Sons".split()
 MONTHS = (
     "January February March April May June July August September October November December".split()
 )
+DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
 TLDS = "com org net io dev eu de example internal local".split()
 FLAGS = (
     "true false yes no on off null none enabled disabled auto info debug error True False".split()
 )
 KINDS = """number number money date clock host address path code code code phrase phrase phrase person
-person company email pseudo pseudo flag street url span port count long place""".split()  # fmt: skip
+person company email pseudo pseudo flag street url span port count long place telephone iban""".split()  # fmt: skip
 SUITED = {
     "date": "date deadline expiry day renewal start delivery issue".split(),
     "money": "amount balance bonus cost credit deposit fee loan payment penalty premium price refund "
@@ -89,6 +92,8 @@ SUITED = {
     "email": "email mail".split(),
     "number": "size limit capacity weight width height length rate ratio temperature quota speed".split(),
     "count": "count quantity threads retry attempt replica worker level rank score".split(),
+    "telephone": "phone fax telephone mobile".split(),
+    "iban": "iban account".split(),
     "street": "street".split(),
     "place": "city country region county place station".split(),
     "flag": "debug mode default cache".split(),
@@ -166,7 +171,14 @@ class Words:
         return f"{self.rng.choice(FIRST)}{middle} {last}"
 
     def company(self) -> str:
-        return f"{self.pseudo(1, 3).capitalize()} {self.rng.choice(COMPANY)}"
+        rng = self.rng
+        named = rng.choice(FIRST) if rng.random() < 0.1 else self.pseudo(1, 3).capitalize()
+        pick = rng.random()
+        if pick < 0.1:
+            return f"{named} & {self.pseudo(1, 2).capitalize()} {rng.choice(COMPANY)}"
+        if pick < 0.5:
+            named = f"{named} {rng.choice(TRADES)}"
+        return named if pick > 0.85 else f"{named} {rng.choice(COMPANY)}"
 
     def digits(self, low: int, high: int) -> str:
         count = self.rng.randint(low, high)
@@ -201,13 +213,17 @@ class Words:
     def date(self) -> str:
         rng = self.rng
         y, m, d = rng.randint(1985, 2035), rng.randint(1, 12), rng.randint(1, 28)
-        return rng.choice(
+        text: str = rng.choice(
             [
                 f"{y}-{m:02d}-{d:02d}", f"{d:02d}/{m:02d}/{y}", f"{d}.{m}.{y}",
                 f"{d} {MONTHS[m - 1]} {y}", f"{MONTHS[m - 1]} {d}, {y}",
                 f"{d} {MONTHS[m - 1][:3]} {y}",
             ]
         )  # fmt: skip
+        pick = rng.random()
+        if pick < 0.05:
+            return f"{rng.choice(DAYS)}, {text}"
+        return f"{text}, {self.clock()}" if pick < 0.1 else text
 
     def clock(self) -> str:
         rng = self.rng
@@ -242,6 +258,7 @@ class Words:
                 f"#{self.digits(3, 6)}", f"{self.digits(4, 10)}",
                 f"v{rng.randint(0, 30)}.{rng.randint(0, 30)}.{rng.randint(0, 99)}",
                 f"{rng.randint(0, 30)}.{rng.randint(0, 99)}",
+                f"{self.pseudo(1, 2)}{rng.choice(':-')}{rng.randint(0, 30)}.{rng.randint(0, 99)}",
                 "".join(rng.choice("0123456789abcdef") for _ in range(rng.randint(4, 16))),
                 "".join(rng.choice(string.ascii_letters + string.digits) for _ in range(rng.randint(4, 14))),
             ]
@@ -264,7 +281,28 @@ class Words:
         return f"{rng.randint(1, 400)} {self.pseudo(1, 2).capitalize()} {rng.choice(STREETS)}"
 
     def place(self) -> str:
-        return self.pseudo(1, 3).capitalize()
+        named = self.pseudo(1, 3).capitalize()
+        if self.rng.random() < 0.15:
+            return f"Room {self.rng.randint(1, 99)}, {named}"
+        return named
+
+    def telephone(self) -> str:
+        area, first, last = self.digits(2, 4), self.digits(3, 4), self.digits(3, 5)
+        return self.rng.choice(
+            [
+                f"+{self.digits(2, 2)} {area} {first} {last}", f"({area}) {first} {last}",
+                f"0{area}-{first} {last}", f"{area} {first} {last}", f"+{area} {first}{last}",
+            ]
+        )  # fmt: skip
+
+    def iban(self) -> str:
+        """An account number in groups of four, with and without its country."""
+        rng = self.rng
+        groups = [self.digits(4, 4) for _ in range(rng.randint(2, 5))]
+        if rng.random() < 0.6:
+            letters = "".join(rng.choice(string.ascii_uppercase) for _ in range(6))
+            groups = [f"{letters[:2]}{self.digits(2, 2)}", letters[2:], *groups]
+        return " ".join([*groups, self.digits(2, 2)] if rng.random() < 0.4 else groups)
 
     def flag(self) -> str:
         return self.rng.choice(FLAGS)

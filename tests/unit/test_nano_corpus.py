@@ -7,7 +7,8 @@ import re
 from random import Random
 
 from glyph_worker.nano import vocabulary as v
-from glyph_worker.nano.corpus import samples
+from glyph_worker.nano.clauses import MENTIONS
+from glyph_worker.nano.corpus import samples, write
 from glyph_worker.nano.questions import NOT_FOUND
 from glyph_worker.nano.sample import Sample
 from glyph_worker.nano.words import NOUNS, Words, held_out
@@ -50,6 +51,21 @@ def test_absent_fields_are_not_in_the_document() -> None:
             if question.task == "absent":
                 asked = question.text.lower().rstrip("?.:")
                 assert asked not in text
+
+
+def test_a_sentence_may_name_a_field_whose_value_stands_elsewhere() -> None:
+    forms = [re.compile(re.escape(form).replace(r"\{n\}", "(.+)")) for form in MENTIONS]
+    num_mentions = 0
+    for seed in range(60):
+        draft = write(Words(Random(seed)), 16)
+        facts = {name: fact for fact in draft.facts for name in fact.names}
+        for number, line in enumerate(draft.lines):
+            for found in filter(None, (form.fullmatch(line) for form in forms)):
+                fact = facts[found[1]]
+                assert fact.spot[0] != number
+                assert draft.lines[fact.spot[0]][fact.spot[1] :].startswith(fact.answer)
+                num_mentions += 1
+    assert num_mentions > 30
 
 
 def test_test_words_never_meet_training() -> None:

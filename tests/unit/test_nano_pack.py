@@ -12,6 +12,7 @@ from glyph_worker.nano.corpus import samples  # noqa: E402
 from glyph_worker.nano.geometry import TOKEN_COLUMNS  # noqa: E402
 from glyph_worker.nano.oracle import Oracle  # noqa: E402
 from glyph_worker.nano.pack import BESIDE, IGNORE, Batch, pack  # noqa: E402
+from glyph_worker.nano.stages import PAGES_TOLD, told_page  # noqa: E402
 
 LENGTH = 384
 Shown = dict[tuple[int, int], tuple[np.ndarray, int, int]]
@@ -85,6 +86,28 @@ def test_a_heading_stands_above_the_answer_and_as_far_right(batch: Batch) -> Non
         assert (page == cells).all()
         assert line < first + 2
         assert abs(column - left) < BESIDE + 4
+
+
+def test_a_visual_token_is_told_its_page_by_a_share_of_looks() -> None:
+    long = samples("told", low=10, high=14, asked=2, max_pages=3)
+    many = [pack(long, rows=4, length=768) for _ in range(8)]
+    looks: dict[int, list[bool]] = {}
+    for batch in many:
+        goals = told_page(batch).numpy()
+        opening, page = 0, 0
+        for row, index in np.ndindex(batch.tokens.shape):
+            token, goal = batch.tokens[row, index], goals[row, index]
+            if index == batch.sink[row, index]:
+                page = -1
+            if token == v.PAGE_OPEN:
+                opening, page = index, page + 1
+            elif token == v.IMAGE:
+                assert goal in (opening, batch.sink[row, index])
+                looks.setdefault(page, []).append(goal == opening)
+    assert set(looks) == {0, 1, 2}
+    for page, at_opening in looks.items():
+        assert len(at_opening) > 500
+        assert abs(np.mean(at_opening) - page / PAGES_TOLD) < 0.05
 
 
 def test_ideal_tokens_tell_their_place() -> None:
