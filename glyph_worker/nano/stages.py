@@ -139,14 +139,14 @@ class Trainee(nn.Module):
 
         In the first layer three heads look one, two and three tokens back, so that a token of text
         knows what was just written, and a visual token what stands left of it; a fourth tells it
-        its page (see `told_page`). In the second, six
-        heads (one a line and column) find in the document what was just written, by its last four
-        characters. In the third, two heads of the answer look at the question's word that stands
-        beside it and at the one that stands above it (a table's column); in the fourth one looks at
-        its beginning, in the fifth one looks there again, knowing what the fourth found. Each of
-        the eight characters of a visual token has a head of its own, upper line in the first
-        pointer layer, lower line in the second: the head of the next character looks at its visual
-        token, the others at the document's first token, so the answer is simply what they copy.
+        its page (see `told_page`). In the second, six heads (one a line and column) find in the
+        document what was just written, by its last four characters. In the third, two heads of the
+        answer look at the question's word that stands beside it and at the one that stands above it
+        (a table's column); in the fourth one looks at its beginning, in the fifth one looks there
+        again, knowing what the fourth found. Each of the eight characters of a visual token has a
+        head of its own, upper line in the first pointer layer, lower line in the second: the head
+        of the next character looks at its visual token, the others at the document's first token,
+        so the answer is simply what they copy.
         """
         pointer, slot, first, keyed, above, sink, located, finder, segment = (
             torch.from_numpy(array).to(self.device)[:, None]
