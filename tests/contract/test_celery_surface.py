@@ -6,9 +6,7 @@ import base64
 import contextlib
 import inspect
 import json
-import os
 import pickle
-import signal
 import time
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -17,15 +15,12 @@ from typing import Any
 import msgpack
 import pytest
 import redis
-from celery.concurrency import asynpool
 from celery.concurrency.base import BasePool, apply_target
-from kombu.asynchronous import Hub
 from kombu.exceptions import ContentDisallowed
 from kombu.serialization import loads
 from kombu.transport import redis as transport
 from waiting import wait_until
 
-from glyph_worker.queue import prefork
 from glyph_worker.queue.app import make_app
 from glyph_worker.queue.lease import Lease
 from glyph_worker.queue.messages import held_messages, num_waiting
@@ -212,62 +207,6 @@ def test_an_ack_that_fails_frees_its_place_and_the_message_comes_back(own_redis:
         with redis.Redis.from_url(url) as client:
             assert client.hlen("unacked") == 1
         consumer.channel.do_restore = False
-
-
-def _big(num_bytes: int) -> bytes:
-    return b"x" * num_bytes
-
-
-@pytest.mark.parametrize(
-    ("kind", "arrives"), [(prefork.AsynPool, True), (asynpool.AsynPool, False)]
-)
-def test_a_result_half_read_when_the_broker_goes_is_read_to_its_end(
-    kind: type[asynpool.AsynPool], arrives: bool
-) -> None:
-    """Celery's own takes the rest for the beginning of a result. Once that is mended there, the
-    second case fails, and our pool can go.
-    """
-    hub = Hub()
-    pool = kind(processes=1, threads=False, initializer=None)
-    results: list[int] = []
-    try:
-        pool.register_with_event_loop(hub)
-        pool.apply_async(_big, (1 << 20,), callback=lambda raw: results.append(len(raw)))
-        (child,) = pool._pool
-        fd = child.outqR_fd
-
-        def half_read() -> bool:
-            return inspect.isgenerator(hub.readers[fd][0])
-
-        _turn(hub, until=half_read)
-        # What celery's consumer does when the connection is lost, and when it is back.
-        hub.reset()
-        pool.flush()
-        pool.register_with_event_loop(hub)
-        pool.apply_async(_big, (7,), callback=lambda raw: results.append(len(raw)))
-        with contextlib.suppress(TimeoutError) if not arrives else contextlib.nullcontext():
-            _turn(hub, until=lambda: results == [1 << 20, 7], timeout_s=60.0 if arrives else 3.0)
-        assert (results == [1 << 20, 7]) is arrives
-    finally:
-        if arrives:
-            pool.terminate()
-            pool.join()
-        else:  # these two would wait for a result that never comes, also at our own end
-            pool._terminate.cancel()
-            for child in pool._pool:
-                os.kill(child.pid, signal.SIGKILL)
-        hub.close()
-
-
-def _turn(hub: Hub, *, until: Callable[[], bool], timeout_s: float = 60.0) -> None:
-    """The event loop, until something holds; raises TimeoutError."""
-    loop = hub.create_loop()
-    hub.call_repeatedly(0.05, lambda: None)  # so that no turn waits long
-    deadline = time.monotonic() + timeout_s
-    while not until():
-        if time.monotonic() > deadline:
-            raise TimeoutError
-        next(loop)
 
 
 def _drained(connection: Any) -> None:
