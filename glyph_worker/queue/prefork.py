@@ -5,7 +5,7 @@ connection to the broker breaks. Celery then empties the loop, the half is forgo
 is taken for the beginning of a result: from there on nothing of that child is understood, so its
 next message is leased for ever and the child never gets another. It does happen in an outage: a
 retry that cannot be published ends as an exception of 58 kB, more than a pipe takes at once. Leans
-on `ResultHandler._recv_message` and `fileno_to_outq`; no test guards them yet: see ops/bench/README.md.
+on `ResultHandler._recv_message` and `fileno_to_outq`; no test guards them yet.
 """
 
 from __future__ import annotations
