@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from random import Random
+from dataclasses import replace
 
 from glyph_worker.nano.draft import Draft
 from glyph_worker.nano.words import Words
@@ -66,15 +66,74 @@ CLAUSES: tuple[tuple[str, dict[str, str]], ...] = (
     ("{person} reported that the {word} is broken.", {"person": "Who reported that the {word} is broken?|Who reported the {word}?"}),
     ("{person} paid {money} for the {word}.", {"person": "Who paid for the {word}?", "money": "How much did {person} pay?|How much was paid for the {word}?"}),
     ("We met {person} at the {word} on {date}.", {"person": "Who did we meet?|Whom did we meet at the {word}?", "date": "When did we meet {person}?"}),
+    ("{person} is the head of {word}.", {"person": "Who is the head of {word}?|Who heads {word}?"}),
+    ("{person} was appointed director of {company} on {date}.", {"person": "Who was appointed director?|Who is the director of {company}?", "date": "When was {person} appointed?|When was the director appointed?"}),
+    ("{company} was founded in {year} by {person}.", {"year": "When was {company} founded?|In which year was {company} founded?", "person": "Who founded {company}?|Who is the founder of {company}?"}),
+    ("{company} employs {count} people in {place}.", {"count": "How many people does {company} employ?|How many employees does {company} have?", "place": "Where does {company} employ people?"}),
+    ("The next review is planned for {date}.", {"date": "When is the next review?|When is the next review planned?|What is the date of the next review?"}),
+    ("The {word} must be returned by {date}.", {"date": "By when must the {word} be returned?|When must the {word} be returned?"}),
+    ("Tickets cost {money} for adults and {money2} for children.", {"money": "How much do tickets cost for adults?|What do adults pay?|What is the price for adults?", "money2": "How much do tickets cost for children?|What do children pay?|What is the price for children?"}),
+    ("Breakfast is served from {clock} to {clock2}.", {"clock": "From when is breakfast served?|When does breakfast begin?", "clock2": "Until when is breakfast served?|When does breakfast end?"}),
+    ("The office is open from {clock} until {clock2}.", {"clock": "When does the office open?|From when is the office open?", "clock2": "When does the office close?|Until when is the office open?"}),
+    ("Dear {person},", {"person": "To whom is the letter addressed?|Who is the letter to?"}),
+    ("Signed: {person}, {place}, {date}", {"person": "Who signed?|Who signed the document?", "place": "Where was the document signed?", "date": "When was the document signed?|On what date was it signed?"}),
+    ("Yours sincerely, {person}", {"person": "Who wrote the letter?|Who signed the letter?"}),
+    ("The parcel weighs {number} and was sent to {place}.", {"number": "How much does the parcel weigh?|What is the weight of the parcel?", "place": "Where was the parcel sent?|To which place was the parcel sent?"}),
+    ("Your customer number is {code}, your adviser is {person}.", {"code": "What is the customer number?|What is my customer number?", "person": "Who is the adviser?|Who is my adviser?"}),
+    ("Reservation {code} for {person}, {count} guests, arrival {date}.", {"code": "What is the reservation number?|Which reservation is it?", "person": "For whom is the reservation?|Who made the reservation?", "count": "How many guests are there?|How many guests?", "date": "When is the arrival?|What is the arrival date?"}),
+    ("Train {code} to {place} departs at {clock} from platform {count}.", {"code": "Which train goes to {place}?", "place": "Where does the train go?|Where does train {code} go?", "clock": "When does the train depart?|When does train {code} depart?", "count": "From which platform does the train depart?|Which platform?"}),
+    ("The {word} was repaired by {company} for {money}.", {"company": "Who repaired the {word}?|Which company repaired the {word}?", "money": "How much did the repair cost?|For how much was the {word} repaired?"}),
+    ("The {word} is made in {place} and sold by {company}.", {"place": "Where is the {word} made?", "company": "Who sells the {word}?|Which company sells the {word}?"}),
+    ("The fine for late {word} is {money}.", {"money": "How much is the fine?|What is the fine for late {word}?"}),
+    ("Interest of {number} is charged after {span}.", {"number": "How much interest is charged?|What interest is charged?", "span": "After how long is interest charged?"}),
+    ("The guarantee ends on {date}.", {"date": "When does the guarantee end?|When is the end of the guarantee?"}),
+    ("The tenant is {person}, the landlord is {company}.", {"person": "Who is the tenant?", "company": "Who is the landlord?"}),
+    ("The flat has {count} rooms and an area of {number}.", {"count": "How many rooms does the flat have?|How many rooms?", "number": "What is the area of the flat?|How big is the flat?"}),
+    ("The project started on {date} and ends on {date2}.", {"date": "When did the project start?|When does the project begin?", "date2": "When does the project end?|What is the end date of the project?"}),
+    ("The budget of the project is {money}.", {"money": "What is the budget?|How much is the budget?|What is the budget of the project?"}),
+    ("Sales rose by {number} to {money}.", {"number": "By how much did sales rise?", "money": "To what did sales rise?|How high are sales?"}),
+    ("The board approved {money} for the {word}.", {"money": "How much did the board approve?|How much was approved for the {word}?"}),
+    ("Present: {person}, {person2}. Absent: {person3}.", {"person3": "Who was absent?|Who is absent?"}),
+    ("{person} takes the minutes.", {"person": "Who takes the minutes?"}),
+    ("{person} will send the {word} by {date}.", {"person": "Who will send the {word}?", "date": "By when will {person} send the {word}?|When will the {word} be sent?"}),
+    ("{person} moved from {place} to {place2} in {year}.", {"place": "Where did {person} move from?", "place2": "Where did {person} move to?", "year": "When did {person} move?|In which year did {person} move?"}),
+    ("The patient, {person}, takes {number} of {word} every {span}.", {"person": "Who is the patient?", "number": "How much {word} does the patient take?", "span": "How often does the patient take {word}?"}),
+    ("Blood pressure was {code} at {clock}.", {"code": "What was the blood pressure?", "clock": "When was the blood pressure taken?"}),
+    ("Set {word} to {count} before the first start.", {"count": "What should {word} be set to?|To what is {word} set?"}),
+    ("The default value of {word} is {count}.", {"count": "What is the default value of {word}?|What is the default of {word}?"}),
+    ("Requests to {host} are limited to {count} per minute.", {"count": "What is the limit of requests?|How many requests per minute are allowed?", "host": "Which host is limited?"}),
+    ("The certificate of {host} expires on {date}.", {"date": "When does the certificate expire?|When does the certificate of {host} expire?", "host": "Whose certificate expires?"}),
+    ("Logs are kept for {span} in {path}.", {"span": "How long are logs kept?", "path": "Where are logs kept?"}),
+    ("The cluster runs {count} nodes in {place}.", {"count": "How many nodes does the cluster run?|How many nodes?", "place": "Where does the cluster run?"}),
+    ("Incident {code} was closed by {person} after {span}.", {"code": "Which incident was closed?|What is the incident number?", "person": "Who closed the incident?", "span": "After how long was the incident closed?"}),
+    ("The release manager is {person}; the release is {code}.", {"person": "Who is the release manager?", "code": "What is the release?|Which release is it?"}),
+    ("To reach support, write to {email} or call {digits_}.", {"email": "What is the email of support?|Where should I write to reach support?", "digits_": "What is the phone number of support?|Which number should I call?"}),
+    ("Donations go to account {iban} at {company}.", {"iban": "What is the account for donations?|To which account do donations go?", "company": "At which bank is the account?"}),
+    ("The author of {word} is {person}, the publisher is {company}.", {"person": "Who is the author?|Who is the author of {word}?|Who wrote {word}?", "company": "Who is the publisher?|Who published {word}?"}),
+    ("Chapter {count} begins on page {port}.", {"port": "On which page does chapter {count} begin?"}),
+    ("{person} scored {count} points and {person2} scored {count2}.", {"count": "How many points did {person} score?", "count2": "How many points did {person2} score?"}),
+    ("The winner is {person} with {number}.", {"person": "Who is the winner?|Who won?", "number": "With how much did {person} win?"}),
+    ("The temperature at {place} was {number} at {clock}.", {"number": "What was the temperature?|What was the temperature at {place}?", "place": "Where was the temperature measured?", "clock": "When was the temperature measured?"}),
+    ("The {word} is {number} long and {number2} wide.", {"number": "How long is the {word}?", "number2": "How wide is the {word}?"}),
+    ("Deliveries to {place} take {span} and cost {money}.", {"span": "How long do deliveries to {place} take?|How long does a delivery take?", "money": "How much do deliveries to {place} cost?|What does a delivery cost?"}),
+    ("The claim must be filed within {span} at {street}.", {"span": "Within how long must the claim be filed?", "street": "Where must the claim be filed?"}),
+    ("{person} (the \"Seller\") sells the {word} to {person2} (the \"Buyer\").", {"person": "Who is the seller?|Who sells the {word}?", "person2": "Who is the buyer?|Who buys the {word}?"}),
+    ("This contract ends on {date} unless renewed for {span}.", {"date": "When does the contract end?|What is the end of the contract?", "span": "For how long can the contract be renewed?"}),
 )  # fmt: skip
 GENERAL = (
     "The {n} is {v}.", "The {n} is {v}.", "Our {n} is {v}.", "The {n} was {v}.", "Its {n} is {v}.",
     "The {n} has been set to {v}.", "Set the {n} to {v}.", "Note that the {n} is now {v}.",
     "The {n} will be {v}.", "Use {v} as the {n}.", "The current {n} is {v}.", "Your {n}: {v}.",
+    "The {n} remains {v}.", "The {n} amounts to {v}.", "We chose {v} as the {n}.", "{v} is the {n}.",
+    "The {n} went from {o} to {v}.", "With a {n} of {v} we are content.", "The {n}, {v}, was checked.",
+    "The {n} ({v}) is stated above.", "Please note the {n}: {v}.", "As {n} take {v}.",
+    "The {n} is {v}, as agreed.", "The {n} should be {v} and not {o}.", "No {n} but {v} is allowed.",
 )  # fmt: skip
 OF = (
     "The {n} of {r} is {v}.", "The {n} of {r} was {v}.", "{r} has {n} {v}.", "For {r}, the {n} is {v}.",
-    "The {n} of the {r} is {v}.", "In {r} the {n} is {v}.",
+    "The {n} of the {r} is {v}.", "In {r} the {n} is {v}.", "{r}'s {n} is {v}.", "{r} has a {n} of {v}.",
+    "{v} is the {n} of {r}.", "At {r} the {n} is {v}.", "The {n} for {r}: {v}.", "{r}: {n} {v}.",
+    "The {n} at {r} amounts to {v}.", "{r} reports a {n} of {v}.",
 )  # fmt: skip
 MENTIONS = (
     "Please quote the {n} with your payment.", "Always state the {n} when you call.",
@@ -140,6 +199,7 @@ def _general(words: Words, draft: Draft) -> str:
     else:
         row, template, names = "", rng.choice(GENERAL), (plain,)
     text = template.replace("{n}", plain).replace("{r}", row)
+    text = text.replace("{o}", words.of(kind))
     column = text.index("{v}")
     draft.note(len(draft.lines), column, value, kind=kind, names=names)
     return text.replace("{v}", value)
@@ -156,32 +216,30 @@ def mention(draft: Draft, words: Words, number: int) -> None:
 def sentences(draft: Draft, words: Words, count: int) -> None:
     """Fact sentences, alone on their lines or run together into a paragraph with filler."""
     rng = words.rng
-    for _ in range(max(1, count // 2)):
+    numbered = rng.random() < 0.2
+    for index in range(max(1, count // 2)):
+        opening = f"{index + 1}. " if numbered else ""
+        if numbered and rng.random() < 0.5:
+            opening += f"{words.noun().capitalize()}. "
         if rng.random() < 0.5:
-            text = _known(words, draft) if rng.random() < 0.6 else None
-            draft.add(text or _general(words, draft))
+            paragraph(draft, words, opening, num_sentences=1, known=0.6, fact=1.0)
         else:
-            paragraph(draft, words, rng)
+            paragraph(draft, words, opening, num_sentences=rng.randint(2, 4), known=0.35, fact=0.65)
 
 
-def paragraph(draft: Draft, words: Words, rng: Random) -> None:
-    """Two to four sentences on one source line; some of them facts."""
-    number, text = len(draft.lines), ""
-    for _ in range(rng.randint(2, 4)):
+def paragraph(
+    draft: Draft, words: Words, opening: str, *, num_sentences: int, known: float, fact: float
+) -> None:
+    """Sentences on one source line: a share of them known clauses, a share (those included) facts."""
+    number, text = len(draft.lines), opening
+    for _ in range(num_sentences):
         already = len(draft.facts)
-        pick = rng.random()
-        piece = _known(words, draft) if pick < 0.35 else None
+        pick = words.rng.random()
+        piece = _known(words, draft) if pick < known else None
         if piece is None:
-            piece = _general(words, draft) if pick < 0.65 else words.sentence()[:100]
-        shift = len(text)
+            piece = _general(words, draft) if pick < fact else words.sentence()[:100]
         for index in range(already, len(draft.facts)):
-            fact = draft.facts[index]
-            draft.facts[index] = type(fact)(
-                answer=fact.answer,
-                spot=(number, fact.spot[1] + shift),
-                kind=fact.kind,
-                names=fact.names,
-                asks=fact.asks,
-            )
+            made = draft.facts[index]
+            draft.facts[index] = replace(made, spot=(number, made.spot[1] + len(text)))
         text += piece + " "
     draft.add(text)

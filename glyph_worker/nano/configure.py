@@ -7,13 +7,6 @@ from transformers import Glm4vConfig
 from glyph_worker.nano import vocabulary as v
 from glyph_worker.nano.geometry import MERGE, PAGE_WIDTH, PATCH
 
-POINTER_LAYERS = (5, 6)  # their first four heads learn to point at the next character
-BEFORE_LAYER = 0  # three heads learn to look one, two and three tokens back, one tells the page
-LOCATE_LAYER = 1  # its heads learn to find what was just written in the document
-FINDERS = 6  # those heads: two lines, three columns
-KEYED_LAYER = 2  # its first heads learn to point at the question's words beside, above the answer
-ANCHOR_LAYERS = (3, 4)  # their first head learns to point at the answer's beginning
-
 
 def reader_config() -> Glm4vConfig:
     """Glm4v with 11.9 M parameters (23.7 MB in 16 bit): 2.7 M see, 9.2 M read.
@@ -26,8 +19,8 @@ def reader_config() -> Glm4vConfig:
         text_config={
             "vocab_size": v.VOCAB_SIZE,
             "hidden_size": 384,
-            "intermediate_size": 608,
-            "num_hidden_layers": 7,
+            "intermediate_size": 480,
+            "num_hidden_layers": 8,
             "num_attention_heads": 6,
             "num_key_value_heads": 6,
             "max_position_embeddings": 8192,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -26,37 +27,53 @@ def packed_mask(document: Tensor, segment: Tensor) -> Tensor:
     return (same & shared & causal)[:, None]
 
 
+def block(
+    layer: Any,
+    hidden: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    mask: Tensor,
+    asked: tuple[Tensor, Tensor] | None,
+) -> tuple[Tensor, Tensor | None]:
+    """One layer: hidden states [rows, length, hidden], and if its first heads are `asked` at some
+    positions [rows, asked] about their goals (row indices [rows, heads, asked, places], -1 for
+    none), the log-probability [rows, heads, asked] with which they look at one of them.
+    """
+    normed = layer.input_layernorm(hidden)
+    attention = layer.self_attn
+    shape = (*normed.shape[:2], -1, attention.head_dim)
+    query = attention.q_proj(normed).view(shape).transpose(1, 2)
+    key = attention.k_proj(normed).view(shape).transpose(1, 2)
+    value = attention.v_proj(normed).view(shape).transpose(1, 2)
+    query, key = apply_rotary_pos_emb(query, key, cos, sin)
+    query, key = query.to(value.dtype), key.to(value.dtype)
+    look = None if asked is None else _look(query, key, mask, *asked)
+    mixed = _attend(query, key, value, mask)
+    mixed = mixed.transpose(1, 2).reshape(*normed.shape[:2], -1)
+    hidden = hidden + layer.post_self_attn_layernorm(attention.o_proj(mixed))
+    inner = layer.mlp(layer.post_attention_layernorm(hidden))
+    return hidden + layer.post_mlp_layernorm(inner), look
+
+
+Block = Callable[..., tuple[Tensor, Tensor | None]]
+
+
 def read(
     model: Glm4vForConditionalGeneration,
     embeds: Tensor,
     cos: Tensor,
     sin: Tensor,
     mask: Tensor,
-    goals: dict[int, tuple[Tensor, Tensor]],
+    asked: dict[int, tuple[Tensor, Tensor]],
+    block: Block = block,
 ) -> tuple[Tensor, dict[int, Tensor]]:
-    """Hidden states [rows, length, hidden], and per taught layer the log-probability
-    [rows, heads, asked] with which, at some positions [rows, asked], its first heads look at their
-    goals (row indices, same shape).
-    """
+    """Hidden states [rows, length, hidden], and what each taught layer is `asked` (see `block`)."""
     text = model.model.language_model
-    hidden = embeds
-    looks = {}
+    hidden, looks = embeds, {}
     for index, layer in enumerate(text.layers):
-        normed = layer.input_layernorm(hidden)
-        attention = layer.self_attn
-        shape = (*normed.shape[:2], -1, attention.head_dim)
-        query = attention.q_proj(normed).view(shape).transpose(1, 2)
-        key = attention.k_proj(normed).view(shape).transpose(1, 2)
-        value = attention.v_proj(normed).view(shape).transpose(1, 2)
-        query, key = apply_rotary_pos_emb(query, key, cos, sin)
-        query, key = query.to(value.dtype), key.to(value.dtype)
-        if index in goals:
-            looks[index] = _look(query, key, mask, *goals[index])
-        mixed = _attend(query, key, value, mask)
-        mixed = mixed.transpose(1, 2).reshape(*normed.shape[:2], -1)
-        hidden = hidden + layer.post_self_attn_layernorm(attention.o_proj(mixed))
-        inner = layer.mlp(layer.post_attention_layernorm(hidden))
-        hidden = hidden + layer.post_mlp_layernorm(inner)
+        hidden, look = block(layer, hidden, cos, sin, mask, asked.get(index))
+        if look is not None:
+            looks[index] = look
     return text.norm(hidden), looks
 
 
@@ -77,12 +94,13 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
     return torch.cat(mixed, dim=2)
 
 
-def _look(query: Tensor, key: Tensor, mask: Tensor, where: Tensor, goal: Tensor) -> Tensor:
-    heads, here = goal.shape[1], where[:, None, :, None]
+def _look(query: Tensor, key: Tensor, mask: Tensor, where: Tensor, goals: Tensor) -> Tensor:
+    heads, here = goals.shape[1], where[:, None, :, None]
     asking = query[:, :heads].take_along_dim(here, 2)
     scores = torch.matmul(asking, key[:, :heads].transpose(2, 3)).float() * query.shape[-1] ** -0.5
-    logs: Tensor = scores.masked_fill(~mask.take_along_dim(here, 2), -1e4).log_softmax(-1)
-    return logs.gather(-1, goal[..., None])[..., 0]
+    logs = scores.masked_fill(~mask.take_along_dim(here, 2), -1e4).log_softmax(-1)
+    there = logs.gather(-1, goals.clamp(min=0)).masked_fill(goals < 0, -1e4)
+    return torch.logsumexp(there, -1)
 
 
 def see(model: Glm4vForConditionalGeneration, pages: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ RULERS = ("=", "-", "*", "#", "_", "~", ". ", "-=")
 
 
 NOTATIONS = """colon colon colon colon tight equals equals bare is dash spaced tab arrow aligned aligned
-dots json json quoted xml env option below pair pair bullet right""".split()
+dots json json quoted xml env option below pair pair bullet right numbered""".split()
 BETWEEN = {
     "colon": ": ", "tight": ":", "equals": " = ", "bare": "=", "is": " is ", "dash": " - ",
     "spaced": " : ", "arrow": " -> ",
@@ -62,6 +62,8 @@ def fields(draft: Draft, words: Words, count: int) -> None:
             before = indent + key + " " * (4 - len(indent + key) % 4)
         elif notation == "bullet":
             before = f"{indent}{rng.choice('-*')} {key}: "
+        elif notation == "numbered":
+            before = f"{indent}{index + 1}. {key}: "
         elif notation == "right":
             before = (indent + key + rng.choice(["", ":"])).ljust(max(width + 2, 62 - len(value)))
         elif notation == "below":
@@ -97,6 +99,10 @@ def sections(draft: Draft, words: Words, count: int) -> None:
     style = rng.choice(["snake", "snake", "kebab", "camel", "plain"])
     if notation == "heading":
         style = rng.choice(["title", "sentence", "plain"])
+    indent = "  " if notation in ("yaml", "json") and rng.random() < 0.4 else ""
+    if indent:
+        root = words.noun()
+        draft.add(f"{root}:" if notation == "yaml" else f'"{root}": {{')
     for _ in range(max(1, min(4, count // (len(keys) + 1)))):
         title = [words.noun()] if rng.random() < 0.7 else [words.pseudo(), str(rng.randint(1, 9))]
         section = "-".join(title)
@@ -105,17 +111,17 @@ def sections(draft: Draft, words: Words, count: int) -> None:
         draft.used.add(section)
         opening = {"ini": f"[{section}]", "toml": f"[{section}]", "yaml": f"{section}:"}
         opening |= {"json": f'"{section}": {{', "heading": section.title()}
-        draft.add(opening[notation])
+        draft.add(indent + opening[notation])
         for key in rng.sample(keys, rng.randint(1, len(keys))):
             kind, value = words.value(key)
             spelled, plain = spell(key, style), " ".join(key)
-            before, after = f"  {spelled}: ", ""
+            before, after = f"{indent}  {spelled}: ", ""
             if notation == "ini":
                 before = spelled + rng.choice([" = ", "="])
             elif notation == "toml":
                 before, after = f'{spelled} = "', '"'
             elif notation == "json":
-                before, after = f'  "{spelled}": "', '",'
+                before, after = f'{indent}  "{spelled}": "', '",'
             elif notation == "heading":
                 before = f"{spelled.capitalize()}: "
             names = [f"{plain} of {section}", f"{section} {plain}", f"{plain} of the {section}"]
@@ -124,10 +130,12 @@ def sections(draft: Draft, words: Words, count: int) -> None:
                 f"{section}.{spelled}",
                 f"{plain} in section {section}",
                 f"{spelled} of {section}",
+                plain,
+                spelled,
             ]
-            draft.add_fact(before, value, after, kind=kind, names=tuple(names))
+            draft.add_fact(before, value, after, kind=kind, names=tuple(dict.fromkeys(names)))
         if notation == "json":
-            draft.add("}" + rng.choice(["", ","]))
+            draft.add(indent + "}" + rng.choice(["", ","]))
         elif rng.random() < 0.4:
             draft.add()
 
@@ -209,6 +217,7 @@ def table(draft: Draft, words: Words, count: int) -> None:
                     f"{name} of {row}",
                     f"{row} {name}",
                     f"{name} for {row}",
+                    name,
                 )
                 asks = (f"What is {row}'s {name}?", f"What {name} does {row} have?",
                         f"Which {name} does {row} have?", f"What is the {name} in the row {row}?")  # fmt: skip
@@ -226,7 +235,7 @@ def log(draft: Draft, words: Words, count: int) -> None:
     shape = rng.randrange(4)
     seen = set()
     for _ in range(count):
-        day, clock, level = words.date(), words.clock(), rng.choice(LEVELS)
+        day, clock, level = words.day(), words.clock(), rng.choice(LEVELS)
         component, message = words.pseudo(), words.phrase(2, 4)
         if component in draft.used or message in seen:
             continue
@@ -257,6 +266,7 @@ def log(draft: Draft, words: Words, count: int) -> None:
                 f"{key} of {component}",
                 f"{component} {key}",
                 f"{key} in the line of {component}",
+                key,
             )
             draft.note(number, len(text) + len(key) + 2, value, kind=kind, names=names)
             text += f" {key}={value}"

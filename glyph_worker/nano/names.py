@@ -1,5 +1,5 @@
 """Field names: how documents spell and shorten them, and how people call them."""
-# ruff: noqa: E501  (tables read better on long lines)
+# ruff: noqa: E501, SIM905  (tables read better on long lines)
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ SHORT = {
     "reason": ["rsn"], "description": ["desc"], "identifier": ["id"], "source": ["src"],
     "destination": ["dest", "dst"], "percent": ["%"], "configuration": ["config"], "year": ["yr"],
 }  # fmt: skip
+BEFORE = "sub over under out up re pre post super inter user host non un max re".split()
 
 
 def spell(words: list[str], style: str) -> str:
@@ -47,7 +48,9 @@ def unique_names(words: Words, count: int) -> list[list[str]]:
         name = words.name_words()
         if names and rng.random() < 0.35:
             other = rng.choice(names)
-            if len(other) > 1:
+            if rng.random() < 0.15:
+                name = [*other[:-1], rng.choice(BEFORE) + other[-1]]
+            elif len(other) > 1:
                 first = rng.random() < 0.6
                 name = [*other[:-1], words.noun()] if first else [words.noun(), *other[1:]]
             else:

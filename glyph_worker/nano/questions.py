@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
 from glyph_worker.nano.draft import Draft, Fact, Placed
@@ -204,16 +205,17 @@ def follows(rng: Random, placed: Placed) -> Question | None:
 
 
 def _answerable(draft: Draft) -> list[Fact]:
-    """The facts whose names no other fact shares, with fields asked for before log levels."""
+    """The facts with those of their names and questions that no other fact shares."""
     uses: dict[str, int] = {}
     for fact in draft.facts:
         for name in {name.lower() for name in (*fact.names, *fact.asks)}:
             uses[name] = uses.get(name, 0) + 1
-    clear = []
-    for fact in draft.facts:
-        if all(uses[name.lower()] == 1 for name in (*fact.names, *fact.asks)):
-            clear.append(fact)
-    return clear
+
+    def clear(names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(name for name in names if uses[name.lower()] == 1)
+
+    facts = [replace(f, names=clear(f.names), asks=clear(f.asks)) for f in draft.facts]
+    return [fact for fact in facts if fact.names or fact.asks]
 
 
 def ask(words: Words, draft: Draft, placed: Placed, count: int) -> list[Question]:

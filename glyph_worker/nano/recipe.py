@@ -11,7 +11,8 @@ import numpy as np
 from glyph_worker.nano import vocabulary as v
 from glyph_worker.nano.corpus import samples
 from glyph_worker.nano.geometry import COLUMNS, PAGE_LINES
-from glyph_worker.nano.pack import Batch, Ints, pack, page_cells
+from glyph_worker.nano.pack import Batch, pack, page_cells
+from glyph_worker.nano.taught import Ints
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +40,7 @@ FOUR = Diet(rows=4, length=1792, low=12, high=24, asked=18, max_pages=4)
 READER = (
     (0.10, ((TINY, 6), (SMALL, 4))),
     (0.40, ((TINY, 2), (SMALL, 6), (FULL, 2))),
-    (1.00, ((TINY, 1), (SMALL, 3), (FULL, 3), (PAIR, 2), (THREE, 1), (FOUR, 2))),
+    (1.00, ((TINY, 1), (SMALL, 3), (FULL, 3), (PAIR, 2), (THREE, 1), (FOUR, 3))),
 )
 JOINT = ((1.00, READER[-1][1]),)
 SHORT = ((1.00, ((TINY, 3), (SMALL, 5), (HALF, 3))),)  # what a CPU has time for
@@ -48,11 +49,21 @@ EYES_LINES = 192  # of text in a step of the eyes, on pages of one height
 
 
 def make_batch(
-    stage: str, seed: str, step: int, steps: int, *, smoke: bool = False, short: bool = False
+    stage: str,
+    seed: str,
+    step: int,
+    steps: int,
+    *,
+    smoke: bool = False,
+    short: bool = False,
+    grown: bool = False,
 ) -> Batch:
-    """The batch of one step; the same for the same arguments, whatever ran before."""
+    """The batch of one step; the same for the same arguments, whatever ran before.
+
+    A reader that is `grown` begins with documents of all sizes.
+    """
     rng = Random(f"{seed}/{stage}/{step}")
-    mixes = SHORT if short else MIXES[stage]
+    mixes = SHORT if short else JOINT if grown else MIXES[stage]
     mix = next(mix for until, mix in mixes if step < until * steps or until == 1.0)
     diet = rng.choices([diet for diet, _ in mix], [weight for _, weight in mix])[0]
     diet = SMOKE if smoke else diet

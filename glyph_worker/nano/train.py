@@ -43,12 +43,12 @@ class Progress:
     step: int = 0
 
 
-def rate(stage: str, step: int, steps: int) -> float:
+def rate(stage: str, step: int, steps: int, share: float = 1.0) -> float:
     """Learning rate: a short warm-up, a plateau, and a straight fall at the end."""
     warm = min(1.0, (step + 1) / 40)
     falling = DECAY[stage] * steps
     left = 1.0 if not falling else min(1.0, (steps - step) / falling)
-    return RATE[stage] * warm * max(left, 0.01)
+    return share * RATE[stage] * warm * max(left, 0.01)
 
 
 def trained(trainee: Trainee, stage: str) -> dict[str, nn.Parameter]:
@@ -112,9 +112,11 @@ class Run:
         device: str,
         steps: dict[str, int],
         start: Path | None = None,
+        rate_share: float = 1.0,
         **diet: bool,
     ) -> None:
         self.folder, self.seed, self.steps, self.diet = folder, seed, steps, diet
+        self.rate_share = rate_share
         folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(int(seed))
         self.trainee = Trainee().to(device)
@@ -146,7 +148,7 @@ class Run:
         log = Log(self.folder / "log.jsonl", stage, steps)
         kept = time.monotonic()
         for step, batch in enumerate(ahead(stage, self.seed, first, steps, **self.diet), first):
-            now = rate(stage, step, steps)
+            now = rate(stage, step, steps, self.rate_share)
             for optimizer in optims:
                 for group in optimizer.param_groups:
                     group["lr"] = now * group["share"]
@@ -191,6 +193,9 @@ def main() -> None:
     parser.add_argument(
         "--short", action="store_true", help="mostly documents of a few lines: for an hour of CPU"
     )
+    parser.add_argument(
+        "--rate-share", type=float, help="of the learning rate; 1, or 0.4 for a --start's weights"
+    )
     parser.add_argument("--no-compile", action="store_true")
     for stage in STAGES:
         parser.add_argument(f"--{stage}-steps", type=int, default=STEPS[stage])
@@ -204,8 +209,10 @@ def main() -> None:
         device=args.device,
         steps=steps,
         start=args.start,
+        rate_share=args.rate_share or (0.4 if args.start else 1.0),
         smoke=args.quick,
         short=args.short,
+        grown=args.start is not None,
     )
     if not (args.no_compile or args.quick):
         run.trainee.fuse()

@@ -101,6 +101,7 @@ SUITED = {
 }
 UNITS = "kg g km m cm mm ms s min h GB MB kB GiB MiB % V A W kW Hz MHz °C bar rpm l ml".split()
 CURRENCY = "EUR USD GBP CHF SEK JPY".split()
+SHORTEST = 4  # letters of an invented word: there are too few shorter ones to tell things apart
 
 
 def held_out(word: str) -> bool:
@@ -141,7 +142,7 @@ class Words:
                 for _ in range(rng.randint(low, high))
             ]
             word = "".join(parts)
-            if self._allowed(word):
+            if len(word) >= SHORTEST and self._allowed(word):
                 return word
 
     def sentence(self) -> str:
@@ -210,7 +211,8 @@ class Words:
             return f"{text} {rng.choice(CURRENCY)}"
         return f"{rng.choice(CURRENCY)} {text}" if pick < 0.75 else text
 
-    def date(self) -> str:
+    def day(self) -> str:
+        """A date without a time."""
         rng = self.rng
         y, m, d = rng.randint(1985, 2035), rng.randint(1, 12), rng.randint(1, 28)
         text: str = rng.choice(
@@ -220,9 +222,12 @@ class Words:
                 f"{d} {MONTHS[m - 1][:3]} {y}",
             ]
         )  # fmt: skip
-        pick = rng.random()
+        return text
+
+    def date(self) -> str:
+        text, pick = self.day(), self.rng.random()
         if pick < 0.05:
-            return f"{rng.choice(DAYS)}, {text}"
+            return f"{self.rng.choice(DAYS)}, {text}"
         return f"{text}, {self.clock()}" if pick < 0.1 else text
 
     def clock(self) -> str:

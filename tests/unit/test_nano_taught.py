@@ -1,0 +1,261 @@
+"""Where the taught heads are told to look, read back from the pages' own characters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from glyph_worker.nano import vocabulary as v  # noqa: E402
+from glyph_worker.nano.corpus import samples  # noqa: E402
+from glyph_worker.nano.geometry import TOKEN_COLUMNS  # noqa: E402
+from glyph_worker.nano.oracle import Oracle  # noqa: E402
+from glyph_worker.nano.pack import IGNORE, Batch, pack  # noqa: E402
+from glyph_worker.nano.taught import (  # noqa: E402
+    ANCHORS,
+    BACK,
+    BEFORE,
+    BESIDE,
+    FIND,
+    HERE,
+    KEY,
+    MOST,
+    PAGES_TOLD,
+    POINT,
+    SLOTS,
+    grams,
+    meet,
+)
+
+LENGTH = 384
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What one visual token shows: its page's cells, its first line and its first column."""
+
+    cells: np.ndarray
+    line: int
+    column: int
+
+    @property
+    def page(self) -> int:
+        return id(self.cells.base) + self.cells.__array_interface__["data"][0]
+
+    def at(self, line: int, column: int) -> int:
+        return int(self.cells[self.line + line, self.column + column])
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A batch with its visual tokens looked up."""
+
+    batch: Batch
+
+    @cached_property
+    def tokens(self) -> dict[tuple[int, int], Shown]:
+        """(row, index) of every visual token."""
+        where = {}
+        for cells, places in zip(self.batch.cells, self.batch.places, strict=True):
+            size = cells.shape[1] // 2 * TOKEN_COLUMNS
+            for number, flat in enumerate(places.tolist()):
+                page, token = divmod(number, size)
+                line, column = token // TOKEN_COLUMNS * 2, token % TOKEN_COLUMNS * 4
+                where[divmod(flat, self.batch.tokens.shape[1])] = Shown(cells[page], line, column)
+        return where
+
+    def taught(self, layer: int, head: int) -> Iterator[tuple[int, int, list[int]]]:
+        """(row, position, goals) wherever a head is asked."""
+        for row, at in np.argwhere(self.batch.due[layer][:, head] > 0):
+            goals = self.batch.goals[layer][row, head, at]
+            yield int(row), int(at), goals[goals >= 0].tolist()
+
+    def sink(self, row: int, at: int) -> int:
+        """The first token of the document at a position."""
+        mine = self.batch.document[row] == self.batch.document[row, at]
+        return int(np.argmax(mine))
+
+    def written(self, row: int, first: int, last: int) -> str:
+        return v.decode(self.batch.tokens[row, first : last + 1].tolist())
+
+
+@pytest.fixture(scope="module")
+def lesson() -> Lesson:
+    return Lesson(pack(samples("taught", low=3, high=10, asked=6), rows=12, length=LENGTH))
+
+
+def test_every_goal_stands_in_the_same_document_and_is_seen_by_then(lesson: Lesson) -> None:
+    batch = lesson.batch
+    for layer, due in batch.due.items():
+        assert (due > 0).sum() > 500
+        for head in range(due.shape[1]):
+            for row, at, goals in lesson.taught(layer, head):
+                assert goals
+                assert all(batch.document[row, goal] == batch.document[row, at] for goal in goals)
+                assert all(goal <= at for goal in goals)
+                assert {batch.segment[row, goal] for goal in goals} <= {0, batch.segment[row, at]}
+
+
+def test_a_pointer_names_the_cell_of_the_next_character(lesson: Lesson) -> None:
+    shown, num_pointed = lesson.tokens, 0
+    for line, layer in enumerate(POINT):
+        for slot in range(SLOTS):
+            for row, at, (goal,) in lesson.taught(layer, slot):
+                if goal != lesson.sink(row, at):
+                    assert shown[row, goal].at(line, slot) == lesson.batch.target[row, at]
+                    num_pointed += 1
+    answers = (lesson.batch.target != IGNORE) & ~np.isin(lesson.batch.target, v.END)
+    assert 200 < num_pointed <= answers.sum()
+
+
+def test_a_finder_sees_the_four_characters_just_written(lesson: Lesson) -> None:
+    shown, num_found, num_many, num_nowhere = lesson.tokens, 0, 0, 0
+    for head in range(6):
+        line, column = divmod(head, 3)
+        for row, at, goals in lesson.taught(FIND, head):
+            if goals == [lesson.sink(row, at)]:
+                num_nowhere += 1
+                continue
+            num_found += 1
+            num_many += len(goals) > 1
+            for goal in goals:
+                token = shown[row, goal]
+                end = token.column + column
+                there = v.decode(token.cells[token.line + line, max(0, end - 3) : end + 1].tolist())
+                mine = lesson.written(row, at - 3, at)
+                first = int(np.argmax(lesson.batch.question[row] == lesson.batch.question[row, at]))
+                mine = mine if at - 3 >= first else lesson.written(row, first, at).rjust(4)
+                assert there.rjust(4).lower() == mine.lower()
+    assert num_found > 500
+    assert num_many > 50
+    assert num_nowhere > 500
+
+
+def test_keys_stand_in_the_answers_line_or_above_it(lesson: Lesson) -> None:
+    shown = lesson.tokens
+    found = {(row, at): [] for head in range(6) for row, at, _ in lesson.taught(FIND, head)}
+    for head in range(6):
+        for row, at, goals in lesson.taught(FIND, head):
+            found[row, at] += [(goal, head) for goal in goals if goal != lesson.sink(row, at)]
+    begins = {(row, at): goal for row, at, (goal,) in lesson.taught(ANCHORS[0], 0)}
+    for head, fewest in ((0, 500), (1, 50)):
+        asked = list(lesson.taught(KEY, head))
+        assert len(asked) > fewest
+        for row, at, goals in asked:
+            answer = shown[row, begins[row, at]]
+            for goal in goals:
+                # Where the answer stands in one of a token's two lines, so may the character.
+                there = [
+                    (shown[row, token].line + finder // 3, shown[row, token].column + finder % 3)
+                    for token, finder in found[row, goal]
+                    if shown[row, token].page == answer.page
+                ]
+                if head == 0:
+                    assert any(answer.line - 1 <= line <= answer.line + 1 for line, _ in there)
+                else:
+                    assert any(
+                        line <= answer.line and abs(column - answer.column) < BESIDE + SLOTS
+                        for line, column in there
+                    )
+
+
+def test_both_anchors_look_at_the_answers_beginning(lesson: Lesson) -> None:
+    batch, shown, num_begun = lesson.batch, lesson.tokens, 0
+    for layer in ANCHORS:
+        for row, at, (goal,) in lesson.taught(layer, 0):
+            if goal == lesson.sink(row, at):
+                continue
+            asked = (batch.question[row] == batch.question[row, at]) & (batch.target[row] != IGNORE)
+            first = batch.target[row, np.argmax(asked)]
+            token = shown[row, goal]
+            assert first in token.cells[token.line : token.line + 2, token.column :][:, :SLOTS]
+            num_begun += 1
+    assert num_begun > 500
+
+
+def test_a_head_looks_at_the_character_just_written_and_two_to_the_right(lesson: Lesson) -> None:
+    shown, num_here, num_ahead = lesson.tokens, 0, 0
+    base = {}
+    for column in range(SLOTS):
+        for row, at, (goal,) in lesson.taught(HERE, column):
+            if goal != lesson.sink(row, at):
+                token = shown[row, goal]
+                last = lesson.batch.tokens[row, at]
+                assert last in (token.at(0, column), token.at(1, column))
+                base[row, at] = goal
+                num_here += 1
+    for tokens in (1, 2):
+        for row, at, (goal,) in lesson.taught(HERE, SLOTS + tokens - 1):
+            if (row, at) in base and goal != lesson.sink(row, at):
+                assert goal == base[row, at] + tokens
+                assert shown[row, goal].line == shown[row, base[row, at]].line
+                num_ahead += 1
+    assert num_here > 500
+    assert num_ahead > 500
+
+
+def test_tokens_look_back_in_their_line_and_their_question_only(lesson: Lesson) -> None:
+    shown, batch = lesson.tokens, lesson.batch
+    seen = {True: 0, False: 0}
+    for head in range(BACK):
+        for row, at, (goal,) in lesson.taught(BEFORE, head):
+            if (row, at) in shown:
+                near = shown[row, at].column > SLOTS * head
+            else:
+                near = at > head and batch.question[row, at - head - 1] == batch.question[row, at]
+            assert goal == (at - head - 1 if near else lesson.sink(row, at))
+            seen[near] += 1
+    assert min(seen.values()) > 500
+
+
+def test_a_visual_token_is_told_its_page_by_a_share_of_looks() -> None:
+    long = samples("told", low=10, high=14, asked=2, max_pages=3)
+    looks: dict[int, list[bool]] = {}
+    for _ in range(8):
+        lesson = Lesson(pack(long, rows=4, length=768))
+        goals = lesson.batch.goals[BEFORE][:, BACK, :, 0]
+        opening, page = 0, 0
+        for row, index in np.ndindex(lesson.batch.tokens.shape):
+            token, sink = lesson.batch.tokens[row, index], lesson.sink(row, index)
+            if index == sink:
+                page = -1
+            if token == v.PAGE_OPEN:
+                opening, page = index, page + 1
+            elif token == v.IMAGE:
+                assert goals[row, index] in (opening, sink)
+                looks.setdefault(page, []).append(goals[row, index] == opening)
+    assert set(looks) == {0, 1, 2}
+    for page, at_opening in looks.items():
+        assert len(at_opening) > 500
+        assert abs(np.mean(at_opening) - page / PAGES_TOLD) < 0.05
+
+
+def test_what_stands_in_too_many_places_teaches_nothing() -> None:
+    # Given a word in three lines, once in a last column, one in many, and one in no line
+    pages = [["my port", "so port", "the port"] + ["as many of us"] * (2 * MOST + 1)]
+    known = grams(pages)
+    # When a question holds all three
+    met = meet("port many none", known)
+    # Then the first is found everywhere it stands, the second is left out, the third is nowhere
+    assert met[3] == [(0, 0, 6), (0, 1, 6)]
+    assert 8 not in met
+    assert met[13] == []
+    # And a line begins after spaces, as a question does
+    assert meet("so it", known)[1] == [(0, 1, 1)]
+
+
+def test_ideal_tokens_tell_their_place() -> None:
+    oracle = Oracle(384)
+    places = oracle.places(5).view(5, TOKEN_COLUMNS, -1)
+    row = (places @ oracle.rows.T).argmax(-1)
+    column = (places @ oracle.columns.T).argmax(-1)
+    assert (row == torch.arange(5)[:, None]).all()
+    assert (column == torch.arange(TOKEN_COLUMNS)).all()
+    ideal = oracle(torch.full((1, 10, 64), v.SPACE))
+    assert oracle.misplaced(ideal, ideal) == 0
+    assert oracle.misplaced(ideal.roll(1, 0), ideal) > 0.1
