@@ -57,12 +57,8 @@ def answer(
     if features:
         embeds[tokens == v.IMAGE] = torch.cat(list(features)).to(device, dtype)
     cache = DynamicCache(config=model.config.text_config)
-    text(
-        inputs_embeds=embeds[None],
-        position_ids=places[:, None].to(device),
-        past_key_values=cache,
-        use_cache=True,
-    )
+    # By position: what transformers 5.23 calls `past_key_values` is `cache` from 5.24 on.
+    text(None, None, places[:, None].to(device), cache, embeds[None], use_cache=True)
     cache.batch_repeat_interleave(len(questions))
     asked = [question_tokens(question) for question in questions]
     width = max(map(len, asked))
@@ -84,13 +80,8 @@ def answer(
     written: list[list[int]] = [[] for _ in asked]
     open_rows = set(range(len(asked)))
     for _ in range(max_tokens):
-        out = text(
-            inputs_embeds=text.embed_tokens(ids),
-            position_ids=position[None].expand(3, -1, -1),
-            attention_mask=seen,
-            past_key_values=cache,
-            use_cache=True,
-        )
+        places = position[None].expand(3, -1, -1)
+        out = text(None, seen, places, cache, text.embed_tokens(ids), use_cache=True)
         ids = model.lm_head(out.last_hidden_state[:, -1:]).argmax(-1)
         for number, token in enumerate(ids[:, 0].tolist()):
             if number in open_rows:

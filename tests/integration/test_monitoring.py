@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,11 @@ NOT_HERE = ("glyph_engine_device", "glyph_webhook_tries")
 
 @pytest.mark.timeout(300)
 def test_every_panel_has_data_and_every_rule_is_evaluated(fleet: Any, tmp_path: Path) -> None:
-    gateway = GatewayProcess(tmp_path, fleet.environ, GLYPH_GATEWAY_METRICS_TOKEN=TOKEN)
-    prometheus = Prometheus(tmp_path, gateway.url.removeprefix("http://"), TOKEN)
-    try:
+    with ExitStack() as stack:
+        gateway = GatewayProcess(tmp_path, fleet.environ, GLYPH_GATEWAY_METRICS_TOKEN=TOKEN)
+        stack.callback(gateway.stop)
+        prometheus = Prometheus(tmp_path, gateway.url.removeprefix("http://"), TOKEN)
+        stack.callback(prometheus.stop)
         wait_until(lambda: prometheus.num_scrapes() > 1, description="prometheus scrapes")
         client = fleet.client
         # More than the queues take at once, and nobody at work yet: some wait in line.
@@ -53,6 +56,3 @@ def test_every_panel_has_data_and_every_rule_is_evaluated(fleet: Any, tmp_path: 
         assert {rule["health"] for rule in group["rules"]} == {"ok"}
         firing = [rule["name"] for rule in group["rules"] if rule["state"] == "firing"]
         assert firing == []
-    finally:
-        prometheus.stop()
-        gateway.stop()
