@@ -9,7 +9,7 @@ from glyph_worker.nano.geometry import MERGE, PAGE_WIDTH, PATCH
 
 
 def reader_config() -> Glm4vConfig:
-    """Glm4v with 11.9 M parameters (23.7 MB in 16 bit): 2.7 M see, 9.2 M read.
+    """Glm4v with 12.0 M parameters (23.9 MB in 16 bit): 2.7 M see, 9.3 M read.
 
     `mrope_section` has sixteen sections of one frequency instead of three long ones: transformers
     deals sections to t, h and w in turn, so every axis gets high and low frequencies. With three
