@@ -80,8 +80,10 @@ def answer(
     written: list[list[int]] = [[] for _ in asked]
     open_rows = set(range(len(asked)))
     for _ in range(max_tokens):
-        places = position[None].expand(3, -1, -1)
-        out = text(None, seen, places, cache, text.embed_tokens(ids), use_cache=True)
+        out = text(
+            None, seen, position[None].expand(3, -1, -1), cache, text.embed_tokens(ids),
+            use_cache=True,
+        )  # fmt: skip
         ids = model.lm_head(out.last_hidden_state[:, -1:]).argmax(-1)
         for number, token in enumerate(ids[:, 0].tolist()):
             if number in open_rows:
