@@ -212,7 +212,7 @@ def test_a_cancel_while_no_worker_lives_is_kept(service: Any, records: Any) -> N
 def test_a_deadline_ends_a_running_job(service: Any, records: Any) -> None:
     records.delete("glyph:ratios")  # without estimates nothing is refused at submit
     client = service.client
-    job = client.submit(DOCUMENT, "in time?", max_new_tokens=1_000, deadline_s=0.7)
+    job = client.submit(DOCUMENT, "in time?", max_new_tokens=1_000, deadline_s=0.3)
     wait_until(lambda: client.status(job.id).status.final, description="the deadline ends it")
     done = client.status(job.id)
     assert done.error is not None
