@@ -16,7 +16,8 @@ class Fact:
     """An answer that stands in the document, and the ready questions that ask for it.
 
     `names` are field names for the general question templates (may be empty); `asks` are complete
-    questions. `kind` is the kind of value, for "who", "when" and "how much".
+    questions. `kind` is the kind of value, for "who", "when" and "how much". `title` is the name of
+    its column or its section, and `above` where that stands.
     """
 
     answer: str
@@ -24,6 +25,8 @@ class Fact:
     kind: str = "other"
     names: tuple[str, ...] = ()
     asks: tuple[str, ...] = ()
+    title: str = ""
+    above: Spot = (0, 0)
 
 
 @dataclass
@@ -41,10 +44,11 @@ class Draft:
     def insert(self, number: int, line: str) -> None:
         """A line before line `number`; the facts from there on move down."""
         self.lines.insert(number, line)
-        self.facts = [
-            replace(fact, spot=(fact.spot[0] + (fact.spot[0] >= number), fact.spot[1]))
-            for fact in self.facts
-        ]
+
+        def moved(spot: Spot) -> Spot:
+            return spot[0] + (spot[0] >= number), spot[1]
+
+        self.facts = [replace(f, spot=moved(f.spot), above=moved(f.above)) for f in self.facts]
 
     def add_fact(
         self,
@@ -55,10 +59,14 @@ class Draft:
         kind: str = "other",
         names: tuple[str, ...] = (),
         asks: tuple[str, ...] = (),
+        title: str = "",
+        above: Spot = (0, 0),
     ) -> None:
         """A line `before + answer + after` that holds one fact."""
         number = self.add(before + answer + after)
-        self.note(number, len(before), answer, kind=kind, names=names, asks=asks)
+        self.note(
+            number, len(before), answer, kind=kind, names=names, asks=asks, title=title, above=above
+        )
 
     def note(
         self,
@@ -69,10 +77,15 @@ class Draft:
         kind: str = "other",
         names: tuple[str, ...] = (),
         asks: tuple[str, ...] = (),
+        title: str = "",
+        above: Spot = (0, 0),
     ) -> None:
         """A fact in a line already written."""
-        spot = (number, column)
-        self.facts.append(Fact(answer=answer, spot=spot, kind=kind, names=names, asks=asks))
+        fact = Fact(
+            answer=answer, spot=(number, column), kind=kind, names=names, asks=asks, title=title,
+            above=above,
+        )  # fmt: skip
+        self.facts.append(fact)
 
 
 @dataclass(frozen=True)

@@ -94,11 +94,12 @@ def fields(draft: Draft, words: Words, count: int) -> None:
 def sections(draft: Draft, words: Words, count: int) -> None:
     """Named blocks that repeat the same keys: only section and key together find a value."""
     rng = words.rng
-    notation = rng.choice(["ini", "ini", "yaml", "yaml", "json", "heading", "toml"])
+    notation = rng.choice("ini ini yaml yaml json heading toml record record".split())
     keys = unique_names(words, rng.randint(1, max(1, min(4, count // 2))))
     style = rng.choice(["snake", "snake", "kebab", "camel", "plain"])
-    if notation == "heading":
+    if notation in ("heading", "record"):
         style = rng.choice(["title", "sentence", "plain"])
+    kind_of = words.noun()
     indent = "  " if notation in ("yaml", "json") and rng.random() < 0.4 else ""
     if indent:
         root = words.noun()
@@ -111,7 +112,9 @@ def sections(draft: Draft, words: Words, count: int) -> None:
         draft.used.add(section)
         opening = {"ini": f"[{section}]", "toml": f"[{section}]", "yaml": f"{section}:"}
         opening |= {"json": f'"{section}": {{', "heading": section.title()}
-        draft.add(indent + opening[notation])
+        opening |= {"record": f"{spell([kind_of], style)}: {section}"}
+        opened = indent + opening[notation]
+        above = (draft.add(opened), opened.lower().rindex(section))
         for key in rng.sample(keys, rng.randint(1, len(keys))):
             kind, value = words.value(key)
             spelled, plain = spell(key, style), " ".join(key)
@@ -124,6 +127,8 @@ def sections(draft: Draft, words: Words, count: int) -> None:
                 before, after = f'{indent}  "{spelled}": "', '",'
             elif notation == "heading":
                 before = f"{spelled.capitalize()}: "
+            elif notation == "record":
+                before = f"{spelled}: "
             names = [f"{plain} of {section}", f"{section} {plain}", f"{plain} of the {section}"]
             names += [f"{plain} in the {section} section", f"{plain} in {section}"]
             names += [
@@ -133,7 +138,10 @@ def sections(draft: Draft, words: Words, count: int) -> None:
                 plain,
                 spelled,
             ]
-            draft.add_fact(before, value, after, kind=kind, names=tuple(dict.fromkeys(names)))
+            draft.add_fact(
+                before, value, after, kind=kind, names=tuple(dict.fromkeys(names)), title=section,
+                above=above,
+            )  # fmt: skip
         if notation == "json":
             draft.add(indent + "}" + rng.choice(["", ","]))
         elif rng.random() < 0.4:
@@ -200,7 +208,8 @@ def table(draft: Draft, words: Words, count: int) -> None:
     ruler = "-" * min(64, sum(widths) + len(between) * (len(widths) - 1) + 2 * len(edge))
     if look == "grid":
         draft.add(ruler)
-    draft.add(edge + between.join(cell(text, i) for i, text in enumerate(header)) + edge[::-1])
+    shown = [cell(text, i) for i, text in enumerate(header)]
+    top = draft.add(edge + between.join(shown) + edge[::-1])
     if look == "markdown":
         draft.add("|" + "|".join("-" * (width + 2) for width in widths) + "|")
     elif look == "grid" or (look != "csv" and rng.random() < 0.5):
@@ -208,8 +217,8 @@ def table(draft: Draft, words: Words, count: int) -> None:
     for line in body:
         row, text = line[0][1], edge
         for index, (kind, value) in enumerate(line):
-            shown = cell(value, index)
-            column = len(text) + shown.index(value)
+            filled = cell(value, index)
+            column = len(text) + filled.index(value)
             if index:
                 name = " ".join(columns[index - 1])
                 names = (
@@ -221,8 +230,13 @@ def table(draft: Draft, words: Words, count: int) -> None:
                 )
                 asks = (f"What is {row}'s {name}?", f"What {name} does {row} have?",
                         f"Which {name} does {row} have?", f"What is the {name} in the row {row}?")  # fmt: skip
-                draft.note(len(draft.lines), column, value, kind=kind, names=names, asks=asks)
-            text += shown + between
+                left = len(edge + between.join(shown[:index]) + between)
+                above = (top, left + shown[index].index(header[index]))
+                draft.note(
+                    len(draft.lines), column, value, kind=kind, names=names, asks=asks,
+                    title=header[index], above=above,
+                )  # fmt: skip
+            text += filled + between
         draft.add(text[: len(text) - len(between)] + edge[::-1])
 
 
@@ -332,8 +346,8 @@ def furniture(draft: Draft, words: Words) -> None:
 
 SECTIONS: tuple[tuple[Callable[[Draft, Words, int], None], int], ...] = (
     (fields, 8),
-    (sections, 3),
-    (table, 4),
+    (sections, 4),
+    (table, 5),
     (clauses.sentences, 4),
     (log, 2),
     (items, 1),

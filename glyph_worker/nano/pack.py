@@ -10,7 +10,7 @@ import numpy as np
 from glyph_worker.nano import vocabulary as v
 from glyph_worker.nano.geometry import COLUMNS, TOKEN_COLUMNS
 from glyph_worker.nano.sample import Sample
-from glyph_worker.nano.taught import HEADS, Floats, Ints, Lessons, TokenOf, grams, meet
+from glyph_worker.nano.taught import HEADS, Floats, Ints, Lessons, TokenOf, evidence, grams, meet
 
 IGNORE = -100
 
@@ -139,7 +139,9 @@ def _place(row: _Row, sample: Sample, questions: list[str]) -> tuple[list[Ints],
         for index, there in [*met.items(), *((len(prompt) + i, c) for i, c in copied.items())]:
             row.lessons.found(at + index, there, token, start)
         steps = range(at + len(prompt) - 1, at + total)
-        row.lessons.answered(steps, question.where, met, at, token, start)
+        keys = evidence(met, question.where, question.title)
+        looks = [[at + character for character in key] for key in keys]
+        row.lessons.answered(steps, question.where, looks, token, start)
         at += total
     row.used = at
     return prefix.cells, list(token.starts)

@@ -96,7 +96,8 @@ def lookup(rng: Random, placed: Placed, fact: Fact) -> Question:
     else:
         text = vary(rng, _template(rng, fact.kind).format(recase(rng, rng.choice(fact.names))))
     where = placed.cells(fact.spot, len(fact.answer))
-    return Question(text=text, answer=fact.answer, task="lookup", where=where)
+    title = placed.cells(fact.above, len(fact.title))
+    return Question(text=text, answer=fact.answer, task="lookup", where=where, title=title)
 
 
 def absent(rng: Random, words: Words, draft: Draft) -> Question | None:

@@ -9,12 +9,16 @@ Cell = tuple[int, int, int]  # page, line of the page, column
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """A question, its answer, and for each character of the answer the cell that shows it."""
+    """A question, its answer, and for each character of the answer the cell that shows it.
+
+    `title` are the cells of the name of the answer's column or section.
+    """
 
     text: str
     answer: str
     task: str
     where: tuple[Cell | None, ...] = ()
+    title: tuple[Cell | None, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,6 +21,7 @@ from glyph_worker.nano.taught import FIRST_WEIGHT
 LOOK_WEIGHT = 0.3
 ASKED = 8  # of so many positions, taught heads are asked at one
 DENSE_WEIGHT = 0.3
+PART_WEIGHT = 1.0  # an answer's end and every space in it, where it might have ended, count twice
 APART_WEIGHT = 3.0
 
 
@@ -111,7 +112,8 @@ class Trainee(nn.Module):
             chosen = target != IGNORE
             logits = F.linear(hidden[chosen], text.embed_tokens.weight).float()
         begins = _begins(chosen)
-        weight = 1 + FIRST_WEIGHT * begins[chosen].float()
+        parting = torch.isin(target, torch.tensor([v.SPACE, *v.END], device=self.device))
+        weight = 1 + (FIRST_WEIGHT * begins + PART_WEIGHT * parting)[chosen]
         loss = (F.cross_entropy(logits, target[chosen], reduction="none") * weight).sum()
         loss = loss / weight.sum()
         missed = {

@@ -10,26 +10,27 @@ Some attention heads are shown where to look, because the right place is known:
 - `FIND`: six, one for each line of a visual token and each of its first three columns, find in the
   document what was just written, by its last four characters, wherever that stands. Six heads leave
   none for the last column, but a word's characters stand in consecutive columns.
-- `KEY`: the answer looks at the question's characters that stand in its line, and at those that
-  stand above it: a table's column, a section's name.
+- `KEY`: the answer looks at the question's characters that stand in its line, at those that name
+  its column or its section, and at those that stand in its line just before it.
 - `ANCHORS`: one looks at the answer's beginning, in the next layer one looks there again.
 - `HERE`: four, one for each column of a visual token, look at the character of the answer that was
   just written: what stands in many places is told apart by the beginning. Two look at what stands
   right of it, since an end is known by what follows.
 - `POINT`: eight, upper line in the first of two layers and lower line in the second, look at the
-  next character, so the answer is simply what they copy.
+  next character, so the answer is simply what they copy. Two more of the first layer look further
+  right: a message ends before a key only if an equals sign follows that key.
 
 A head that has nothing to look at looks at the document's first token (the `sink`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from glyph_worker.nano.geometry import TOKEN_COLUMNS
+from glyph_worker.nano.geometry import COLUMNS, TOKEN_COLUMNS
 from glyph_worker.nano.sample import Cell
 
 Ints = npt.NDArray[np.int64]
@@ -40,17 +41,18 @@ BEFORE, FIND, KEY, ANCHORS, HERE, POINT = 0, 1, 2, (3, 4), 5, (6, 7)  # layers
 HEADS = {
     BEFORE: 4,
     FIND: 6,
-    KEY: 2,
+    KEY: 3,
     **dict.fromkeys(ANCHORS, 1),
     HERE: 6,
-    **dict.fromkeys(POINT, 4),
+    POINT[0]: 6,
+    POINT[1]: 4,
 }
 BACK = 3  # tokens
 PAGES_TOLD = 8  # from this page on, all pages look alike
 SLOTS = 4  # characters of a line of a visual token
 GRAM = 4  # characters
+AHEAD = ((HERE, 4, 1), (HERE, 5, 2), (POINT[0], 4, 3), (POINT[0], 5, 4))  # layer, head, tokens
 MOST = 4  # places at which one head may look; what stands oftener teaches nothing
-BESIDE = 8  # columns between an answer and what stands above it, at most
 NOWHERE_WEIGHT = 0.2  # of what stands nowhere in the document: easy, and most of a question
 FIRST_WEIGHT = 3.0  # an answer's first character counts four times: to find it is the hard part
 
@@ -114,22 +116,20 @@ class Lessons:
         self,
         steps: range,
         where: Sequence[Cell | None],
-        met: Found,
-        question: int,
+        keys: Sequence[Sequence[int]],
         token: TokenOf,
         sink: int,
     ) -> None:
         """An answer whose k-th character, written at `steps[k]`, stands in `where[k]`: none for an
-        answer that the document does not hold. The last step writes the end. `met` are the
-        characters of the question, which begins at `question`."""
+        answer that the document does not hold. The last step writes the end. `keys` are the row
+        indices of its `evidence`, for each head of `KEY`."""
         first = next((cell for cell in where if cell is not None), None)
-        keys = evidence(met, first) if first else ()
         begin = token(first) if first else sink
         for k, at in enumerate(steps):
             weight = 1.0 if k else 1 + FIRST_WEIGHT
             for head, characters in enumerate(keys):
                 if characters:
-                    self.teach(KEY, head, at, [question + c for c in characters], weight)
+                    self.teach(KEY, head, at, characters, weight)
             for layer in ANCHORS:
                 self.teach(layer, 0, at, [begin], weight)
             self.rest(HERE, at, sink, weight if first else NOWHERE_WEIGHT)
@@ -138,9 +138,9 @@ class Lessons:
             before = where[k - 1] if k else None
             if before is not None:
                 self.teach(HERE, before[2] % SLOTS, at, [token(before)])
-            for tokens in (1, 2):
+            for layer, head, tokens in AHEAD:
                 ahead = _right_of(before or first, tokens, token, sink)
-                self.teach(HERE, SLOTS + tokens - 1, at, [ahead], weight)
+                self.teach(layer, head, at, [ahead], weight)
             cell = where[k] if k < len(where) else None
             if cell is not None:
                 for number, layer in enumerate(POINT):
@@ -186,26 +186,32 @@ def meet(text: str, known: dict[str, list[Cell]], *, begins: bool = True) -> Fou
     return met
 
 
-def evidence(met: Found, answer: Cell) -> tuple[list[int], list[int]]:
+def evidence(
+    met: Found, where: Sequence[Cell | None], title: Sequence[Cell | None]
+) -> tuple[list[int], list[int], list[int]]:
     """(The question's characters that stand in the answer's line, else in the line above it; those
-    that stand further up, most nearly above where the answer begins and within `BESIDE` columns of
-    it), at most `MOST` of each: what stands in few places, and the last of it."""
-    page, line, column = answer
-    here: list[int] = []
-    for wanted in ((page, line), (page, line - 1)):
-        here = here or [end for end, cells in met.items() if any(c[:2] == wanted for c in cells)]
-    aside = {
-        end: min(abs(cell[2] - column) for cell in up)
-        for end, cells in met.items()
-        if end not in here and (up := [c for c in cells if c[0] == page and c[1] < line])
-    }
-    nearest = min(aside.values(), default=BESIDE)
-    above = [end for end, columns in aside.items() if columns < min(nearest + GRAM, BESIDE + 1)]
+    that stand in its `title`; of the first, those that stand nearest before the answer), at most
+    `MOST` of each: what stands in few places, and the last of it. None of an absent answer.
+    """
+    first = next((cell for cell in where if cell is not None), None)
+    if first is None:
+        return [], [], []
+    page, line, column = first
+    here: dict[int, int] = {}  # character: the column nearest before the answer
+    for wanted, limit in (((page, line), column), ((page, line - 1), COLUMNS)):
+        if not here:
+            for end, cells in met.items():
+                mine = [c[2] if c[2] < limit else -1 for c in cells if c[:2] == wanted]
+                if mine:
+                    here[end] = max(mine)
+    nearest = max(here.values(), default=-1)
+    before = [end for end, there in here.items() if there > max(-1, nearest - GRAM)]
+    named = [end for end, cells in met.items() if set(cells) & set(title)]
 
-    def clearest(ends: list[int]) -> list[int]:
+    def clearest(ends: Iterable[int]) -> list[int]:
         return sorted(ends, key=lambda end: (len(met[end]), -end))[:MOST]
 
-    return clearest(here), clearest(above)
+    return clearest(here), clearest(named), clearest(before)
 
 
 def _by_finder(cells: Sequence[Cell]) -> dict[int, list[Cell]]:

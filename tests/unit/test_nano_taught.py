@@ -17,10 +17,10 @@ from glyph_worker.nano.geometry import TOKEN_COLUMNS  # noqa: E402
 from glyph_worker.nano.oracle import Oracle  # noqa: E402
 from glyph_worker.nano.pack import IGNORE, Batch, pack  # noqa: E402
 from glyph_worker.nano.taught import (  # noqa: E402
+    AHEAD,
     ANCHORS,
     BACK,
     BEFORE,
-    BESIDE,
     FIND,
     HERE,
     KEY,
@@ -28,6 +28,7 @@ from glyph_worker.nano.taught import (  # noqa: E402
     PAGES_TOLD,
     POINT,
     SLOTS,
+    evidence,
     grams,
     meet,
 )
@@ -136,32 +137,59 @@ def test_a_finder_sees_the_four_characters_just_written(lesson: Lesson) -> None:
     assert num_nowhere > 500
 
 
-def test_keys_stand_in_the_answers_line_or_above_it(lesson: Lesson) -> None:
+def test_keys_stand_in_the_answers_line_or_just_before_it(lesson: Lesson) -> None:
     shown = lesson.tokens
     found = {(row, at): [] for head in range(6) for row, at, _ in lesson.taught(FIND, head)}
     for head in range(6):
         for row, at, goals in lesson.taught(FIND, head):
             found[row, at] += [(goal, head) for goal in goals if goal != lesson.sink(row, at)]
     begins = {(row, at): goal for row, at, (goal,) in lesson.taught(ANCHORS[0], 0)}
-    for head, fewest in ((0, 500), (1, 50)):
+    for head in (0, 2):
         asked = list(lesson.taught(KEY, head))
-        assert len(asked) > fewest
+        assert len(asked) > 500
         for row, at, goals in asked:
             answer = shown[row, begins[row, at]]
             for goal in goals:
                 # Where the answer stands in one of a token's two lines, so may the character.
-                there = [
-                    (shown[row, token].line + finder // 3, shown[row, token].column + finder % 3)
+                lines = [
+                    shown[row, token].line + finder // 3
                     for token, finder in found[row, goal]
                     if shown[row, token].page == answer.page
                 ]
-                if head == 0:
-                    assert any(answer.line - 1 <= line <= answer.line + 1 for line, _ in there)
-                else:
-                    assert any(
-                        line <= answer.line and abs(column - answer.column) < BESIDE + SLOTS
-                        for line, column in there
-                    )
+                assert any(answer.line - 1 <= line <= answer.line + 1 for line in lines)
+
+
+def evidence_in(page: str, question: str, answer: str, title: str = "") -> list[str]:
+    """For each head of `KEY`, the question up to the last of the characters it looks at."""
+    lines = page.splitlines()
+
+    def cells(text: str) -> list[tuple[int, int, int]]:
+        number = next(n for n, line in enumerate(lines) if text in line)
+        return [(0, number, lines[number].index(text) + i) for i in range(len(text))]
+
+    met = meet(question, grams([lines]))
+    keys = evidence(met, cells(answer), cells(title) if title else [])
+    return [question[: max(key) + 1].strip() if key else "" for key in keys]
+
+
+def test_a_field_is_told_from_what_is_rarer_in_its_line() -> None:
+    line = "quiplo has invoice gender plume-7 and no invoice limit"
+    here, named, before = evidence_in(line, "invoice gender of quiplo?", "plume-7")
+    assert here == "invoice gender of quiplo"
+    assert named == ""
+    assert before == "invoice gender"
+
+
+def test_a_column_and_a_section_are_found_by_their_names() -> None:
+    rows = "name   port   owner\ndb-39  5432   Ada\ndb-41  6379   Ben"
+    assert evidence_in(rows, "port of db-41", "6379", "port") == [
+        "port of db-41",
+        "port",
+        "port of db-41",
+    ]
+    blocks = "[server]\nport = 8443\n\n[database]\nport = 5432"
+    _, named, _ = evidence_in(blocks, "port in the database section", "5432", "database")
+    assert named == "port in the database"
 
 
 def test_both_anchors_look_at_the_answers_beginning(lesson: Lesson) -> None:
@@ -178,7 +206,9 @@ def test_both_anchors_look_at_the_answers_beginning(lesson: Lesson) -> None:
     assert num_begun > 500
 
 
-def test_a_head_looks_at_the_character_just_written_and_two_to_the_right(lesson: Lesson) -> None:
+def test_heads_look_at_the_character_just_written_and_four_tokens_to_the_right(
+    lesson: Lesson,
+) -> None:
     shown, num_here, num_ahead = lesson.tokens, 0, 0
     base = {}
     for column in range(SLOTS):
@@ -189,8 +219,8 @@ def test_a_head_looks_at_the_character_just_written_and_two_to_the_right(lesson:
                 assert last in (token.at(0, column), token.at(1, column))
                 base[row, at] = goal
                 num_here += 1
-    for tokens in (1, 2):
-        for row, at, (goal,) in lesson.taught(HERE, SLOTS + tokens - 1):
+    for layer, head, tokens in AHEAD:
+        for row, at, (goal,) in lesson.taught(layer, head):
             if (row, at) in base and goal != lesson.sink(row, at):
                 assert goal == base[row, at] + tokens
                 assert shown[row, goal].line == shown[row, base[row, at]].line
