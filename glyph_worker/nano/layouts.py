@@ -1,11 +1,11 @@
-"""How facts stand in documents: fields, tables, sentences, logs, prose. One function a look."""
+"""How facts stand in documents: fields, blocks, logs, items, prose. One function a look."""
 # ruff: noqa: SIM905, E501  (tables read better on long lines)
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from glyph_worker.nano import clauses
+from glyph_worker.nano import clauses, tables
 from glyph_worker.nano.draft import Draft
 from glyph_worker.nano.names import known_as, shorten, spell, unique_names
 from glyph_worker.nano.words import Words
@@ -148,98 +148,6 @@ def sections(draft: Draft, words: Words, count: int) -> None:
             draft.add()
 
 
-def table(draft: Draft, words: Words, count: int) -> None:
-    """Rows and columns, with pipes, rulers, commas or only spaces."""
-    rng = words.rng
-    look = rng.choice(["pipes", "spaces", "spaces", "spaces", "markdown", "csv", "grid"])
-    columns = unique_names(words, rng.randint(2, 4))
-    columns = [column[-1:] if rng.random() < 0.6 else column[-2:] for column in columns]
-    makers = [
-        words.rng.choice(
-            [
-                "number",
-                "money",
-                "date",
-                "code",
-                "pseudo",
-                "person",
-                "port",
-                "count",
-                "address",
-                "place",
-                "flag",
-            ]
-        )
-        for _ in columns
-    ]
-    style = rng.choice(["plain", "title", "sentence", "shout", "snake"])
-    first = rng.randrange(4)
-    stem = words.pseudo(1, 1) if rng.random() < 0.5 else words.noun()
-    firsts: tuple[Callable[[], str], ...] = (
-        words.pseudo,
-        words.person,
-        words.noun,
-        lambda: f"{stem}-{rng.randint(1, 99)}",
-    )
-    rows = list(dict.fromkeys(firsts[first]() for _ in range(max(1, count - 2))))
-    header = [spell([words.noun()], style), *(spell(column, style) for column in columns)]
-    body = []
-    for row in rows:
-        values = [
-            words.value(column) if rng.random() < 0.3 else (maker, words.of(maker))
-            for column, maker in zip(columns, makers, strict=True)
-        ]
-        body.append([("", row), *((kind, text.replace(",", "")) for kind, text in values)])
-    widths = [max(len(header[i]), *(len(line[i][1]) for line in body)) for i in range(len(header))]
-    # One space would part columns as it does words.
-    between, edge = {
-        "pipes": (" | ", ""), "markdown": (" | ", "| "), "csv": (",", ""), "grid": (" | ", "| ")
-    }.get(look, (" " * rng.randint(2, 4), ""))  # fmt: skip
-    while sum(widths) + len(between) * (len(widths) - 1) + 2 * len(edge) > 64 and len(widths) > 2:
-        widths.pop()  # the column that does not fit is left out
-    header, body = header[: len(widths)], [line[: len(widths)] for line in body]
-    right = [rng.random() < 0.3 for _ in widths]
-
-    def cell(text: str, index: int) -> str:
-        if look == "csv":
-            return text
-        return text.rjust(widths[index]) if right[index] and index else text.ljust(widths[index])
-
-    ruler = "-" * min(64, sum(widths) + len(between) * (len(widths) - 1) + 2 * len(edge))
-    if look == "grid":
-        draft.add(ruler)
-    shown = [cell(text, i) for i, text in enumerate(header)]
-    top = draft.add(edge + between.join(shown) + edge[::-1])
-    if look == "markdown":
-        draft.add("|" + "|".join("-" * (width + 2) for width in widths) + "|")
-    elif look == "grid" or (look != "csv" and rng.random() < 0.5):
-        draft.add(ruler)
-    for line in body:
-        row, text = line[0][1], edge
-        for index, (kind, value) in enumerate(line):
-            filled = cell(value, index)
-            column = len(text) + filled.index(value)
-            if index:
-                name = " ".join(columns[index - 1])
-                names = (
-                    f"{name} of {row}",
-                    f"{name} of {row}",
-                    f"{row} {name}",
-                    f"{name} for {row}",
-                    name,
-                )
-                asks = (f"What is {row}'s {name}?", f"What {name} does {row} have?",
-                        f"Which {name} does {row} have?", f"What is the {name} in the row {row}?")  # fmt: skip
-                left = len(edge + between.join(shown[:index]) + between)
-                above = (top, left + shown[index].index(header[index]))
-                draft.note(
-                    len(draft.lines), column, value, kind=kind, names=names, asks=asks,
-                    title=header[index], above=above,
-                )  # fmt: skip
-            text += filled + between
-        draft.add(text[: len(text) - len(between)] + edge[::-1])
-
-
 LEVELS = "INFO WARN WARNING ERROR DEBUG FATAL NOTICE info warn error CRITICAL".split()
 
 
@@ -347,7 +255,7 @@ def furniture(draft: Draft, words: Words) -> None:
 SECTIONS: tuple[tuple[Callable[[Draft, Words, int], None], int], ...] = (
     (fields, 8),
     (sections, 4),
-    (table, 5),
+    (tables.table, 5),
     (clauses.sentences, 4),
     (log, 2),
     (items, 1),

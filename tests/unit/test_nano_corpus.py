@@ -11,6 +11,7 @@ from glyph_worker.nano.clauses import MENTIONS
 from glyph_worker.nano.corpus import samples, write
 from glyph_worker.nano.questions import NOT_FOUND
 from glyph_worker.nano.sample import Sample
+from glyph_worker.nano.taught import evidence, grams, meet
 from glyph_worker.nano.words import NOUNS, Words, held_out
 from glyph_worker.render.paginate import paginate
 from glyph_worker.render.style import Style
@@ -36,6 +37,29 @@ def test_every_answer_stands_in_the_cells_that_it_names() -> None:
                 page, line, column = cell or (0, -1, 0)
                 shown += sample.pages[page][line].ljust(64)[column] if cell else " "
             assert shown == question.answer
+
+
+def test_a_title_stands_above_its_answer_and_is_what_the_question_says() -> None:
+    num_titled = num_named = 0
+    for sample in [*some("titles", 120), *some("titles on pages", 12, max_pages=4)]:
+        known = grams(sample.pages)
+        for question in sample.questions:
+            if not question.title:
+                continue
+            first, last = question.title[0], question.title[-1]
+            assert first is not None
+            assert last is not None
+            assert first[:2] < question.where[0][:2]
+            line = sample.pages[first[0]][first[1]]
+            around = line[: first[2]][-1:] + line[last[2] + 1 :][:1]
+            assert not re.search(r"[A-Za-z0-9]", around), line  # whole words
+            num_titled += 1
+            num_named += bool(
+                evidence(meet(question.text, known), question.where, question.title)[1]
+            )
+    assert num_titled > 200
+    # Some ask by the key alone, and what stands in too many places teaches nothing.
+    assert num_named > 0.9 * num_titled
 
 
 def test_pages_hold_the_lines_that_the_renderer_lays_out() -> None:

@@ -157,6 +157,12 @@ def test_keys_stand_in_the_answers_line_or_just_before_it(lesson: Lesson) -> Non
                     if shown[row, token].page == answer.page
                 ]
                 assert any(answer.line - 1 <= line <= answer.line + 1 for line in lines)
+    titled = list(lesson.taught(KEY, 1))
+    assert len(titled) > 50
+    for row, at, goals in titled:
+        answer = shown[row, begins[row, at]]
+        for goal in goals:
+            assert any(shown[row, token].line <= answer.line for token, _ in found[row, goal])
 
 
 def evidence_in(page: str, question: str, answer: str, title: str = "") -> list[str]:
