@@ -17,7 +17,7 @@ class Fact:
 
     `names` are field names for the general question templates (may be empty); `asks` are complete
     questions. `kind` is the kind of value, for "who", "when" and "how much". `title` is the name of
-    its column or its section, and `above` where that stands.
+    its column or its section, and `above` where that stands. `layout` says what it stands in.
     """
 
     answer: str
@@ -27,12 +27,14 @@ class Fact:
     asks: tuple[str, ...] = ()
     title: str = ""
     above: Spot = (0, 0)
+    layout: str = ""
 
 
 @dataclass
 class Draft:
-    """Source lines with their facts."""
+    """Source lines with their facts; those to come stand in a `layout`."""
 
+    layout: str = ""
     lines: list[str] = field(default_factory=list)
     facts: list[Fact] = field(default_factory=list)
     used: set[str] = field(default_factory=set)  # sentence templates already in the document
@@ -83,7 +85,7 @@ class Draft:
         """A fact in a line already written."""
         fact = Fact(
             answer=answer, spot=(number, column), kind=kind, names=names, asks=asks, title=title,
-            above=above,
+            above=above, layout=self.layout,
         )  # fmt: skip
         self.facts.append(fact)
 

@@ -14,12 +14,12 @@ RULERS = ("=", "-", "*", "#", "_", "~", ". ", "-=")
 
 
 NOTATIONS = """colon colon colon colon tight equals equals bare is dash spaced tab arrow aligned aligned
-dots json json quoted xml env option below pair pair bullet right numbered""".split()
+dots json json quoted xml env option semicolon below pair pair bullet right numbered""".split()
 BETWEEN = {
     "colon": ": ", "tight": ":", "equals": " = ", "bare": "=", "is": " is ", "dash": " - ",
     "spaced": " : ", "arrow": " -> ",
 }  # fmt: skip
-MACHINE = {"bare", "json", "quoted", "xml", "env", "option"}
+MACHINE = {"bare", "json", "quoted", "xml", "env", "option", "semicolon"}
 
 
 def fields(draft: Draft, words: Words, count: int) -> None:
@@ -58,6 +58,8 @@ def fields(draft: Draft, words: Words, count: int) -> None:
             before = rng.choice([f"{key}=", f"export {key}="])
         elif notation == "option":
             before = f"{indent}--{spell(name, 'kebab')} "
+        elif notation == "semicolon":
+            before, after = f"{indent}{key} ", ";"
         elif notation == "tab":
             before = indent + key + " " * (4 - len(indent + key) % 4)
         elif notation == "bullet":

@@ -97,7 +97,9 @@ def lookup(rng: Random, placed: Placed, fact: Fact) -> Question:
         text = vary(rng, _template(rng, fact.kind).format(recase(rng, rng.choice(fact.names))))
     where = placed.cells(fact.spot, len(fact.answer))
     title = placed.cells(fact.above, len(fact.title))
-    return Question(text=text, answer=fact.answer, task="lookup", where=where, title=title)
+    return Question(
+        text=text, answer=fact.answer, task="lookup", where=where, title=title, layout=fact.layout
+    )
 
 
 def absent(rng: Random, words: Words, draft: Draft) -> Question | None:

@@ -11,7 +11,8 @@ Cell = tuple[int, int, int]  # page, line of the page, column
 class Question:
     """A question, its answer, and for each character of the answer the cell that shows it.
 
-    `title` are the cells of the name of the answer's column or section.
+    `title` are the cells of the name of the answer's column or section, and `layout` is what a
+    value looked up stands in.
     """
 
     text: str
@@ -19,6 +20,7 @@ class Question:
     task: str
     where: tuple[Cell | None, ...] = ()
     title: tuple[Cell | None, ...] = ()
+    layout: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

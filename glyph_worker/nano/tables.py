@@ -23,6 +23,7 @@ def table(draft: Draft, words: Words, count: int) -> None:
     """Rows and columns, with pipes, rulers, commas or only spaces."""
     rng = words.rng
     look = rng.choice(["pipes", "spaces", "spaces", "spaces", "markdown", "csv", "grid"])
+    draft.layout = "table with commas" if look == "csv" else "table"
     columns = unique_names(words, rng.randint(2, 4))
     columns = [column[-1:] if rng.random() < 0.6 else column[-2:] for column in columns]
     makers = [rng.choice(CELLS) for _ in columns]

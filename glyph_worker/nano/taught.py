@@ -12,13 +12,17 @@ Some attention heads are shown where to look, because the right place is known:
   none for the last column, but a word's characters stand in consecutive columns.
 - `KEY`: the answer looks at the question's characters that stand in its line, at those that name
   its column or its section, and at those that stand in its line just before it.
-- `ANCHORS`: one looks at the answer's beginning, in the next layer one looks there again.
+- `ANCHORS`: one looks at the answer's beginning, in the next layer one looks there again. Beside
+  the first, one looks at the name of the answer's column or section where it stands on the page:
+  columns are told apart by where their names begin and end.
 - `HERE`: four, one for each column of a visual token, look at the character of the answer that was
   just written: what stands in many places is told apart by the beginning. Two look at what stands
   right of it, since an end is known by what follows.
 - `POINT`: eight, upper line in the first of two layers and lower line in the second, look at the
   next character, so the answer is simply what they copy. Two more of the first layer look further
-  right: a message ends before a key only if an equals sign follows that key.
+  right: a message ends before a key only if an equals sign follows that key. Two of the last layer
+  look at the next word of the line, however wide the gap, and at the beginning of the next line: a
+  line ends where no word follows, an answer may go on below.
 
 A head that has nothing to look at looks at the document's first token (the `sink`).
 """
@@ -42,10 +46,11 @@ HEADS = {
     BEFORE: 4,
     FIND: 6,
     KEY: 3,
-    **dict.fromkeys(ANCHORS, 1),
+    ANCHORS[0]: 2,
+    ANCHORS[1]: 1,
     HERE: 6,
     POINT[0]: 6,
-    POINT[1]: 4,
+    POINT[1]: 6,
 }
 BACK = 3  # tokens
 PAGES_TOLD = 8  # from this page on, all pages look alike
@@ -117,14 +122,18 @@ class Lessons:
         steps: range,
         where: Sequence[Cell | None],
         keys: Sequence[Sequence[int]],
+        title: Sequence[Cell | None],
+        pages: list[list[str]],
         token: TokenOf,
         sink: int,
     ) -> None:
         """An answer whose k-th character, written at `steps[k]`, stands in `where[k]`: none for an
         answer that the document does not hold. The last step writes the end. `keys` are the row
-        indices of its `evidence`, for each head of `KEY`."""
+        indices of its `evidence`, for each head of `KEY`; `title` are the cells of the name of its
+        column or section."""
         first = next((cell for cell in where if cell is not None), None)
         begin = token(first) if first else sink
+        named = list(dict.fromkeys(token(cell) for cell in title if cell is not None))[:MOST]
         for k, at in enumerate(steps):
             weight = 1.0 if k else 1 + FIRST_WEIGHT
             for head, characters in enumerate(keys):
@@ -132,12 +141,16 @@ class Lessons:
                     self.teach(KEY, head, at, characters, weight)
             for layer in ANCHORS:
                 self.teach(layer, 0, at, [begin], weight)
+            if named:
+                self.teach(ANCHORS[0], 1, at, named, weight)
             self.rest(HERE, at, sink, weight if first else NOWHERE_WEIGHT)
             if first is None:
                 continue
             before = where[k - 1] if k else None
             if before is not None:
                 self.teach(HERE, before[2] % SLOTS, at, [token(before)])
+                for head, further in enumerate(onward(pages, before), SLOTS):
+                    self.teach(POINT[1], head, at, [token(further) if further else sink])
             for layer, head, tokens in AHEAD:
                 ahead = _right_of(before or first, tokens, token, sink)
                 self.teach(layer, head, at, [ahead], weight)
@@ -158,6 +171,18 @@ class TokenOf:
     def __call__(self, cell: Cell) -> int:
         page, line, column = cell
         return self.starts[page] + (line // 2) * TOKEN_COLUMNS + column // SLOTS
+
+
+def onward(pages: list[list[str]], cell: Cell) -> tuple[Cell | None, Cell | None]:
+    """(Where the next word of a cell's line begins, where the next line does), if they do."""
+    page, line, column = cell
+    text = pages[page][line]
+    gap = text.find(" ", column)
+    rest = text[gap:].lstrip() if gap >= 0 else ""
+    word = (page, line, len(text) - len(rest)) if rest else None
+    page, line = (page, line + 1) if line + 1 < len(pages[page]) else (page + 1, 0)
+    below = pages[page][line] if page < len(pages) else ""
+    return word, (page, line, len(below) - len(below.lstrip())) if below.strip() else None
 
 
 def grams(pages: list[list[str]]) -> dict[str, list[Cell]]:

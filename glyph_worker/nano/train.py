@@ -187,7 +187,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path(".cache/reader"), help="the run's folder")
     parser.add_argument("--start", type=Path, help="begin with a checkpoint folder's weights")
-    parser.add_argument("--seed", default="7")
+    parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--quick", action="store_true", help="two steps a stage: does it run?")
     parser.add_argument(
@@ -205,7 +205,7 @@ def main() -> None:
         steps = {stage: min(count, QUICK_STEPS[stage]) for stage, count in steps.items()}
     run = Run(
         args.out,
-        seed=args.seed,
+        seed=str(args.seed),
         device=args.device,
         steps=steps,
         start=args.start,

@@ -65,6 +65,8 @@ Zoë Zara""".split()
 TRADES = """Robotics Foods Motors Systems Logistics Labs Design Energy Media Trading Bank Tools Works
 Dental Studio Print Transport Data Insurance Books Garden Travel Paper Steel Marine""".split()
 STREETS = "Street Road Avenue Lane Way Close Drive Square Court Boulevard".split()
+RANGES = ">= ^ ~ == <".split()
+TITLES = "Dr. Prof. Mr Ms Mrs".split()
 COMPANY = "Ltd Inc. GmbH LLC plc AG S.A. Corp. Group Partners Sons".split()
 MONTHS = (
     "January February March April May June July August September October November December".split()
@@ -169,7 +171,8 @@ class Words:
     def person(self) -> str:
         last = self.pseudo(1, 2).capitalize()
         middle = f" {self.rng.choice(string.ascii_uppercase)}." if self.rng.random() < 0.1 else ""
-        return f"{self.rng.choice(FIRST)}{middle} {last}"
+        title = f"{self.rng.choice(TITLES)} " if self.rng.random() < 0.06 else ""
+        return f"{title}{self.rng.choice(FIRST)}{middle} {last}"
 
     def company(self) -> str:
         rng = self.rng
@@ -219,7 +222,7 @@ class Words:
             [
                 f"{y}-{m:02d}-{d:02d}", f"{d:02d}/{m:02d}/{y}", f"{d}.{m}.{y}",
                 f"{d} {MONTHS[m - 1]} {y}", f"{MONTHS[m - 1]} {d}, {y}",
-                f"{d} {MONTHS[m - 1][:3]} {y}",
+                f"{d} {MONTHS[m - 1][:3]} {y}", f"{d:02d} {MONTHS[m - 1][:3].upper()} {y}",
             ]
         )  # fmt: skip
         return text
@@ -264,6 +267,7 @@ class Words:
                 f"v{rng.randint(0, 30)}.{rng.randint(0, 30)}.{rng.randint(0, 99)}",
                 f"{rng.randint(0, 30)}.{rng.randint(0, 99)}",
                 f"{self.pseudo(1, 2)}{rng.choice(':-')}{rng.randint(0, 30)}.{rng.randint(0, 99)}",
+                f"{rng.choice(RANGES)}{rng.randint(0, 30)}.{rng.randint(0, 99)}",
                 "".join(rng.choice("0123456789abcdef") for _ in range(rng.randint(4, 16))),
                 "".join(rng.choice(string.ascii_letters + string.digits) for _ in range(rng.randint(4, 14))),
             ]
@@ -283,7 +287,8 @@ class Words:
 
     def street(self) -> str:
         rng = self.rng
-        return f"{rng.randint(1, 400)} {self.pseudo(1, 2).capitalize()} {rng.choice(STREETS)}"
+        street = f"{rng.randint(1, 400)} {self.pseudo(1, 2).capitalize()} {rng.choice(STREETS)}"
+        return f"{street}, {self.pseudo().capitalize()}" if rng.random() < 0.2 else street
 
     def place(self) -> str:
         named = self.pseudo(1, 3).capitalize()

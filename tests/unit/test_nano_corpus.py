@@ -39,6 +39,21 @@ def test_every_answer_stands_in_the_cells_that_it_names() -> None:
             assert shown == question.answer
 
 
+def test_a_looked_up_value_stands_in_the_layout_that_it_names() -> None:
+    seen: dict[str, int] = {}
+    for sample in some("layouts", 150):
+        for question in sample.questions:
+            assert bool(question.layout) == (question.task == "lookup")
+            if question.layout:
+                page, line, _ = question.where[0] or (0, 0, 0)
+                text = sample.pages[page][line]
+                assert question.layout != "table with commas" or text.count(",") > 1
+                seen[question.layout] = seen.get(question.layout, 0) + 1
+    makers = {"fields", "sections", "table", "sentences", "log", "items"}
+    assert set(seen) == {*makers, "table with commas"}
+    assert min(seen.values()) > 5
+
+
 def test_a_title_stands_above_its_answer_and_is_what_the_question_says() -> None:
     num_titled = num_named = 0
     for sample in [*some("titles", 120), *some("titles on pages", 12, max_pages=4)]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,6 +32,7 @@ from glyph_worker.nano.taught import (  # noqa: E402
     evidence,
     grams,
     meet,
+    onward,
 )
 
 LENGTH = 384
@@ -233,6 +235,58 @@ def test_heads_look_at_the_character_just_written_and_four_tokens_to_the_right(
                 num_ahead += 1
     assert num_here > 500
     assert num_ahead > 500
+
+
+def test_the_name_of_a_column_or_section_is_seen_where_it_stands(lesson: Lesson) -> None:
+    shown = lesson.tokens
+    begins = {(row, at): goal for row, at, (goal,) in lesson.taught(ANCHORS[0], 0)}
+    named = list(lesson.taught(ANCHORS[0], 1))
+    assert len(named) > 50
+    for row, at, goals in named:
+        answer = shown[row, begins[row, at]]
+        tokens = [shown[row, goal] for goal in goals]
+        assert len({token.line for token in tokens}) == 1
+        assert tokens[0].line <= answer.line
+        columns = [token.column for token in tokens]
+        assert columns == list(range(columns[0], columns[0] + SLOTS * len(columns), SLOTS))
+
+
+def test_a_line_goes_on_at_its_next_word_and_below() -> None:
+    pages = [["ab  cd", "", "  last"], ["next"]]
+    assert onward(pages, (0, 0, 0)) == ((0, 0, 4), None)  # over the gap; an empty line below
+    assert onward(pages, (0, 0, 5)) == (None, None)
+    assert onward(pages, (0, 1, 0)) == (None, (0, 2, 2))
+    assert onward(pages, (0, 2, 3)) == (None, (1, 0, 0))  # the next page's first line
+    assert onward(pages, (1, 0, 1)) == (None, None)
+
+
+def test_heads_look_at_the_next_word_and_at_the_next_line(lesson: Lesson) -> None:
+    shown, num_words, num_ends, num_below = lesson.tokens, 0, 0, 0
+    base = {
+        (row, at): (goal, column)
+        for column in range(SLOTS)
+        for row, at, (goal,) in lesson.taught(HERE, column)
+        if goal != lesson.sink(row, at)
+    }
+    for row, at, (goal,) in lesson.taught(POINT[1], SLOTS):
+        token, column = shown[row, base[row, at][0]], base[row, at][1]
+        expected = []
+        for line in (0, 1):
+            if token.at(line, column) == lesson.batch.tokens[row, at]:
+                text = v.decode(token.cells[token.line + line].tolist()).rstrip()
+                word = re.compile(r" +\S").search(text, token.column + column)
+                after = base[row, at][0] - token.column // SLOTS
+                sink = lesson.sink(row, at)
+                expected.append(after + (word.end() - 1) // SLOTS if word else sink)
+        assert goal in expected
+        num_words += goal != lesson.sink(row, at)
+        num_ends += goal == lesson.sink(row, at)
+    for row, at, (goal,) in lesson.taught(POINT[1], SLOTS + 1):
+        if goal != lesson.sink(row, at):
+            here, below = shown[row, base[row, at][0]], shown[row, goal]
+            assert below.line - here.line in (0, 2)
+            num_below += 1
+    assert min(num_words, num_ends, num_below) > 200
 
 
 def test_tokens_look_back_in_their_line_and_their_question_only(lesson: Lesson) -> None:
