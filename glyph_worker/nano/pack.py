@@ -141,9 +141,7 @@ def _place(row: _Row, sample: Sample, questions: list[str]) -> tuple[list[Ints],
         steps = range(at + len(prompt) - 1, at + total)
         keys = evidence(met, question.where, question.title)
         looks = [[at + character for character in key] for key in keys]
-        row.lessons.answered(
-            steps, question.where, looks, question.title, sample.pages, token, start
-        )
+        row.lessons.answered(steps, question, looks, sample.pages, token, start)
         at += total
     row.used = at
     return prefix.cells, list(token.starts)

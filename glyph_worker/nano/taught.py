@@ -35,7 +35,7 @@ import numpy as np
 import numpy.typing as npt
 
 from glyph_worker.nano.geometry import COLUMNS, TOKEN_COLUMNS
-from glyph_worker.nano.sample import Cell
+from glyph_worker.nano.sample import Cell, Question
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
@@ -120,17 +120,15 @@ class Lessons:
     def answered(
         self,
         steps: range,
-        where: Sequence[Cell | None],
+        question: Question,
         keys: Sequence[Sequence[int]],
-        title: Sequence[Cell | None],
         pages: list[list[str]],
         token: TokenOf,
         sink: int,
     ) -> None:
-        """An answer whose k-th character, written at `steps[k]`, stands in `where[k]`: none for an
-        answer that the document does not hold. The last step writes the end. `keys` are the row
-        indices of its `evidence`, for each head of `KEY`; `title` are the cells of the name of its
-        column or section."""
+        """A question's answer, its k-th character written at `steps[k]` and the end at the last.
+        `keys` are the row indices of its `evidence`, for each head of `KEY`."""
+        where, title = question.where, question.title
         first = next((cell for cell in where if cell is not None), None)
         begin = token(first) if first else sink
         named = list(dict.fromkeys(token(cell) for cell in title if cell is not None))[:MOST]

@@ -268,24 +268,30 @@ def test_heads_look_at_the_next_word_and_at_the_next_line(lesson: Lesson) -> Non
         for row, at, (goal,) in lesson.taught(HERE, column)
         if goal != lesson.sink(row, at)
     }
+    below = {(row, at): goal for row, at, (goal,) in lesson.taught(POINT[1], SLOTS + 1)}
     for row, at, (goal,) in lesson.taught(POINT[1], SLOTS):
-        token, column = shown[row, base[row, at][0]], base[row, at][1]
+        index, column = base[row, at]
+        token, sink = shown[row, index], lesson.sink(row, at)
+        left = index - token.column // SLOTS  # the first token of its row
         expected = []
         for line in (0, 1):
             if token.at(line, column) == lesson.batch.tokens[row, at]:
                 text = v.decode(token.cells[token.line + line].tolist()).rstrip()
                 word = re.compile(r" +\S").search(text, token.column + column)
-                after = base[row, at][0] - token.column // SLOTS
-                sink = lesson.sink(row, at)
-                expected.append(after + (word.end() - 1) // SLOTS if word else sink)
-        assert goal in expected
-        num_words += goal != lesson.sink(row, at)
-        num_ends += goal == lesson.sink(row, at)
-    for row, at, (goal,) in lesson.taught(POINT[1], SLOTS + 1):
-        if goal != lesson.sink(row, at):
-            here, below = shown[row, base[row, at][0]], shown[row, goal]
-            assert below.line - here.line in (0, 2)
-            num_below += 1
+                there = v.decode(token.cells[token.line + line + 1 :][:1].flatten().tolist())
+                next_line = (
+                    left + line * TOKEN_COLUMNS + (len(there) - len(there.lstrip())) // SLOTS
+                )
+                expected.append(
+                    (
+                        left + (word.end() - 1) // SLOTS if word else sink,
+                        next_line if there.strip() else sink,
+                    )
+                )
+        assert (goal, below[row, at]) in expected
+        num_words += goal != sink
+        num_ends += goal == sink
+        num_below += below[row, at] != sink
     assert min(num_words, num_ends, num_below) > 200
 
 
