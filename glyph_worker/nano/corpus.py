@@ -17,7 +17,7 @@ def write(words: Words, lines: int) -> Draft:
     """A draft of roughly the given number of source lines."""
     rng = words.rng
     draft = Draft()
-    makers, weights = zip(*layouts.SECTIONS, strict=True)
+    makers, exam, lesson = zip(*layouts.SECTIONS, strict=True)
     seams = []
     while len(draft.lines) < lines:
         seams.append(len(draft.lines))
@@ -25,7 +25,7 @@ def write(words: Words, lines: int) -> Draft:
         if room > 2 and rng.random() < 0.4:
             layouts.furniture(draft, words)
             continue
-        maker = rng.choices(makers, weights)[0]
+        maker = rng.choices(makers, exam if words.test else lesson)[0]
         draft.layout = maker.__name__
         maker(draft, words, min(room, rng.randint(1, 10)))
     for seam in sorted(rng.choices(seams, k=rng.choice(MENTIONED)), reverse=True):

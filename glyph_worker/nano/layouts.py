@@ -254,12 +254,13 @@ def furniture(draft: Draft, words: Words) -> None:
         draft.add(words.phrase(1, 5).center(64).rstrip())
 
 
-SECTIONS: tuple[tuple[Callable[[Draft, Words, int], None], int], ...] = (
-    (fields, 8),
-    (sections, 4),
-    (tables.table, 5),
-    (clauses.sentences, 4),
-    (log, 2),
-    (items, 1),
-    (prose, 3),
+# (Maker, its weight in an exam, its weight in lessons, which dwell on what an exam shows hard.)
+SECTIONS: tuple[tuple[Callable[[Draft, Words, int], None], int, int], ...] = (
+    (fields, 8, 8),
+    (sections, 4, 5),
+    (tables.table, 5, 6),
+    (clauses.sentences, 4, 7),
+    (log, 2, 2),
+    (items, 1, 1),
+    (prose, 3, 2),
 )

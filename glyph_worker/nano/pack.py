@@ -116,7 +116,7 @@ def _place(row: _Row, sample: Sample, questions: list[str]) -> tuple[list[Ints],
     row.document[start : start + size] = row.documents
     token = TokenOf([start + first for first in prefix.starts])
     for number, (opening, cells) in enumerate(zip(token.starts, prefix.cells, strict=True)):
-        row.lessons.page(number, opening - 1, len(cells) // 2, start)
+        row.lessons.page(number, opening - 1, cells, start)
     known = grams(sample.pages)
     at, asked = start + size, 0
     for question in sample.questions:

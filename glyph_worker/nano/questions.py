@@ -60,6 +60,11 @@ NEXT_WORD = (
     "What word comes after '{}'?", "Which word comes right after {}?", "The word after '{}'?",
 )  # fmt: skip
 
+# How often each kind is asked, and each layout's facts: lessons dwell on what an exam shows hard.
+TASKS = ("lookup", "absent", "number", "with", "follows")
+EXAM, LESSON = (0.55, 0.12, 0.10, 0.10, 0.13), (0.65, 0.08, 0.07, 0.09, 0.11)
+DWELL = {"sentences": 4.0, "table with commas": 3.0, "sections": 2.0}
+
 
 def vary(rng: Random, text: str) -> str:
     """Small differences of hand: lower case, no question mark, a capital."""
@@ -226,18 +231,19 @@ def ask(words: Words, draft: Draft, placed: Placed, count: int) -> list[Question
     rng = words.rng
     found: dict[str, Question] = {}
     facts = _answerable(draft)
+    often = [1.0 if words.test else DWELL.get(fact.layout, 1.0) for fact in facts]
     for _ in range(count * 2):
-        pick = rng.random()
-        question: Question | None
-        if pick < 0.55 and facts:
-            question = lookup(rng, placed, rng.choice(facts))
-        elif pick < 0.67 and draft.facts:
+        task = rng.choices(TASKS, EXAM if words.test else LESSON)[0]
+        question: Question | None = None
+        if task == "lookup" and facts:
+            question = lookup(rng, placed, rng.choices(facts, often)[0])
+        elif task == "absent" and draft.facts:
             question = absent(rng, words, draft)
-        elif pick < 0.77:
+        elif task == "number":
             question = transcribe_number(rng, placed)
-        elif pick < 0.87:
+        elif task == "with":
             question = transcribe_with(rng, placed)
-        else:
+        elif task == "follows":
             question = follows(rng, placed)
         if question is not None and len(question.text) <= 100:
             found.setdefault(question.text.lower(), question)

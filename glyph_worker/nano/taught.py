@@ -6,7 +6,8 @@ Some attention heads are shown where to look, because the right place is known:
   written, and a visual token what stands left of it. A fourth tells a visual token its page: it
   shares its look between the document's first token and, the more the later the page, the page's
   opening. Rotary attention knows distances only, and without the number a key found on one page led
-  to the same line of another.
+  to the same line of another. Two more, one for each line of a visual token, tell it how many
+  commas stand left of it: they share their look between those and the document's first token.
 - `FIND`: six, one for each line of a visual token and each of its first three columns, find in the
   document what was just written, by its last four characters, wherever that stands. Six heads leave
   none for the last column, but a word's characters stand in consecutive columns.
@@ -34,6 +35,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from glyph_worker.nano import vocabulary as v
 from glyph_worker.nano.geometry import COLUMNS, TOKEN_COLUMNS
 from glyph_worker.nano.sample import Cell, Question
 
@@ -43,7 +45,7 @@ Found = dict[int, list[Cell]]  # character of a text → where its last four sta
 
 BEFORE, FIND, KEY, ANCHORS, HERE, POINT = 0, 1, 2, (3, 4), 5, (6, 7)  # layers
 HEADS = {
-    BEFORE: 4,
+    BEFORE: 6,
     FIND: 6,
     KEY: 3,
     ANCHORS[0]: 2,
@@ -76,7 +78,7 @@ class Lessons:
         }
 
     def teach(
-        self, layer: int, head: int, at: int, goals: Sequence[int], weight: float = 1.0
+        self, layer: int, head: int, at: int, goals: Sequence[int] | Ints, weight: float = 1.0
     ) -> None:
         """One head at one position: any of `goals` is right."""
         self.goals[layer][head, at, :] = -1
@@ -90,17 +92,40 @@ class Lessons:
 
     # ── what is known of a document ─────────────────────────────────────────────────────────────
 
-    def page(self, number: int, opening: int, rows: int, sink: int) -> None:
-        """The visual tokens of one page, which follow its `opening`. Which of them look there is
-        drawn at random, so that the share is what is learned."""
-        here = np.arange(opening + 1, opening + 1 + rows * TOKEN_COLUMNS)
+    def page(self, number: int, opening: int, cells: Ints, sink: int) -> None:
+        """The visual tokens of one page of `cells` [lines, 64], which follow its `opening`. Which
+        of them look there is drawn at random, so that the share is what is learned."""
+        here = np.arange(opening + 1, opening + 1 + len(cells) // 2 * TOKEN_COLUMNS)
         column = (here - opening - 1) % TOKEN_COLUMNS
         goals = self.goals[BEFORE]
         for head in range(BACK):
             goals[head, here, 0] = np.where(column > head, here - head - 1, sink)
-        drawn = np.random.default_rng(opening).random(len(here))
-        goals[BACK, here, 0] = np.where(drawn * PAGES_TOLD < number, opening, sink)
-        self.due[BEFORE][:, here] = 1.0
+        drawn = np.random.default_rng(opening).random((3, len(here)), dtype=np.float32)
+        goals[BACK, here, 0] = np.where(drawn[0] * PAGES_TOLD < number, opening, sink)
+        self.due[BEFORE][: BACK + 1, here] = 1.0
+        self._commas(here, cells == v.ID[","], drawn[1:], sink)
+
+    def _commas(self, here: Ints, commas: npt.NDArray[np.bool_], drawn: Floats, sink: int) -> None:
+        """How many stand left of each of the tokens `here`, in each of its lines: of n commas and
+        the document's first token each has an equal share of the look."""
+        for line in (0, 1):
+            head = BACK + 1 + line
+            self.goals[BEFORE][head, here, 0] = sink
+            self.due[BEFORE][head, here] = NOWHERE_WEIGHT
+            held = commas[line::2].reshape(-1, TOKEN_COLUMNS, SLOTS).sum(-1)  # [rows, columns]
+            for row in np.flatnonzero(held.any(1)):
+                holders = np.flatnonzero(held[row])
+                for column in range(holders[0] + 1, TOKEN_COLUMNS):
+                    index = row * TOKEN_COLUMNS + column
+                    before = holders[holders < column]
+                    count = held[row, before].sum()
+                    if len(before) > MOST:
+                        self.due[BEFORE][head, here[index]] = 0.0
+                    elif drawn[line, index] * (count + 1) < count:
+                        tokens = here[row * TOKEN_COLUMNS + before]
+                        self.teach(BEFORE, head, here[index], tokens)
+                    else:
+                        self.teach(BEFORE, head, here[index], [sink])
 
     # ── what is known of a question and its answer ──────────────────────────────────────────────
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from glyph_worker.nano.corpus import samples  # noqa: E402
 from glyph_worker.nano.geometry import TOKEN_COLUMNS  # noqa: E402
 from glyph_worker.nano.oracle import Oracle  # noqa: E402
 from glyph_worker.nano.pack import IGNORE, Batch, pack  # noqa: E402
+from glyph_worker.nano.sample import Question, Sample  # noqa: E402
 from glyph_worker.nano.taught import (  # noqa: E402
     AHEAD,
     ANCHORS,
@@ -329,6 +331,45 @@ def test_a_visual_token_is_told_its_page_by_a_share_of_looks() -> None:
     for page, at_opening in looks.items():
         assert len(at_opening) > 500
         assert abs(np.mean(at_opening) - page / PAGES_TOLD) < 0.05
+
+
+def test_a_visual_token_is_told_the_commas_left_of_it_by_a_share_of_looks() -> None:
+    # Given pages with one to six commas in a line, in one or both lines of a row of tokens
+    lines = [
+        "name,port,owner",
+        "db-3,5432,Ada,,x",
+        "no comma here",
+        "one,two,three,four,five,six,seven",
+        "a,b",
+    ]
+    pages = [[line.center(60, " ") for line in lines]]
+    sample = Sample(pages=pages, text="", questions=[Question(text="a?", answer="b", task="x")])
+    looks: dict[int, list[bool]] = {}
+    num_untaught = 0
+    lesson = Lesson(pack(itertools.repeat(sample), rows=40, length=640))
+    shown, goals, due = lesson.tokens, lesson.batch.goals[BEFORE], lesson.batch.due[BEFORE]
+    # When each visual token is asked how many stand left of it in either of its lines
+    for (row, at), token in shown.items():
+        first = at - token.column // SLOTS
+        for line in (0, 1):
+            before = token.cells[token.line + line, : token.column] == v.ID[","]
+            holders = sorted({int(first + column // SLOTS) for column in np.flatnonzero(before)})
+            asked = goals[row, BACK + 1 + line, at]
+            mine = asked[asked >= 0].tolist()
+            if len(holders) > MOST:
+                assert due[row, BACK + 1 + line, at] == 0
+                num_untaught += 1
+                continue
+            # Then it looks at all that hold some, or at the document's first token
+            assert due[row, BACK + 1 + line, at] > 0
+            assert mine in (holders, [lesson.sink(row, at)])
+            looks.setdefault(int(before.sum()), []).append(mine == holders)
+    # And of n commas and the first token each has an equal share
+    assert set(looks) >= {0, 1, 2, 3, 4}
+    for count, at_commas in looks.items():
+        assert len(at_commas) > 200
+        assert abs(np.mean(at_commas) - count / (count + 1)) < 0.08
+    assert num_untaught > 0
 
 
 def test_what_stands_in_too_many_places_teaches_nothing() -> None:
