@@ -265,6 +265,7 @@ def mention(draft: Draft, words: Words, number: int) -> None:
 def sentences(draft: Draft, words: Words, count: int) -> None:
     """Fact sentences, alone on their lines or run together into a paragraph with filler."""
     rng = words.rng
+    draft.layout = "sentences"
     numbered = rng.random() < 0.2
     for index in range(max(1, count // 2)):
         opening = f"{index + 1}. " if numbered else ""

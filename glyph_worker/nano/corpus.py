@@ -26,7 +26,6 @@ def write(words: Words, lines: int) -> Draft:
             layouts.furniture(draft, words)
             continue
         maker = rng.choices(makers, exam if words.test else lesson)[0]
-        draft.layout = maker.__name__
         maker(draft, words, min(room, rng.randint(1, 10)))
     for seam in sorted(rng.choices(seams, k=rng.choice(MENTIONED)), reverse=True):
         clauses.mention(draft, words, seam)

@@ -32,7 +32,7 @@ class Fact:
 
 @dataclass
 class Draft:
-    """Source lines with their facts; those to come stand in a `layout`."""
+    """Source lines with their facts; each maker says what `layout` its own stand in."""
 
     layout: str = ""
     lines: list[str] = field(default_factory=list)

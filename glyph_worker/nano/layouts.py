@@ -25,6 +25,7 @@ MACHINE = {"bare", "json", "quoted", "xml", "env", "option", "semicolon"}
 def fields(draft: Draft, words: Words, count: int) -> None:
     """A block of fields, `key: value` in one of many notations."""
     rng = words.rng
+    draft.layout = "fields"
     notation = rng.choice(NOTATIONS)
     machine = notation in MACHINE or rng.random() < 0.3
     styles = ["snake", "snake", "kebab", "dot", "camel", "plain"]
@@ -96,6 +97,7 @@ def fields(draft: Draft, words: Words, count: int) -> None:
 def sections(draft: Draft, words: Words, count: int) -> None:
     """Named blocks that repeat the same keys: only section and key together find a value."""
     rng = words.rng
+    draft.layout = "sections"
     notation = rng.choice("ini ini yaml yaml json heading toml record record".split())
     keys = unique_names(words, rng.randint(1, max(1, min(4, count // 2))))
     style = rng.choice(["snake", "snake", "kebab", "camel", "plain"])
@@ -156,6 +158,7 @@ LEVELS = "INFO WARN WARNING ERROR DEBUG FATAL NOTICE info warn error CRITICAL".s
 def log(draft: Draft, words: Words, count: int) -> None:
     """Log lines: time, level, component, message, sometimes with key=value pairs."""
     rng = words.rng
+    draft.layout = "log"
     shape = rng.randrange(4)
     seen = set()
     for _ in range(count):
@@ -200,6 +203,7 @@ def log(draft: Draft, words: Words, count: int) -> None:
 def items(draft: Draft, words: Words, count: int) -> None:
     """Numbered items and clauses: `3. Wash the lorry`, `4.2 Fees are paid yearly`."""
     rng = words.rng
+    draft.layout = "items"
     start, form = rng.randint(1, 4), rng.randrange(5)
     called = [("item", "point", "number"), ("clause", "section", "paragraph"), ("item", "number"),
               ("step",), ("article",)][form]  # fmt: skip
