@@ -35,7 +35,8 @@ def write(words: Words, lines: int) -> Draft:
 def compose(
     rng: Random, *, lines: int, asked: int, test: bool = False, max_pages: int = 1
 ) -> Sample:
-    """A document that fits its pages, with about `asked` questions."""
+    """A document that fits its pages, with about `asked` questions. A `test` has held-out words,
+    and its shares of layouts and questions are an exam's, which do not dwell on what is hard."""
     words = Words(rng, test=test)
     while True:
         draft = write(words, lines)
