@@ -10,7 +10,8 @@ from glyph_worker.nano.draft import Draft, place
 from glyph_worker.nano.sample import Sample
 from glyph_worker.nano.words import Words
 
-MENTIONED = (0, 0, 1, 1, 2, 3)  # sentences of a document that name a field without its value
+# How many sentences of a document name a field without its value, by lot.
+EXAM, LESSON = (0, 0, 1, 1, 2, 3), (0, 1, 1, 2, 3, 4)
 
 
 def write(words: Words, lines: int) -> Draft:
@@ -27,7 +28,8 @@ def write(words: Words, lines: int) -> Draft:
             continue
         maker = rng.choices(makers, exam if words.test else lesson)[0]
         maker(draft, words, min(room, rng.randint(1, 10)))
-    for seam in sorted(rng.choices(seams, k=rng.choice(MENTIONED)), reverse=True):
+    mentioned = rng.choice(EXAM if words.test else LESSON)
+    for seam in sorted(rng.choices(seams, k=mentioned), reverse=True):
         clauses.mention(draft, words, seam)
     return draft
 

@@ -12,6 +12,7 @@ from transformers import Glm4vForConditionalGeneration
 from transformers.models.glm4v.modeling_glm4v import apply_rotary_pos_emb
 
 CHUNK, CHUNKS = 128, 8  # tokens at least, and chunks at most, of a row's queries on a CPU
+HIDDEN = -1e4  # added to the score of what a token may not see: its share of a softmax is zero
 
 
 def packed_mask(document: Tensor, segment: Tensor) -> Tensor:
@@ -32,7 +33,7 @@ def block(
     hidden: Tensor,
     cos: Tensor,
     sin: Tensor,
-    mask: Tensor,
+    bias: Tensor,
     asked: tuple[Tensor, Tensor] | None,
 ) -> tuple[Tensor, Tensor | None]:
     """One layer: hidden states [rows, length, hidden], and if its first heads are `asked` at some
@@ -47,8 +48,8 @@ def block(
     value = attention.v_proj(normed).view(shape).transpose(1, 2)
     query, key = apply_rotary_pos_emb(query, key, cos, sin)
     query, key = query.to(value.dtype), key.to(value.dtype)
-    look = None if asked is None else _look(query, key, mask, *asked)
-    mixed = _attend(query, key, value, mask)
+    look = None if asked is None else _look(query, key, bias, *asked)
+    mixed = _attend(query, key, value, bias)
     mixed = mixed.transpose(1, 2).reshape(*normed.shape[:2], -1)
     hidden = hidden + layer.post_self_attn_layernorm(attention.o_proj(mixed))
     inner = layer.mlp(layer.post_attention_layernorm(hidden))
@@ -69,37 +70,42 @@ def read(
 ) -> tuple[Tensor, dict[int, Tensor]]:
     """Hidden states [rows, length, hidden], and what each taught layer is `asked` (see `block`)."""
     text = model.model.language_model
+    fast = torch.is_autocast_enabled(embeds.device.type)
+    dtype = torch.get_autocast_dtype(embeds.device.type) if fast else embeds.dtype
+    bias = torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, HIDDEN)
     hidden, looks = embeds, {}
     for index, layer in enumerate(text.layers):
-        hidden, look = block(layer, hidden, cos, sin, mask, asked.get(index))
+        hidden, look = block(layer, hidden, cos, sin, bias, asked.get(index))
         if look is not None:
             looks[index] = look
     return text.norm(hidden), looks
 
 
-def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
+def _attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
     """On a CPU in chunks of queries, each against the keys up to its end: nobody sees later ones,
-    and a chunk's scores stay in the cache. Twice as fast as SDPA on rows of 256 to 1,792 tokens.
+    and a chunk's scores stay in the cache. Forward and back, SDPA takes 2.5 times as long on rows
+    of 1,024 tokens and 2.8 on 2,048; a mask of booleans instead of `bias`, 1.3 and 1.6.
     """
     if query.is_cuda:
-        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
     length = query.shape[2]
     step = max(CHUNK, length // CHUNKS)
+    query = query * query.shape[-1] ** -0.5
     mixed = []
     for start in range(0, length, step):
         end = min(start + step, length)
         scores = torch.matmul(query[:, :, start:end], key[:, :, :end].transpose(2, 3))
-        scores = (scores * query.shape[-1] ** -0.5).masked_fill(~mask[..., start:end, :end], -1e4)
+        scores = scores + bias[..., start:end, :end]
         mixed.append(torch.matmul(scores.softmax(-1).to(value.dtype), value[:, :, :end]))
     return torch.cat(mixed, dim=2)
 
 
-def _look(query: Tensor, key: Tensor, mask: Tensor, where: Tensor, goals: Tensor) -> Tensor:
+def _look(query: Tensor, key: Tensor, bias: Tensor, where: Tensor, goals: Tensor) -> Tensor:
     heads, here = goals.shape[1], where[:, None, :, None]
     asking = query[:, :heads].take_along_dim(here, 2)
     scores = torch.matmul(asking, key[:, :heads].transpose(2, 3)).float() * query.shape[-1] ** -0.5
-    logs = scores.masked_fill(~mask.take_along_dim(here, 2), -1e4).log_softmax(-1)
-    there = logs.gather(-1, goals.clamp(min=0)).masked_fill(goals < 0, -1e4)
+    logs = (scores + bias.take_along_dim(here, 2)).log_softmax(-1)
+    there = logs.gather(-1, goals.clamp(min=0)).masked_fill(goals < 0, HIDDEN)
     return torch.logsumexp(there, -1)
 
 

@@ -46,7 +46,7 @@ def unique_names(words: Words, count: int) -> list[list[str]]:
     seen: set[str] = set()
     while len(names) < count:
         name = words.name_words()
-        if names and rng.random() < 0.35:
+        if names and rng.random() < (0.35 if words.test else 0.5):
             other = rng.choice(names)
             if rng.random() < 0.15:
                 name = [*other[:-1], rng.choice(BEFORE) + other[-1]]

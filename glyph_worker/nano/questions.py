@@ -63,7 +63,7 @@ NEXT_WORD = (
 # How often each kind is asked, and each layout's facts: lessons dwell on what an exam shows hard.
 TASKS = ("lookup", "absent", "number", "with", "follows")
 EXAM, LESSON = (0.55, 0.12, 0.10, 0.10, 0.13), (0.65, 0.08, 0.07, 0.09, 0.11)
-DWELL = {"sentences": 4.0, "table with commas": 3.0, "sections": 2.0}
+DWELL = {"sentences": 4.0, "table with commas": 4.0, "sections": 3.0}
 
 
 def vary(rng: Random, text: str) -> str:

@@ -40,7 +40,7 @@ FOUR = Diet(rows=3, length=2048, low=12, high=24, asked=32, max_pages=4)
 READER = (
     (0.10, ((TINY, 6), (SMALL, 4))),
     (0.40, ((TINY, 2), (SMALL, 6), (FULL, 2))),
-    (1.00, ((TINY, 1), (SMALL, 3), (FULL, 3), (PAIR, 2), (THREE, 1), (FOUR, 3))),
+    (1.00, ((TINY, 1), (SMALL, 2), (FULL, 4), (PAIR, 2), (THREE, 1), (FOUR, 4))),
 )
 JOINT = ((1.00, READER[-1][1]),)
 SHORT = ((1.00, ((TINY, 3), (SMALL, 5), (HALF, 3))),)  # what a CPU has time for
