@@ -38,7 +38,8 @@ def compose(
     rng: Random, *, lines: int, asked: int, test: bool = False, max_pages: int = 1
 ) -> Sample:
     """A document that fits its pages, with about `asked` questions. A `test` has held-out words,
-    and its shares of layouts and questions are an exam's, which do not dwell on what is hard."""
+    and its shares (`EXAM`, here and where layouts, names and questions are drawn) do not dwell on
+    what is hard."""
     words = Words(rng, test=test)
     while True:
         draft = write(words, lines)

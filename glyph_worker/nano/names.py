@@ -15,6 +15,10 @@ SHORT = {
     "reason": ["rsn"], "description": ["desc"], "identifier": ["id"], "source": ["src"],
     "destination": ["dest", "dst"], "percent": ["%"], "configuration": ["config"], "year": ["yr"],
 }  # fmt: skip
+EXAM, LESSON = (
+    0.35,
+    0.5,
+)  # of the names share a word with a neighbour's, so that half a match is wrong
 BEFORE = "sub over under out up re pre post super inter user host non un max re".split()
 
 
@@ -40,13 +44,13 @@ def spell(words: list[str], style: str) -> str:
 
 
 def unique_names(words: Words, count: int) -> list[list[str]]:
-    """Distinct field names; neighbours sometimes share a word, so that half a match is wrong."""
+    """Distinct field names; neighbours sometimes share a word."""
     rng = words.rng
     names: list[list[str]] = []
     seen: set[str] = set()
     while len(names) < count:
         name = words.name_words()
-        if names and rng.random() < (0.35 if words.test else 0.5):
+        if names and rng.random() < (EXAM if words.test else LESSON):
             other = rng.choice(names)
             if rng.random() < 0.15:
                 name = [*other[:-1], rng.choice(BEFORE) + other[-1]]
