@@ -15,10 +15,8 @@ SHORT = {
     "reason": ["rsn"], "description": ["desc"], "identifier": ["id"], "source": ["src"],
     "destination": ["dest", "dst"], "percent": ["%"], "configuration": ["config"], "year": ["yr"],
 }  # fmt: skip
-EXAM, LESSON = (
-    0.35,
-    0.5,
-)  # of the names share a word with a neighbour's, so that half a match is wrong
+# The share of names that have a word of a neighbour's, so that half a match is wrong.
+EXAM, LESSON = 0.35, 0.5
 BEFORE = "sub over under out up re pre post super inter user host non un max re".split()
 
 
