@@ -84,8 +84,8 @@ def _packages() -> Iterator[Finding]:
 
 
 def _redis(settings: Settings) -> Iterator[Finding]:
+    from glyph_worker.local.server import find_server
     from glyph_worker.store.connection import connect, hidden, translated
-    from glyph_worker.store.embedded import find_server
 
     if settings.broker_url is None:
         server = find_server()
@@ -245,8 +245,8 @@ def _device(settings: Settings) -> Iterator[Finding]:
 
 
 def _model(settings: Settings) -> Iterator[Finding]:
-    from glyph_worker.model.load import load_reader
-    from glyph_worker.worker.style import checkpoint_folder
+    from glyph_worker.model.checkpoint import load_reader
+    from glyph_worker.render.choose import checkpoint_folder
 
     folder = checkpoint_folder(settings.model)
     reader = load_reader(folder, device="cpu" if settings.model == "nano" else settings.device)
@@ -255,7 +255,7 @@ def _model(settings: Settings) -> Iterator[Finding]:
 
 
 def _fonts(settings: Settings) -> Iterator[Finding]:
-    from glyph_worker.worker.style import resolve_style
+    from glyph_worker.render.choose import resolve_style
 
     style = resolve_style(settings, "auto")
     yield Finding(what="render style", level="ok", found=f"{style.name} ({style.digest[:12]})")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from glyph_worker.store.embedded import EmbeddedServer
+from glyph_worker.local.server import EmbeddedServer
 
 
 class RedisServer:

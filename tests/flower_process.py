@@ -10,7 +10,7 @@ import sys
 import urllib.request
 from typing import Any
 
-from glyph_worker.store.embedded import free_port
+from glyph_worker.local.server import free_port
 
 LOGIN = "operator:correct-horse"
 

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 from waiting import wait_until
 
-from glyph_worker.store.embedded import free_port
+from glyph_worker.local.server import free_port
 
 
 class GatewayProcess:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from glyph_worker.document import digest
-from glyph_worker.features.protocol import PageRequest
+from glyph_worker.features.types import PageRequest
 
 Pixels = np.ndarray[Any, Any]
 PATCH = 28

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import yaml
 
-from glyph_worker.store.embedded import free_port
+from glyph_worker.local.server import free_port
 
 OPS = Path(__file__).parents[1] / "ops"
 

@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 
 from glyph_worker.chaos.link import Link
 from glyph_worker.errors import StoreUnavailable, TransientError
+from glyph_worker.local.server import EmbeddedServer
 from glyph_worker.settings import Settings
 from glyph_worker.store.connection import connect
-from glyph_worker.store.embedded import EmbeddedServer
 from glyph_worker.store.keys import Keys
 from glyph_worker.store.workers import WorkerStore
 

@@ -62,8 +62,8 @@ def run_chaos(
 def tiny_checkpoint(folder: Path) -> Path:
     """A random checkpoint that answers nonsense fast: chaos is about jobs, not about answers."""
     from glyph_worker.model.synthetic import write_checkpoint
-    from glyph_worker.render.style import Style
+    from glyph_worker.render.style.presets import preset_style
 
     made = write_checkpoint(folder / "tiny")
-    (made / "render_style.json").write_text(json.dumps(Style.preset("nano").to_json()))
+    (made / "render_style.json").write_text(json.dumps(preset_style("nano").to_json()))
     return made

@@ -126,7 +126,7 @@ def batch(
     """Ask everything in a file. Send it again to go on after an interruption."""
     from rich.progress import Progress
 
-    from glyph_worker.batch import run_batch
+    from glyph_worker.client.batch import run_batch
 
     with Progress(console=err, transient=True) as bar:
         shown = bar.add_task("answers")

@@ -19,7 +19,7 @@ Tenant = Annotated[str, typer.Option(help="Whose pages: tenants share none.")]
 @app.command("stats")
 def cache_stats(as_json: AsJson = False) -> None:
     """What the cache server holds, and what the live workers say of it."""
-    from glyph_worker.upkeep import stats
+    from glyph_worker.worker.cache_upkeep import stats
 
     print_fields(dataclasses.asdict(stats(Settings.load())), as_json)
 
@@ -31,7 +31,7 @@ def cache_audit(
     as_json: AsJson = False,
 ) -> None:
     """Check every stored value, or a document's pages against fresh ones. Exit 1 on a fault."""
-    from glyph_worker.upkeep import audit
+    from glyph_worker.worker.cache_upkeep import audit
 
     settings = Settings.load()
     document = None if file is None else read_document(file, settings)
@@ -45,7 +45,7 @@ def cache_audit(
 @app.command("clear")
 def cache_clear(as_json: AsJson = False) -> None:
     """Forget all features and page images. Answers stay right; the next ones take longer."""
-    from glyph_worker.upkeep import clear
+    from glyph_worker.worker.cache_upkeep import clear
 
     print_fields({"num_deleted": clear(Settings.load())}, as_json)
 
@@ -53,7 +53,7 @@ def cache_clear(as_json: AsJson = False) -> None:
 @app.command("warm")
 def cache_warm(file: File, tenant: Tenant = "default", as_json: AsJson = False) -> None:
     """Draw and encode a document's pages before the first question comes."""
-    from glyph_worker.upkeep import warm
+    from glyph_worker.worker.cache_upkeep import warm
 
     settings = Settings.load()
     with counting(as_json) as tell:

@@ -57,14 +57,14 @@ def jobs_replay(
     as_json: AsJson = False,
 ) -> None:
     """Do a stored job again here, beside the same batch-mates, without touching it."""
-    from glyph_worker.replay import replay
+    from glyph_worker.worker.replay import replay
 
     done = replay(Settings.load(), job_id, out_dir)
     fields = {
         "answer": done.answer.to_fields() if isinstance(done.answer, Answer) else None,
         "error": None if isinstance(done.answer, Answer) else done.answer.to_wire(),
         "stored": None if done.stored is None else done.stored.to_fields(),
-        "mates": done.mates,
+        "mates": done.batch_mates,
         "pages": str(done.pages),
     }
     if as_json:
@@ -73,12 +73,12 @@ def jobs_replay(
     again = done.answer.text if isinstance(done.answer, Answer) else str(done.answer)
     out.print(f"now:    {again}", highlight=False)
     out.print(f"then:   {'-' if done.stored is None else done.stored.text}", highlight=False)
-    out.print(f"beside: {len(done.mates)} others; pages in {done.pages}/", highlight=False)
+    out.print(f"beside: {len(done.batch_mates)} others; pages in {done.pages}/", highlight=False)
 
 
 def _records() -> JobStore:
     """All tenants' jobs: who types here has the broker's password."""
-    from glyph_worker.worker.stores import Stores
+    from glyph_worker.store.open import Stores
 
     return Stores.open(Settings.load()).jobs
 

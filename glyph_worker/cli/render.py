@@ -22,9 +22,9 @@ def render(
     as_json: AsJson = False,
 ) -> None:
     """Draw a document's pages as PNGs to look at."""
-    from glyph_worker.render.preview import render_file
-    from glyph_worker.render.style import Style
-    from glyph_worker.worker.style import resolve_style
+    from glyph_worker.render.choose import resolve_style
+    from glyph_worker.render.out.preview import render_file
+    from glyph_worker.render.style.style import Style
 
     settings = Settings.load()
     document = read_document(file, settings)

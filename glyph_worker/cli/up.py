@@ -24,7 +24,7 @@ def demo(
     ),
 ) -> None:
     """Start everything on this machine, ask questions, show answers and reuse, end everything."""
-    from glyph_worker.demo.run import run_demo
+    from glyph_worker.local.demo import run_demo
 
     own = None if file is None else (read_file(file), list(ask or []))
     if file is not None and not ask:
@@ -44,8 +44,8 @@ def up(
     ] = False,
 ) -> None:
     """Serve on this machine until Ctrl-C: embedded server (if none is set) and workers."""
-    from glyph_worker.doors import Doors
-    from glyph_worker.local import LocalService
+    from glyph_worker.local.service import LocalService
+    from glyph_worker.local.side_services import SideServices
 
     stop = threading.Event()
     for signum in (signal.SIGINT, signal.SIGTERM):
@@ -54,7 +54,7 @@ def up(
     with ExitStack() as opened:
         opened.enter_context(service)
         err.print(f"[bold]broker[/]  export GLYPH_BROKER_URL={service.broker_url}", soft_wrap=True)
-        doors = Doors(service.settings, service.folder)
+        doors = SideServices(service.settings, service.folder)
         opened.callback(doors.stop)
         if everything:
             for door in doors.start():

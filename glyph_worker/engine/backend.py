@@ -7,7 +7,7 @@ from typing import Literal
 
 from glyph_worker.errors import ModelUnusable
 from glyph_worker.model.kernels import Kernels, PlainKernels, TorchKernels
-from glyph_worker.model.load import Reader
+from glyph_worker.model.reader import Reader
 from glyph_worker.settings import EngineSettings
 
 Buffers = Literal["none", "plain", "graphs"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 
-Run = tuple[int, int]
+BlockRange = tuple[int, int]
 """(first block, number of blocks)."""
 
 
@@ -18,13 +18,13 @@ class BlockPool:
     def __init__(self, num_blocks: int) -> None:
         self.num_blocks = num_blocks
         self.num_free = num_blocks
-        self._free: list[Run] = [(0, num_blocks)] if num_blocks else []
+        self._free: list[BlockRange] = [(0, num_blocks)] if num_blocks else []
 
     @property
-    def free_runs(self) -> tuple[Run, ...]:
+    def free_runs(self) -> tuple[BlockRange, ...]:
         return tuple(self._free)
 
-    def allocate(self, count: int) -> tuple[Run, ...] | None:
+    def allocate(self, count: int) -> tuple[BlockRange, ...] | None:
         """`count` blocks as few runs as possible, or None (and no change) when there are fewer."""
         if count > self.num_free:
             return None
@@ -33,7 +33,7 @@ class BlockPool:
         fits = [run for run in self._free if run[1] >= count]
         if fits:  # the tightest fit keeps long runs for long documents
             return (self._take(min(fits, key=lambda run: (run[1], run[0])), count),)
-        runs: list[Run] = []
+        runs: list[BlockRange] = []
         for run in sorted(self._free, key=lambda run: (-run[1], run[0])):
             taken = self._take(run, min(run[1], count))
             runs.append(taken)
@@ -42,7 +42,7 @@ class BlockPool:
                 break
         return tuple(runs)
 
-    def _take(self, run: Run, count: int) -> Run:
+    def _take(self, run: BlockRange, count: int) -> BlockRange:
         index = bisect_left(self._free, run)
         if run[1] == count:
             del self._free[index]
@@ -51,7 +51,7 @@ class BlockPool:
         self.num_free -= count
         return (run[0], count)
 
-    def release(self, runs: tuple[Run, ...]) -> None:
+    def release(self, runs: tuple[BlockRange, ...]) -> None:
         """Give runs back; neighbours grow together."""
         for start, count in runs:
             if count == 0:
@@ -71,12 +71,12 @@ class BlockPool:
                 self._free.insert(index, (start, count))
 
 
-def split_runs(runs: tuple[Run, ...], sizes: list[int]) -> list[tuple[Run, ...]]:
+def split_runs(runs: tuple[BlockRange, ...], sizes: list[int]) -> list[tuple[BlockRange, ...]]:
     """Cut runs, in order, into consecutive parts of `sizes` blocks."""
-    parts: list[tuple[Run, ...]] = []
+    parts: list[tuple[BlockRange, ...]] = []
     left = list(runs)
     for size in sizes:
-        part: list[Run] = []
+        part: list[BlockRange] = []
         while size:
             start, count = left[0]
             taken = min(size, count)

@@ -14,21 +14,21 @@ import torch
 
 from glyph_worker.engine.backend import TORCH, Backend
 from glyph_worker.engine.blocks import BlockPool
-from glyph_worker.engine.entry import Entry
 from glyph_worker.engine.graphs import DecodeGraphs
-from glyph_worker.engine.isolate import salvage
+from glyph_worker.engine.isolate import retry_in_parts
 from glyph_worker.engine.kv import KVPool
-from glyph_worker.engine.live import FinishReason, LiveSequence
-from glyph_worker.engine.memory import default_kv_bytes, default_prefill_tokens
+from glyph_worker.engine.kv_budget import default_kv_bytes, default_prefill_tokens
 from glyph_worker.engine.prefix import PageKey, PrefixPool
+from glyph_worker.engine.request import RequestChecker
 from glyph_worker.engine.runner import Runner, Sampled, Work
+from glyph_worker.engine.scheduled import Scheduled, SequenceState
 from glyph_worker.engine.scheduler import Scheduler, SchedulerLimits
-from glyph_worker.engine.sequence import Sequence, SequenceState
+from glyph_worker.engine.sequence import FinishReason, Sequence
 from glyph_worker.engine.slots import Slots
 from glyph_worker.engine.stats import Counters
-from glyph_worker.engine.turn import Turn, is_device_lost, is_out_of_memory
+from glyph_worker.engine.step import Step, is_device_lost, is_out_of_memory
 from glyph_worker.errors import EngineFault
-from glyph_worker.model.load import Reader
+from glyph_worker.model.reader import Reader
 from glyph_worker.settings import EngineSettings
 
 SMALLEST_CHUNK = 32
@@ -36,18 +36,18 @@ SMALLEST_CHUNK = 32
 CALM_STEPS = 64
 """Steps without trouble after which a shrunken chunk doubles again."""
 MAX_OVERFLOWED = 1_024
-FALLBACK_LANE = "bfloat16"
+FALLBACK_DTYPE = "bfloat16"
 
 
 class Settle(Protocol):
     """How a sequence's end reaches its caller."""
 
     def __call__(
-        self, live: LiveSequence, reason: FinishReason | None, error: Exception | None
+        self, live: Sequence, reason: FinishReason | None, error: Exception | None
     ) -> None: ...
 
 
-class Core:
+class EngineCore:
     """Continuous batching over one Reader, driven from outside."""
 
     def __init__(
@@ -62,7 +62,7 @@ class Core:
         self.reader = reader
         self.settings = settings
         self.counters = Counters()
-        self.live: dict[str, LiveSequence] = {}
+        self.live: dict[str, Sequence] = {}
         self._clock = clock
         self._settle = settle
         self._calm = 0
@@ -118,7 +118,7 @@ class Core:
             splits=backend.splits,
             graphs=self._make_graphs(backend),
         )
-        self.entry = Entry(
+        self.entry = RequestChecker(
             reader,
             window_tokens=settings.window_tokens or reader.max_positions,
             pool_blocks=self.prefixes.blocks.num_free,
@@ -140,21 +140,21 @@ class Core:
 
     # -- sequences -----------------------------------------------------------------------------
 
-    def lane_for(self, pages: tuple[PageKey, ...]) -> str:
+    def dtype_group_for(self, pages: tuple[PageKey, ...]) -> str:
         """The dtype a document's sequences run in: the model's, unless it overflowed before."""
-        return FALLBACK_LANE if pages in self._overflowed else self.reader.dtype_name
+        return FALLBACK_DTYPE if pages in self._overflowed else self.reader.dtype_name
 
-    def add(self, live: LiveSequence) -> None:
+    def add(self, live: Sequence) -> None:
         """Queue a live sequence made by `entry`."""
-        live.scheduled.lane = self.lane_for(live.scheduled.pages)
-        if live.scheduled.lane != self.reader.dtype_name:
+        live.scheduled.dtype_group = self.dtype_group_for(live.scheduled.pages)
+        if live.scheduled.dtype_group != self.reader.dtype_name:
             live.fallback = "an earlier question on this document overflowed"
         self.live[live.request.sequence_id] = live
         self.scheduler.add(live.scheduled)
 
     def end(
         self,
-        live: LiveSequence,
+        live: Sequence,
         reason: FinishReason | None = None,
         error: Exception | None = None,
     ) -> None:
@@ -173,7 +173,7 @@ class Core:
 
     # -- one turn ------------------------------------------------------------------------------
 
-    def plan(self) -> Turn:
+    def plan(self) -> Step:
         """Admit and choose the next step's work. Cancelled sequences leave first."""
         for live in [live for live in self.live.values() if live.cancelled]:
             self.end(live, "cancelled")
@@ -185,71 +185,75 @@ class Core:
                 live.first_admitted_at = sequence.admitted_at
                 live.num_first_reused = sequence.num_reused_tokens
                 self.counters.reused_tokens += sequence.num_reused_tokens
-        lanes: dict[str, Work] = {}
-        for lane in sorted({s.lane for s in plan.decodes} | {c.sequence.lane for c in plan.chunks}):
-            lanes[lane] = Work(
-                tuple(self.live[s.ident] for s in plan.decodes if s.lane == lane),
+        dtype_groups: dict[str, Work] = {}
+        for dtype_group in sorted(
+            {s.dtype_group for s in plan.decodes} | {c.sequence.dtype_group for c in plan.chunks}
+        ):
+            dtype_groups[dtype_group] = Work(
+                tuple(self.live[s.ident] for s in plan.decodes if s.dtype_group == dtype_group),
                 tuple(
-                    (self.live[c.sequence.ident], c) for c in plan.chunks if c.sequence.lane == lane
+                    (self.live[c.sequence.ident], c)
+                    for c in plan.chunks
+                    if c.sequence.dtype_group == dtype_group
                 ),
             )
-        return Turn(plan, lanes)
+        return Step(plan, dtype_groups)
 
-    def compute(self, turn: Turn) -> None:
+    def compute(self, step: Step) -> None:
         """Do the transfers and the forwards. A step that fails is taken apart.
 
         Raises what says that the device itself is lost.
         """
-        with self.reader.cores.step(turn.plan.num_tokens):
-            self._compute(turn)
+        with self.reader.cores.step(step.plan.num_tokens):
+            self._compute(step)
 
-    def _compute(self, turn: Turn) -> None:
-        self.kv.carry_out(turn.plan.moves)
-        for work in turn.lanes.values():
+    def _compute(self, step: Step) -> None:
+        self.kv.carry_out(step.plan.moves)
+        for work in step.dtype_groups.values():
             try:
-                turn.sampled += self.runner.run(work)
-                turn.computed += work.chunks
-                turn.num_decoded += len(work.decodes)
+                step.sampled += self.runner.run(work)
+                step.computed += work.chunks
+                step.num_decoded += len(work.decodes)
             except Exception as exc:
                 if is_device_lost(exc):
                     raise
-                turn.num_out_of_memory += is_out_of_memory(exc)
+                step.num_out_of_memory += is_out_of_memory(exc)
                 self._release_cache()
-                saved = salvage(self.runner.run, work)
-                turn.num_salvaged += 1
-                turn.sampled += saved.sampled
-                turn.computed += saved.computed
-                turn.failed += saved.failed
-                turn.num_decoded += saved.num_decoded
+                saved = retry_in_parts(self.runner.run, work)
+                step.num_retried_parts += 1
+                step.sampled += saved.sampled
+                step.computed += saved.computed
+                step.failed += saved.failed
+                step.num_decoded += saved.num_decoded
 
     def _release_cache(self) -> None:
         if self.reader.device.type == "cuda":
             torch.cuda.empty_cache()  # only here, after a failure: the allocator may be in pieces
 
-    def commit(self, turn: Turn, seconds: float) -> None:
+    def commit(self, step: Step, seconds: float) -> None:
         """Take over what was computed: tokens, finished pages, failures."""
         counters = self.counters
-        for live, chunk in turn.computed:
+        for live, chunk in step.computed:
             for page in self.scheduler.computed(chunk):
                 live.features.pop(page, None)
             counters.prefill_tokens += chunk.end - chunk.start
-        for item in turn.sampled:
+        for item in step.sampled:
             self._take(item)
-        for live, error in turn.failed:
-            self._failed(live, error, turn)
-        self._breathe(turn)
-        counters.isolations += turn.num_salvaged
-        counters.decode_tokens += turn.num_decoded
+        for live, error in step.failed:
+            self._failed(live, error, step)
+        self._adapt_chunk(step)
+        counters.isolations += step.num_retried_parts
+        counters.decode_tokens += step.num_decoded
         counters.step(
             seconds,
-            num_tokens=turn.num_decoded + sum(c.end - c.start for _, c in turn.computed),
-            num_answer_tokens=len(turn.sampled),
+            num_tokens=step.num_decoded + sum(c.end - c.start for _, c in step.computed),
+            num_answer_tokens=len(step.sampled),
         )
 
-    def _breathe(self, turn: Turn) -> None:
+    def _adapt_chunk(self, step: Step) -> None:
         """Shrink the prefill chunk when memory is short, widen it again when it is not."""
         scheduler = self.scheduler
-        if turn.num_out_of_memory:
+        if step.num_out_of_memory:
             self._calm = 0
             scheduler.prefill_tokens = max(SMALLEST_CHUNK, scheduler.prefill_tokens // 2)
         elif scheduler.prefill_tokens < self._prefill_tokens:
@@ -258,8 +262,8 @@ class Core:
                 self._calm = 0
                 scheduler.prefill_tokens = min(self._prefill_tokens, scheduler.prefill_tokens * 2)
 
-    def _failed(self, live: LiveSequence, error: Exception, turn: Turn) -> None:
-        chunk = next((c for c in turn.plan.chunks if c.sequence is live.scheduled), None)
+    def _failed(self, live: Sequence, error: Exception, step: Step) -> None:
+        chunk = next((c for c in step.plan.chunks if c.sequence is live.scheduled), None)
         if (
             is_out_of_memory(error)
             and chunk is not None
@@ -287,7 +291,7 @@ class Core:
             return
         if live.first_token_at is None:
             live.first_token_at = self._clock()
-            live.nudge()
+            live.wake_caller()
         if live.forced is not None:
             token = live.forced[len(live.token_ids)]
         elif token in self.reader.prompt.eos_token_ids:
@@ -300,20 +304,20 @@ class Core:
         elif len(live.token_ids) >= live.scheduled.max_new_tokens:
             self.end(live, "length")
 
-    def _stops(self, live: LiveSequence) -> bool:
+    def _stops(self, live: Sequence) -> bool:
         text = self.reader.prompt.decode(live.token_ids)
         return any(stop in text for stop in live.request.stop)
 
-    def _overflow(self, live: LiveSequence) -> None:
+    def _overflow(self, live: Sequence) -> None:
         """Start a sequence again in bfloat16, whose range is float32's."""
         old = live.scheduled
-        if old.lane != "float16":
+        if old.dtype_group != "float16":
             self.end(
                 live,
                 error=EngineFault(
-                    f"the model's logits are not finite in {old.lane}; its weights or this page's "
+                    f"the model's logits are not finite in {old.dtype_group}; its weights or this page's "
                     "features are damaged",
-                    dtype=old.lane,
+                    dtype=old.dtype_group,
                 ),
             )
             return
@@ -322,7 +326,7 @@ class Core:
         if len(self._overflowed) > MAX_OVERFLOWED:
             del self._overflowed[next(iter(self._overflowed))]
         self.scheduler.remove(old)
-        live.scheduled = Sequence(
+        live.scheduled = Scheduled(
             ident=old.ident,
             pages=old.pages,
             num_tail_tokens=old.num_tail_tokens,
@@ -330,7 +334,7 @@ class Core:
             priority=old.priority,
             deadline=old.deadline,
             arrival=old.arrival,
-            lane=FALLBACK_LANE,
+            dtype_group=FALLBACK_DTYPE,
         )
         live.token_ids.clear()
         live.features.clear()

@@ -10,30 +10,31 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections import abc
+from collections.abc import Callable
 
 import torch
 
-from glyph_worker.engine.core import Core
-from glyph_worker.engine.live import (
+from glyph_worker.engine.core import EngineCore
+from glyph_worker.engine.result import SequenceProgress, SequenceResult
+from glyph_worker.engine.scheduled import SequenceState
+from glyph_worker.engine.selftest import choose_backend
+from glyph_worker.engine.sequence import (
     AnswerRequest,
     Deliver,
     Fetch,
     FinishReason,
-    LiveSequence,
     PageInput,
+    Sequence,
 )
-from glyph_worker.engine.outcome import Outcome, Progress
-from glyph_worker.engine.selftest import choose_backend
-from glyph_worker.engine.sequence import SequenceState
 from glyph_worker.engine.stats import EngineStats, snapshot
-from glyph_worker.engine.turn import Turn
+from glyph_worker.engine.step import Step
 from glyph_worker.engine.watchdog import Watchdog
 from glyph_worker.errors import EngineFault, InvalidOption, WorkerDraining
-from glyph_worker.model.load import Reader
+from glyph_worker.model.reader import Reader
 from glyph_worker.settings import EngineSettings
 
-OnProgress = Callable[[Progress], None]
+OnProgress = Callable[[SequenceProgress], None]
 OnFatal = Callable[[BaseException], None]
 
 PROGRESS_S = 0.1
@@ -62,7 +63,7 @@ class Engine:
         self.settings = settings
         prepare(reader, settings)
         backend, self.refused_backend = choose_backend(reader, settings)
-        self.core = Core(reader, settings, clock=clock, settle=self._settle, backend=backend)
+        self.core = EngineCore(reader, settings, clock=clock, settle=self._settle, backend=backend)
         self._clock = clock
         self._on_fatal = on_fatal
         self._lock = threading.RLock()
@@ -105,7 +106,7 @@ class Engine:
 
     def answer(
         self, request: AnswerRequest, *, fetch: Fetch, on_progress: OnProgress | None = None
-    ) -> Outcome:
+    ) -> SequenceResult:
         """Answer one question; blocks until it is finished or cancelled.
 
         `fetch(indexes, deliver)` is called in this thread for pages whose keys nobody keeps. It
@@ -116,14 +117,14 @@ class Engine:
         """
         live = self._enter(request)
         try:
-            return self._attend(live, fetch, on_progress)
+            return self._serve_caller(live, fetch, on_progress)
         except BaseException:
             self._abandon(live)
             raise
 
-    def _enter(self, request: AnswerRequest) -> LiveSequence:
+    def _enter(self, request: AnswerRequest) -> Sequence:
         live = self.core.entry.make(
-            request, now=self._clock(), lane=self.reader.dtype_name, lock=self._lock
+            request, now=self._clock(), dtype_group=self.reader.dtype_name, lock=self._lock
         )
         with self._lock:
             if self._fatal is not None:
@@ -140,13 +141,15 @@ class Engine:
             self._work.notify_all()
         return live
 
-    def _attend(self, live: LiveSequence, fetch: Fetch, on_progress: OnProgress | None) -> Outcome:
+    def _serve_caller(
+        self, live: Sequence, fetch: Fetch, on_progress: OnProgress | None
+    ) -> SequenceResult:
         told, tell_at = (-1, -1), 0.0
         while True:
             with self._lock:
                 while True:
                     if live.done:
-                        return Outcome.of(live, self.reader.prompt)
+                        return SequenceResult.of(live, self.reader.prompt)
                     pages = self.core.scheduler.next_fetch(live.scheduled)
                     left_s = max(0.0, tell_at - time.monotonic())
                     is_first = told[1] <= 0 < live.standing[1]
@@ -157,18 +160,18 @@ class Engine:
                     live.wake.wait(None if on_progress is None else left_s or PROGRESS_S)
                 told = live.standing
                 prompt = self.reader.prompt
-                progress = None if on_progress is None else Progress.of(live, prompt)
+                progress = None if on_progress is None else SequenceProgress.of(live, prompt)
             if on_progress is not None and progress is not None:
                 on_progress(progress)
                 tell_at = time.monotonic() + PROGRESS_S
             if pages:
                 self._fetch(live, pages, fetch)
 
-    def _fetch(self, live: LiveSequence, pages: list[int], fetch: Fetch) -> None:
+    def _fetch(self, live: Sequence, pages: list[int], fetch: Fetch) -> None:
         brought: list[torch.Tensor] = []
         num_delivered = 0
 
-        def deliver(features: Sequence[torch.Tensor]) -> None:
+        def deliver(features: abc.Sequence[torch.Tensor]) -> None:
             nonlocal num_delivered
             brought.extend(features)
             whole = len(brought) == len(pages)
@@ -184,7 +187,7 @@ class Engine:
             raise EngineFault(f"{len(pages)} page features asked for, {len(brought)} brought")
 
     def _deliver(
-        self, live: LiveSequence, pages: list[int], features: Sequence[torch.Tensor]
+        self, live: Sequence, pages: list[int], features: abc.Sequence[torch.Tensor]
     ) -> None:
         for index, tokens in zip(pages, features, strict=True):
             expected = (live.scheduled.pages[index].num_visual_tokens, self.reader.hidden_size)
@@ -209,13 +212,13 @@ class Engine:
             self._withdraw(live)
             return True
 
-    def _abandon(self, live: LiveSequence) -> None:
+    def _abandon(self, live: Sequence) -> None:
         """The caller gives up: it raised, or was interrupted."""
         with self._lock:
             if not live.done:
                 self._withdraw(live)
 
-    def _withdraw(self, live: LiveSequence) -> None:
+    def _withdraw(self, live: Sequence) -> None:
         live.cancelled = True
         if live.scheduled.state in (SequenceState.WAITING, SequenceState.FETCHING):
             self.core.end(live, "cancelled")  # no step touches it: it need not wait for one
@@ -238,33 +241,31 @@ class Engine:
 
     def _turn(self) -> bool:
         with self._lock:
-            turn = self._plan()
-            while turn.plan.empty and not self._stopping and self._fatal is None:
+            step = self._plan()
+            while step.plan.empty and not self._stopping and self._fatal is None:
                 self._work.wait(timeout=IDLE_WAIT_S if self.core.live else None)
-                turn = self._plan()
+                step = self._plan()
             if self._stopping or self._fatal is not None:
                 return False
             self._step_started = started = self._clock()
-        self.core.compute(turn)
+        self.core.compute(step)
         with self._lock:
             if self._fatal is not None:  # the watchdog gave this step up
                 return False
             self._step_started = None
-            self.core.commit(turn, self._clock() - started)
+            self.core.commit(step, self._clock() - started)
         return True
 
-    def _plan(self) -> Turn:
-        turn = self.core.plan()
+    def _plan(self) -> Step:
+        step = self.core.plan()
         for live in self.core.live.values():
             if live.scheduled.wanted and not live.scheduled.num_asked:
-                live.nudge()
-        return turn
+                live.wake_caller()
+        return step
 
-    def _settle(
-        self, live: LiveSequence, reason: FinishReason | None, error: Exception | None
-    ) -> None:
+    def _settle(self, live: Sequence, reason: FinishReason | None, error: Exception | None) -> None:
         live.finish_reason, live.error, live.done = reason, error, True
-        live.nudge()
+        live.wake_caller()
         self._work.notify_all()
 
     # -- the edges -----------------------------------------------------------------------------
@@ -273,7 +274,7 @@ class Engine:
         with self._lock:
             for live in list(self.core.live.values()):
                 live.error, live.done = error, True
-                live.nudge()
+                live.wake_caller()
             self.core.live.clear()
 
     def _die(self, exc: BaseException) -> None:
@@ -314,4 +315,4 @@ def prepare(reader: Reader, settings: EngineSettings) -> None:
             reader.vision.record()
 
 
-__all__ = ["AnswerRequest", "Deliver", "Engine", "Outcome", "PageInput", "Progress"]
+__all__ = ["AnswerRequest", "Deliver", "Engine", "SequenceResult", "PageInput", "SequenceProgress"]

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from glyph_worker.engine.splits import MAX_ENTRIES, MAX_PIECES, PieceTable
+from glyph_worker.engine.pieces import MAX_ENTRIES, MAX_PIECES, PieceTable
 from glyph_worker.model.attention import AttentionPlan, Splits
 from glyph_worker.model.capture import capture as capture_graph
 from glyph_worker.model.language import LanguageModel, StepInput

@@ -8,27 +8,27 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from glyph_worker.engine.live import LiveSequence
 from glyph_worker.engine.runner import Sampled, Work
-from glyph_worker.engine.sequence import Chunk
+from glyph_worker.engine.scheduled import Chunk
+from glyph_worker.engine.sequence import Sequence
 
-Run = Callable[[Work], list[Sampled]]
+BlockRange = Callable[[Work], list[Sampled]]
 
 
 @dataclass(slots=True)
-class Salvage:
+class PartsResult:
     """What could be computed after all, and who could not."""
 
     sampled: list[Sampled] = field(default_factory=list)
-    computed: list[tuple[LiveSequence, Chunk]] = field(default_factory=list)
-    failed: list[tuple[LiveSequence, Exception]] = field(default_factory=list)
+    computed: list[tuple[Sequence, Chunk]] = field(default_factory=list)
+    failed: list[tuple[Sequence, Exception]] = field(default_factory=list)
     num_decoded: int = 0
     num_parts: int = 0
 
 
-def salvage(run: Run, work: Work) -> Salvage:
+def retry_in_parts(run: BlockRange, work: Work) -> PartsResult:
     """Run the parts of a failed step alone, halving the decodes until the culprit is alone."""
-    out = Salvage()
+    out = PartsResult()
     _decodes(run, work.decodes, out)
     for item in work.chunks:
         out.num_parts += 1
@@ -41,7 +41,7 @@ def salvage(run: Run, work: Work) -> Salvage:
     return out
 
 
-def _decodes(run: Run, decodes: tuple[LiveSequence, ...], out: Salvage) -> None:
+def _decodes(run: BlockRange, decodes: tuple[Sequence, ...], out: PartsResult) -> None:
     if not decodes:
         return
     out.num_parts += 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from glyph_worker.engine.blocks import Run
+from glyph_worker.engine.blocks import BlockRange
 from glyph_worker.engine.prefix import Move, MoveKind
 
 
@@ -67,7 +67,7 @@ class KVPool:
                 else:
                     here.copy_(there, non_blocking=True)
 
-    def _pieces(self, tensor: Tensor, runs: tuple[Run, ...]) -> list[Tensor]:
+    def _pieces(self, tensor: Tensor, runs: tuple[BlockRange, ...]) -> list[Tensor]:
         size = self.block_tokens
         return [tensor[:, :, :, run[0] * size : (run[0] + run[1]) * size] for run in runs]
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from glyph_worker.engine.blocks import BlockPool, Run, split_runs
+from glyph_worker.engine.blocks import BlockPool, BlockRange, split_runs
 
 
 class NodeState(Enum):
@@ -49,14 +49,14 @@ class PrefixNode:
     parent: PrefixNode | None
     num_blocks: int
     state: NodeState = NodeState.ABSENT
-    runs: tuple[Run, ...] = ()
+    runs: tuple[BlockRange, ...] = ()
     pins: int = 0
     """Running sequences that read or fill it."""
     interest: int = 0
     """Sequences, waiting or running, whose document holds it."""
     claimed_by: str | None = None
     """The sequence that will compute it."""
-    host_runs: tuple[Run, ...] = ()
+    host_runs: tuple[BlockRange, ...] = ()
     """Blocks of its copy in host memory, if it has one."""
     last_used: int = 0
     children: dict[PageKey, PrefixNode] = field(default_factory=dict)
@@ -84,9 +84,9 @@ class Move:
     """One transfer, to be carried out in order and before the step it came with."""
 
     kind: MoveKind
-    runs: tuple[Run, ...]
+    runs: tuple[BlockRange, ...]
     """On the device."""
-    host_runs: tuple[Run, ...]
+    host_runs: tuple[BlockRange, ...]
 
 
 class PrefixPool:
@@ -128,13 +128,13 @@ class PrefixPool:
     def blocks_for(self, num_tokens: int) -> int:
         return -(-num_tokens // self.block_tokens)
 
-    def enter(self, keys: Sequence[PageKey], *, lane: str = "") -> list[PrefixNode]:
+    def enter(self, keys: Sequence[PageKey], *, dtype_group: str = "") -> list[PrefixNode]:
         """The nodes of a document's pages, made where missing; marks interest in them.
 
         `lane` keeps apart what must never be mixed: another dtype, another tenant.
         """
         parent: PrefixNode | None = None
-        level = self._roots.setdefault(lane, {})
+        level = self._roots.setdefault(dtype_group, {})
         chain: list[PrefixNode] = []
         for key in keys:
             node = level.get(key)
@@ -166,11 +166,11 @@ class PrefixPool:
                 del node.parent.children[node.key]
                 node = node.parent
                 continue
-            for lane, level in list(self._roots.items()):
+            for dtype_group, level in list(self._roots.items()):
                 if level.get(node.key) is node:
                     del level[node.key]
                     if not level:
-                        del self._roots[lane]
+                        del self._roots[dtype_group]
             return
 
     # -- pins and use --------------------------------------------------------------------------

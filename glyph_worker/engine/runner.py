@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import abc
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,17 +12,17 @@ from torch import Tensor
 
 from glyph_worker.engine.graphs import DecodeGraphs, DecodeRows
 from glyph_worker.engine.kv import KVPool
-from glyph_worker.engine.live import (
-    LiveSequence,
+from glyph_worker.engine.pieces import Group, PieceTable, cut_pieces
+from glyph_worker.engine.prefix import PrefixNode
+from glyph_worker.engine.sampler import Draw, choose
+from glyph_worker.engine.scheduled import Chunk
+from glyph_worker.engine.sequence import (
     Places,
+    Sequence,
     node_extents,
     run_extents,
     run_places,
 )
-from glyph_worker.engine.prefix import PrefixNode
-from glyph_worker.engine.sampler import Draw, choose
-from glyph_worker.engine.sequence import Chunk
-from glyph_worker.engine.splits import Group, PieceTable, cut
 from glyph_worker.model.attention import (
     AttentionPlan,
     Causal,
@@ -41,21 +42,21 @@ MAX_EXTENTS = 4
 class Work:
     """What one forward computes: sequences that decode, and chunks with their sequences."""
 
-    decodes: tuple[LiveSequence, ...]
-    chunks: tuple[tuple[LiveSequence, Chunk], ...]
+    decodes: tuple[Sequence, ...]
+    chunks: tuple[tuple[Sequence, Chunk], ...]
 
     @property
-    def lane(self) -> str:
+    def dtype_group(self) -> str:
         """The dtype that all of it runs in."""
         first = self.decodes[0] if self.decodes else self.chunks[0][0]
-        return first.scheduled.lane
+        return first.scheduled.dtype_group
 
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
     """The next token of one sequence."""
 
-    live: LiveSequence
+    live: Sequence
     token: int
     finite: bool
 
@@ -78,11 +79,11 @@ class Runner:
         self.grouped = grouped
         self.splits = splits
         self.graphs = graphs
-        self.observe: Callable[[list[LiveSequence], Tensor], None] | None = None
+        self.observe: Callable[[list[Sequence], Tensor], None] | None = None
         """Sees the logits of each step, for the self-test."""
         self._size = pool.block_tokens
 
-    def start(self, live: LiveSequence) -> None:
+    def start(self, live: Sequence) -> None:
         """A sequence was admitted: lay out its private places."""
         live.private_places = run_places(
             live.scheduled.runs, self._size, live.scheduled.num_private_tokens
@@ -109,13 +110,13 @@ class Runner:
         tokens, finite = choose(logits, draws)
         return [Sampled(*item) for item in zip(askers, tokens, finite, strict=True)]
 
-    def _forward(self, work: Work) -> tuple[list[LiveSequence], Tensor]:
+    def _forward(self, work: Work) -> tuple[list[Sequence], Tensor]:
         """Sequences that get a token, and their logits [num_askers, vocab]."""
-        dtype = DTYPES[work.lane]
+        dtype = DTYPES[work.dtype_group]
         askers = [*work.decodes, *(live for live, chunk in work.chunks if chunk.is_last)]
         table: PieceTable | None = None
         if self.splits and work.decodes and dtype == self.language.dtype:
-            table = cut(self._all_groups(work.decodes), len(work.decodes))
+            table = cut_pieces(self._all_groups(work.decodes), len(work.decodes))
         if table is not None and self.graphs is not None and not work.chunks:
             return askers, self.graphs.run(self._decode_rows(work.decodes, table))
         step = self._build(work, dtype, table)
@@ -123,7 +124,7 @@ class Runner:
 
     # -- tensors of a step ---------------------------------------------------------------------
 
-    def _decode_rows(self, decodes: tuple[LiveSequence, ...], table: PieceTable) -> DecodeRows:
+    def _decode_rows(self, decodes: tuple[Sequence, ...], table: PieceTable) -> DecodeRows:
         return DecodeRows(
             token_ids=np.array([live.token_ids[-1] for live in decodes], dtype=np.int64),
             positions=np.array([_decode_position(live) for live in decodes], dtype=np.int32),
@@ -177,14 +178,14 @@ class Runner:
             plan=AttentionPlan(tuple(shared), tuple(causal), private, levels, splits),
         )
 
-    def _embed(self, token_ids: Sequence[int]) -> Tensor:
+    def _embed(self, token_ids: abc.Sequence[int]) -> Tensor:
         return self.language.embed(torch.tensor(token_ids, device=self.language.device))
 
-    def _last_place(self, live: LiveSequence) -> int:
+    def _last_place(self, live: Sequence) -> int:
         assert live.private_places is not None
         return int(live.private_places[len(live.tail) + len(live.token_ids) - 1])
 
-    def _private(self, decodes: tuple[LiveSequence, ...], dtype: torch.dtype) -> Private:
+    def _private(self, decodes: tuple[Sequence, ...], dtype: torch.dtype) -> Private:
         lengths = [len(live.tail) + len(live.token_ids) for live in decodes]
         longest = max(lengths)
         index = np.zeros((len(decodes), longest), dtype=np.int64)
@@ -202,7 +203,7 @@ class Runner:
             0,
         )
 
-    def _all_groups(self, decodes: tuple[LiveSequence, ...]) -> list[Group]:
+    def _all_groups(self, decodes: tuple[Sequence, ...]) -> list[Group]:
         """Shared prefixes and each row's own tokens, for the split kernels."""
         groups = [group for _, group in self._groups(_chains(decodes))]
         for row, live in enumerate(decodes):
@@ -252,7 +253,7 @@ class Runner:
         places = np.concatenate([np.arange(*extent, dtype=np.int64) for extent in extents])
         return Shared(rows, (), level, _tensor(places, self.language.device))
 
-    def _extents_before(self, live: LiveSequence, offset: int) -> list[Extent]:
+    def _extents_before(self, live: Sequence, offset: int) -> list[Extent]:
         """Pool ranges of the prompt's tokens before `offset`."""
         sequence, nodes, clip = live.scheduled, [], None
         for index, node in enumerate(sequence.chain):
@@ -266,7 +267,7 @@ class Runner:
             out += run_extents(sequence.runs, self._size, before_tail)
         return out
 
-    def _prompt_places(self, live: LiveSequence, start: int, end: int) -> Places:
+    def _prompt_places(self, live: Sequence, start: int, end: int) -> Places:
         sequence, parts = live.scheduled, []
         for index, node in enumerate(sequence.chain):
             first = sequence.starts[index]
@@ -279,7 +280,7 @@ class Runner:
             parts.append(live.private_places[max(0, start - tail) : end - tail])
         return np.concatenate(parts)
 
-    def _inputs(self, live: LiveSequence, start: int, end: int) -> list[Tensor]:
+    def _inputs(self, live: Sequence, start: int, end: int) -> list[Tensor]:
         """Embeddings of prompt tokens [start, end), in pieces [num_tokens, hidden]."""
         sequence, pieces = live.scheduled, []
         for index, page in enumerate(sequence.pages):
@@ -299,11 +300,11 @@ class Runner:
         return pieces
 
 
-def _chains(decodes: tuple[LiveSequence, ...]) -> list[list[PrefixNode]]:
+def _chains(decodes: tuple[Sequence, ...]) -> list[list[PrefixNode]]:
     return [live.scheduled.chain for live in decodes]
 
 
-def _decode_position(live: LiveSequence) -> int:
+def _decode_position(live: Sequence) -> int:
     """Where the newest token of a decoding sequence stands (t = h = w)."""
     return live.next_position + len(live.token_ids) - 1
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from glyph_worker.engine.blocks import Run
+from glyph_worker.engine.blocks import BlockRange
 from glyph_worker.engine.prefix import Move, NodeState, PrefixNode, PrefixPool
-from glyph_worker.engine.sequence import Chunk, Sequence, SequenceState
+from glyph_worker.engine.scheduled import Chunk, Scheduled, SequenceState
 from glyph_worker.engine.slots import Slots
 
 SMALL_PREFILL = 128
@@ -37,9 +37,9 @@ class StepPlan:
     """What the next step does. Moves come first, in order."""
 
     moves: list[Move] = field(default_factory=list)
-    decodes: list[Sequence] = field(default_factory=list)
+    decodes: list[Scheduled] = field(default_factory=list)
     chunks: list[Chunk] = field(default_factory=list)
-    admitted: list[Sequence] = field(default_factory=list)
+    admitted: list[Scheduled] = field(default_factory=list)
 
     @property
     def num_tokens(self) -> int:
@@ -65,34 +65,38 @@ class Scheduler:
         self.slots = slots
         self.prefixes = prefixes
         self.blocks = prefixes.blocks
-        self.waiting: list[Sequence] = []
-        self.running: list[Sequence] = []
+        self.waiting: list[Scheduled] = []
+        self.running: list[Scheduled] = []
         self.prefill_tokens = limits.prefill_tokens
         self._clock = clock
 
     # -- entering and leaving ------------------------------------------------------------------
 
-    def add(self, sequence: Sequence) -> None:
+    def add(self, sequence: Scheduled) -> None:
         """Queue a sequence. The caller has checked `fits_at_all`."""
         offset = 0
         sequence.starts = []
         for page in sequence.pages:
             sequence.starts.append(offset)
             offset += page.num_tokens
-        lane = sequence.lane if self.limits.sharing else f"{sequence.lane}/{sequence.ident}"
-        sequence.chain = self.prefixes.enter(sequence.pages, lane=lane)
+        dtype_group = (
+            sequence.dtype_group
+            if self.limits.sharing
+            else f"{sequence.dtype_group}/{sequence.ident}"
+        )
+        sequence.chain = self.prefixes.enter(sequence.pages, dtype_group=dtype_group)
         sequence.state = SequenceState.WAITING
         self.waiting.append(sequence)
 
-    def fits_at_all(self, sequence: Sequence) -> bool:
+    def fits_at_all(self, sequence: Scheduled) -> bool:
         """Whether an otherwise empty pool could hold the sequence."""
         return self.num_blocks_needed(sequence) <= self.blocks.num_blocks
 
-    def num_blocks_needed(self, sequence: Sequence) -> int:
+    def num_blocks_needed(self, sequence: Scheduled) -> int:
         pages = sum(self.prefixes.blocks_for(page.num_tokens) for page in sequence.pages)
         return pages + self.prefixes.blocks_for(sequence.num_private_tokens)
 
-    def remove(self, sequence: Sequence) -> None:
+    def remove(self, sequence: Scheduled) -> None:
         """Take a sequence out, whatever it was doing; nodes it was filling are up for others."""
         if sequence.state is SequenceState.FINISHED:
             return
@@ -117,7 +121,7 @@ class Scheduler:
         sequence.chain = []
         sequence.wanted, sequence.delivered = [], set()
 
-    def _unclaim(self, sequence: Sequence) -> None:
+    def _unclaim(self, sequence: Scheduled) -> None:
         for node in sequence.chain:
             if node.claimed_by == sequence.ident:
                 node.claimed_by = None
@@ -126,7 +130,7 @@ class Scheduler:
 
     # -- features ------------------------------------------------------------------------------
 
-    def next_fetch(self, sequence: Sequence) -> list[int]:
+    def next_fetch(self, sequence: Scheduled) -> list[int]:
         """Pages whose features the caller should bring now; marks them as asked for."""
         if sequence.state not in (SequenceState.FETCHING, SequenceState.PREFILLING):
             return []
@@ -138,7 +142,7 @@ class Scheduler:
         sequence.num_asked = len(pages)
         return pages
 
-    def delivered(self, sequence: Sequence, pages: list[int]) -> list[int]:
+    def delivered(self, sequence: Scheduled, pages: list[int]) -> list[int]:
         """Features of these pages are here; returns those that are still wanted."""
         sequence.num_asked = max(0, sequence.num_asked - len(pages))
         useful = [index for index in pages if index in sequence.wanted]
@@ -148,14 +152,14 @@ class Scheduler:
 
     # -- planning ------------------------------------------------------------------------------
 
-    def rank(self, sequence: Sequence, now: float) -> tuple[float, bool, float, float]:
+    def rank(self, sequence: Scheduled, now: float) -> tuple[float, bool, float, float]:
         """Sort key of the queue: lowest goes first."""
         age_bonus = int((now - sequence.arrival) / self.limits.max_age_s)
         cold = self.limits.affinity and not self._is_warm(sequence)
         return (-sequence.priority - age_bonus, cold, sequence.deadline, sequence.arrival)
 
     @staticmethod
-    def _is_warm(sequence: Sequence) -> bool:
+    def _is_warm(sequence: Scheduled) -> bool:
         return bool(sequence.chain) and all(
             node.state is not NodeState.ABSENT or node.in_host for node in sequence.chain
         )
@@ -175,7 +179,7 @@ class Scheduler:
         self._choose_chunks(plan)
         return plan
 
-    def _claim(self, queue: list[Sequence], now: float) -> None:
+    def _claim(self, queue: list[Scheduled], now: float) -> None:
         budget = self.limits.fetch_tokens - sum(
             s.claimed_visual_tokens for s in (*self.waiting, *self.running)
         )
@@ -203,7 +207,7 @@ class Scheduler:
             budget -= cost
             any_held = True
 
-    def _missing(self, sequence: Sequence) -> list[int] | None:
+    def _missing(self, sequence: Scheduled) -> list[int] | None:
         """Pages to compute for this sequence; None while another sequence computes one of them."""
         missing: list[int] = []
         for index, node in enumerate(sequence.chain):
@@ -214,7 +218,7 @@ class Scheduler:
             missing.append(index)
         return missing
 
-    def _admit(self, queue: list[Sequence], plan: StepPlan, now: float) -> None:
+    def _admit(self, queue: list[Scheduled], plan: StepPlan, now: float) -> None:
         for sequence in queue:
             if not self.slots.num_free:
                 return
@@ -230,7 +234,7 @@ class Scheduler:
             elif now - sequence.arrival >= self.limits.max_age_s:
                 return  # smaller ones may overtake it only so long
 
-    def _take_room(self, sequence: Sequence, plan: StepPlan) -> bool:
+    def _take_room(self, sequence: Scheduled, plan: StepPlan) -> bool:
         absent = [node for node in sequence.chain if node.state is NodeState.ABSENT]
         private = self.prefixes.blocks_for(sequence.num_private_tokens)
         self.prefixes.pin(sequence.chain)
@@ -240,12 +244,12 @@ class Scheduler:
             return False
         plan.moves += moves
         plan.moves += self.prefixes.begin_filling(absent)
-        runs: tuple[Run, ...] | None = self.blocks.allocate(private)
+        runs: tuple[BlockRange, ...] | None = self.blocks.allocate(private)
         assert runs is not None, "room was made for it"
         sequence.runs = runs
         return True
 
-    def _start(self, sequence: Sequence, missing: list[int], plan: StepPlan, now: float) -> None:
+    def _start(self, sequence: Scheduled, missing: list[int], plan: StepPlan, now: float) -> None:
         slot = self.slots.take(sequence.ident)
         assert slot is not None, "a slot was free"
         sequence.slot = slot
@@ -296,7 +300,7 @@ class Scheduler:
             sequence.state = SequenceState.DECODING
         return done
 
-    def chain_of(self, sequence: Sequence) -> list[PrefixNode]:
+    def chain_of(self, sequence: Scheduled) -> list[PrefixNode]:
         return sequence.chain
 
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from glyph_worker.engine.backend import TORCH, Backend, candidates
-from glyph_worker.engine.core import Core
+from glyph_worker.engine.core import EngineCore
 from glyph_worker.engine.kv import KVPool
-from glyph_worker.engine.live import AnswerRequest, FinishReason, LiveSequence, PageInput
+from glyph_worker.engine.sequence import AnswerRequest, FinishReason, PageInput, Sequence
 from glyph_worker.errors import ModelUnusable
 from glyph_worker.model.library import (
     PROBE_ANSWER,
@@ -21,8 +21,8 @@ from glyph_worker.model.library import (
     probe_pages,
     probe_reference,
 )
-from glyph_worker.model.load import Reader
 from glyph_worker.model.processor import Page
+from glyph_worker.model.reader import Reader
 from glyph_worker.settings import EngineSettings
 
 TOLERANCES = {"float32": 2e-3, "float16": 0.1, "bfloat16": 0.6, "int8": 1.0}
@@ -34,31 +34,29 @@ class Drive:
     """Runs sequences through a core in this thread and keeps the logits of each of their tokens."""
 
     def __init__(self, reader: Reader, settings: EngineSettings, backend: Backend = TORCH) -> None:
-        self.core = Core(reader, settings, settle=self._settle, backend=backend)
+        self.core = EngineCore(reader, settings, settle=self._settle, backend=backend)
         self.core.runner.observe = self._observe
         self.logits: dict[str, list[Tensor]] = {}
         self.ended: dict[str, FinishReason | Exception | None] = {}
         self._pages: dict[str, list[Page]] = {}
 
-    def _observe(self, askers: list[LiveSequence], logits: Tensor) -> None:
+    def _observe(self, askers: list[Sequence], logits: Tensor) -> None:
         for live, row in zip(askers, logits, strict=True):
             self.logits.setdefault(live.request.sequence_id, []).append(row.float().cpu())
 
-    def _settle(
-        self, live: LiveSequence, reason: FinishReason | None, error: Exception | None
-    ) -> None:
+    def _settle(self, live: Sequence, reason: FinishReason | None, error: Exception | None) -> None:
         self.ended[live.request.sequence_id] = error or reason
 
     def add(self, request: AnswerRequest, pages: list[Page], forced: list[int] | None) -> None:
         """Queue a question on these pages."""
-        live = self.core.entry.make(request, now=0.0, lane=self.core.reader.dtype_name)
+        live = self.core.entry.make(request, now=0.0, dtype_group=self.core.reader.dtype_name)
         live.forced = forced
         self._pages[request.sequence_id] = pages
         self.core.add(live)
 
-    def turn(self) -> bool:
+    def step(self) -> bool:
         """One step, with the features it wants brought first. False when there was nothing."""
-        turn = self.core.plan()
+        step = self.core.plan()
         for live in self.core.live.values():
             wanted = self.core.scheduler.next_fetch(live.scheduled)
             if wanted:
@@ -66,12 +64,12 @@ class Drive:
                 features = self.core.reader.encode_pages([pages[index] for index in wanted])
                 self.core.scheduler.delivered(live.scheduled, wanted)
                 live.features.update(zip(wanted, features, strict=True))
-        self.core.compute(turn)
-        self.core.commit(turn, 0.0)
+        self.core.compute(step)
+        self.core.commit(step, 0.0)
         return bool(self.core.live)
 
     def finish(self) -> None:
-        while self.turn():
+        while self.step():
             pass
 
 

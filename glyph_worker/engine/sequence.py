@@ -1,107 +1,142 @@
-"""One generation inside the engine: what it needs and how far it is. Counts only: no tensors."""
+"""A sequence with its tensors and its caller. Owned by the engine's thread while it runs."""
 
 from __future__ import annotations
 
+import threading
+from collections import abc
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import Enum
+from typing import Literal
 
-from glyph_worker.engine.blocks import Run
-from glyph_worker.engine.prefix import NodeState, PageKey, PrefixNode
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from glyph_worker.engine.blocks import BlockRange
+from glyph_worker.engine.prefix import PrefixNode
+from glyph_worker.engine.scheduled import Scheduled
+from glyph_worker.model.positions import Positions
+
+Places = npt.NDArray[np.int64]
+Deliver = Callable[[abc.Sequence[Tensor]], None]
+"""Takes the features of the next pages asked for, in their order, as soon as they are there."""
+Fetch = Callable[[abc.Sequence[int], Deliver], None]
+"""Brings the features of these pages, all of them before it returns."""
+FinishReason = Literal["stop", "length", "cancelled"]
 
 
-class SequenceState(Enum):
-    """Where a sequence is. It only moves down this list, but for FETCHING back to WAITING."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PageInput:
+    """One page of a document, as the engine needs to know it."""
 
-    WAITING = "waiting"
-    """In the queue; holds nothing."""
-    FETCHING = "fetching"
-    """Has claimed the pages nobody keeps; its caller brings their features."""
-    PREFILLING = "prefilling"
-    """Has a slot and all its blocks; its prompt is being computed, chunk by chunk."""
-    DECODING = "decoding"
-    """One token per step."""
-    FINISHED = "finished"
-    """Left the engine, for whatever reason."""
+    digest: str
+    """Of its features: everything that changes their bytes."""
+    width: int
+    height: int
+    """Pixels."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AnswerRequest:
+    """One question about one document."""
+
+    sequence_id: str
+    pages: tuple[PageInput, ...]
+    question: str
+    max_new_tokens: int = 64
+    temperature: float = 0.0
+    """0 takes the likeliest token."""
+    top_p: float = 1.0
+    top_k: int = 0
+    """0 is no limit."""
+    seed: int = 0
+    stop: tuple[str, ...] = ()
+    """The answer ends before the first of these."""
+    priority: int = 0
+    deadline: float | None = None
+    """On the engine's clock; orders, does not expire."""
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class Sequence:
-    """The scheduler's view of a request."""
+    """A scheduled sequence, its request, and what the runner needs of it."""
 
-    ident: str
-    pages: tuple[PageKey, ...]
-    num_tail_tokens: int
-    """Question tokens and what surrounds them: everything after the last page."""
-    max_new_tokens: int
-    priority: int = 0
-    """Higher goes first."""
-    deadline: float = float("inf")
-    """On the engine's clock; the earlier goes first among equals."""
-    arrival: float = 0.0
-    lane: str = ""
-    state: SequenceState = SequenceState.WAITING
-    chain: list[PrefixNode] = field(default_factory=list)
-    starts: list[int] = field(default_factory=list)
-    """Token offset of each page in the prompt."""
-    runs: tuple[Run, ...] = ()
-    """Private blocks: the tail and the answer."""
-    slot: int = -1
-    todo: list[tuple[int, int]] = field(default_factory=list)
-    """Token ranges of the prompt still to be computed, in order."""
-    num_answer_tokens: int = 0
-    num_reused_tokens: int = 0
-    wanted: list[int] = field(default_factory=list)
-    """Pages whose features are claimed and not yet asked for."""
-    num_asked: int = 0
-    """Pages asked for and not yet delivered."""
-    delivered: set[int] = field(default_factory=set)
-    """Pages whose features are here and not yet prefilled."""
-    admitted_at: float = 0.0
-
-    @property
-    def num_prefix_tokens(self) -> int:
-        return sum(page.num_tokens for page in self.pages)
+    request: AnswerRequest
+    scheduled: Scheduled
+    tail: list[int]
+    positions: Positions
+    """int32 [3, num_prompt_tokens]."""
+    next_position: int
+    """Of the first answer token."""
+    num_visual_tokens: int
+    num_question_tokens: int
+    wake: threading.Condition | None = None
+    """The caller's, over the engine's lock; None when nobody sleeps."""
+    features: dict[int, Tensor] = field(default_factory=dict)
+    """Page index to [num_visual_tokens, hidden], until it is prefilled."""
+    private_places: Places | None = None
+    token_ids: list[int] = field(default_factory=list)
+    cancelled: bool = False
+    finish_reason: FinishReason | None = None
+    error: BaseException | None = None
+    done: bool = False
+    fallback: str | None = None
+    entered_at: float = 0.0
+    first_admitted_at: float | None = None
+    first_token_at: float | None = None
+    finished_at: float = 0.0
+    fetches: list[tuple[float, float]] = field(default_factory=list)
+    """Begin and end of each fetch of page features, on the engine's clock."""
+    num_first_reused: int = 0
+    forced: list[int] | None = None
+    """Tokens to take in place of the model's own: for the self-test, which compares logits."""
 
     @property
-    def num_prompt_tokens(self) -> int:
-        return self.num_prefix_tokens + self.num_tail_tokens
+    def standing(self) -> tuple[int, int]:
+        """Prompt tokens still to compute, and answer tokens so far."""
+        return self.scheduled.num_todo_tokens, len(self.token_ids)
 
-    @property
-    def num_private_tokens(self) -> int:
-        """Room for the tail and the longest possible answer; its last token is never written."""
-        return self.num_tail_tokens + self.max_new_tokens - 1
-
-    @property
-    def num_todo_tokens(self) -> int:
-        return sum(end - start for start, end in self.todo)
-
-    @property
-    def claimed_visual_tokens(self) -> int:
-        """Visual tokens whose features this sequence holds or is about to hold."""
-        pending = {*self.wanted, *self.delivered}
-        return sum(self.pages[index].num_visual_tokens for index in pending)
-
-    def page_end(self, index: int) -> int:
-        """Token offset after page `index`."""
-        return self.starts[index] + self.pages[index].num_tokens
-
-    def computable_until(self) -> int:
-        """How far the prompt can be prefilled with the features that are here."""
-        for index, node in enumerate(self.chain):
-            if node.state is not NodeState.READY and index not in self.delivered:
-                return self.starts[index]
-        return self.num_prompt_tokens
+    def wake_caller(self) -> None:
+        """Wake the caller. Under the engine's lock."""
+        if self.wake is not None:
+            self.wake.notify_all()
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """A range of one sequence's prompt, computed in one step."""
+def run_places(runs: tuple[BlockRange, ...], block_tokens: int, num_tokens: int) -> Places:
+    """Pool places of `num_tokens` tokens laid into runs in order: int64 [num_tokens]."""
+    parts = [
+        np.arange(start * block_tokens, (start + count) * block_tokens, dtype=np.int64)
+        for start, count in runs
+    ]
+    joined = np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
+    return joined[:num_tokens]
 
-    sequence: Sequence
-    start: int
-    end: int
 
-    @property
-    def is_last(self) -> bool:
-        """Whether the first answer token comes out of it."""
-        return self.end == self.sequence.num_prompt_tokens
+def run_extents(
+    runs: tuple[BlockRange, ...], block_tokens: int, num_tokens: int
+) -> list[tuple[int, int]]:
+    """The same as half-open ranges of places."""
+    out: list[tuple[int, int]] = []
+    for start, count in runs:
+        size = min(num_tokens, count * block_tokens)
+        if size <= 0:
+            break
+        out.append((start * block_tokens, start * block_tokens + size))
+        num_tokens -= size
+    return out
+
+
+def node_extents(
+    nodes: abc.Sequence[PrefixNode], block_tokens: int, *, last_tokens: int | None = None
+) -> list[tuple[int, int]]:
+    """Pool ranges of consecutive nodes, neighbours joined; `last_tokens` clips the last node."""
+    out: list[tuple[int, int]] = []
+    for index, node in enumerate(nodes):
+        clip = last_tokens is not None and index == len(nodes) - 1
+        size = last_tokens if clip and last_tokens is not None else node.num_tokens
+        for start, end in run_extents(node.runs, block_tokens, size):
+            if out and out[-1][1] == start:
+                out[-1] = (out[-1][0], end)
+            else:
+                out.append((start, end))
+    return out

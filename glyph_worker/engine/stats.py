@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from glyph_worker.engine.sequence import SequenceState
+from glyph_worker.engine.scheduled import SequenceState
 
 if TYPE_CHECKING:
-    from glyph_worker.engine.core import Core
+    from glyph_worker.engine.core import EngineCore
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,7 +80,7 @@ class Counters:
             self.tokens_per_s += weight * (num_answer_tokens / seconds - self.tokens_per_s)
 
 
-def snapshot(core: Core) -> EngineStats:
+def snapshot(core: EngineCore) -> EngineStats:
     """The numbers of this moment; the caller holds the engine's lock."""
     scheduler, prefixes, counters, kv = core.scheduler, core.prefixes, core.counters, core.kv
     blocks = prefixes.blocks

@@ -16,17 +16,18 @@ import torch
 
 from glyph_worker import codec
 from glyph_worker.errors import EngineFault, WorkerDraining
-from glyph_worker.features.cluster import Cluster
+from glyph_worker.features.arrivals import Arrivals, Tier
+from glyph_worker.features.break_even import BreakEven
+from glyph_worker.features.claims import Cluster
+from glyph_worker.features.counters import Ledger, log_event
 from glyph_worker.features.digest import FeatureRecipe
 from glyph_worker.features.encode import PageBatcher
+from glyph_worker.features.feature_call import Pending
 from glyph_worker.features.fetch import Fetcher
-from glyph_worker.features.flight import Flight, FlightBoard, State, Waiter
-from glyph_worker.features.guard import StoreGuard
-from glyph_worker.features.landing import Landing, Tier
-from glyph_worker.features.ledger import Ledger, log_event
-from glyph_worker.features.pending import Pending
-from glyph_worker.features.policy import BreakEven
-from glyph_worker.features.protocol import (
+from glyph_worker.features.inflight import InFlightPages, PageInFlight, State, Waiter
+from glyph_worker.features.publish import Publisher
+from glyph_worker.features.transfer import Transfer
+from glyph_worker.features.types import (
     FeatureBatch,
     FeatureStats,
     FeatureStore,
@@ -35,9 +36,8 @@ from glyph_worker.features.protocol import (
     PageRequest,
     Source,
 )
-from glyph_worker.features.publish import Publisher
-from glyph_worker.features.transfer import Transfer
 from glyph_worker.settings import FeatureSettings
+from glyph_worker.store.breaker import CircuitBreaker
 
 CHECK_S = 0.25
 PUBLISH_QUEUE_BYTES = 512 << 20
@@ -73,10 +73,10 @@ class FeatureCache:
         self._device = Tier(settings.device_bytes)
         self._host = Tier(0 if device.type == "cpu" else settings.host_bytes)
         self._running = False
-        self._board = FlightBoard(release=self._give_up, observer=tell, clock=clock)
-        self._guard = StoreGuard(store if settings.store else None, tell, clock)
+        self._board = InFlightPages(release=self._give_up, observer=tell, clock=clock)
+        self._guard = CircuitBreaker(store if settings.store else None, tell, clock)
         self._policy = BreakEven(measured=settings.break_even, max_wait_s=settings.timeout_s)
-        self._landing = Landing(
+        self._landing = Arrivals(
             self._board,
             self._device,
             self._host,
@@ -193,7 +193,7 @@ class FeatureCache:
     def _look_up(self, pages: Sequence[PageRequest], pending: Pending) -> dict[str, torch.Tensor]:
         """Note what memory holds; the rest is sent on its way. Returns what host memory holds."""
         uploads: dict[str, torch.Tensor] = {}
-        new: list[Flight] = []
+        new: list[PageInFlight] = []
         with self._board.lock:
             if not self._running:
                 raise WorkerDraining("this worker stops; another will take the job")
@@ -210,7 +210,7 @@ class FeatureCache:
             self._send_off(new)
         return uploads
 
-    def _send_off(self, new: list[Flight]) -> None:
+    def _send_off(self, new: list[PageInFlight]) -> None:
         """Ask the cluster about new flights, or encode them at once where asking costs more."""
         if not new:
             return
@@ -267,14 +267,14 @@ class FeatureCache:
             elif not left:
                 return
 
-    def _next_to_draw(self, waiter: Waiter, flights: list[Flight]) -> Flight | None:
+    def _next_to_draw(self, waiter: Waiter, flights: list[PageInFlight]) -> PageInFlight | None:
         for flight in flights:
             if flight.state is State.WANTED and flight.owner is waiter:
                 flight.state = State.DRAWING
                 return flight
         return None
 
-    def _draw(self, waiter: Waiter, flight: Flight) -> None:
+    def _draw(self, waiter: Waiter, flight: PageInFlight) -> None:
         request = flight.requests[waiter]
         try:
             pixels = request.pixels()

@@ -9,7 +9,7 @@ from glyph_worker import codec
 from glyph_worker.document import digest
 
 if TYPE_CHECKING:
-    from glyph_worker.features.protocol import PageEncoder
+    from glyph_worker.features.types import PageEncoder
 
 WIRE_VERSION = 1
 """Part of every digest, so two releases with different wire forms never read each other's."""

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 
 from glyph_worker.errors import EngineFault
-from glyph_worker.features.flight import Flight, State
-from glyph_worker.features.protocol import PageEncoder
+from glyph_worker.features.inflight import PageInFlight, State
+from glyph_worker.features.types import PageEncoder
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ Pixels = np.ndarray[Any, Any]
 class Encoded:
     """One page out of a micro-batch."""
 
-    flight: Flight
+    flight: PageInFlight
     features: torch.Tensor
     """`[num_tokens, hidden]` on the encoder's device, in memory of its own."""
     share_ms: float
@@ -47,7 +47,7 @@ class PageBatcher:
         max_pages: int,
         on_warm: Callable[[int, float], None],
         on_encoded: Callable[[list[Encoded], float], None],
-        on_failed: Callable[[Flight, EngineFault], None],
+        on_failed: Callable[[PageInFlight, EngineFault], None],
     ) -> None:
         """All callbacks run in the encoder's thread. `on_warm` gets visual tokens and milliseconds
         of a blank page, `on_encoded` a whole micro-batch and its milliseconds."""
@@ -58,7 +58,7 @@ class PageBatcher:
         self._on_encoded = on_encoded
         self._on_failed = on_failed
         self._changed = threading.Condition()
-        self._ready: deque[tuple[Flight, Pixels]] = deque()
+        self._ready: deque[tuple[PageInFlight, Pixels]] = deque()
         self._running = True
         self._thread = threading.Thread(target=self._run, name="glyph-encode", daemon=True)
 
@@ -72,13 +72,13 @@ class PageBatcher:
             self._changed.notify()
         self._thread.join(timeout_s)
 
-    def submit(self, flight: Flight, pixels: Pixels) -> None:
+    def submit(self, flight: PageInFlight, pixels: Pixels) -> None:
         """Queue a page, uint8[height, width]."""
         with self._changed:
             self._ready.append((flight, pixels))
             self._changed.notify()
 
-    def _take(self) -> list[tuple[Flight, Pixels]]:
+    def _take(self) -> list[tuple[PageInFlight, Pixels]]:
         """The oldest page and others of its size, in order of age; empty when stopped."""
         with self._changed:
             while self._running and not self._ready:
@@ -86,8 +86,8 @@ class PageBatcher:
             if not self._ready:
                 return []
             shape = self._ready[0][1].shape
-            batch: list[tuple[Flight, Pixels]] = []
-            others: deque[tuple[Flight, Pixels]] = deque()
+            batch: list[tuple[PageInFlight, Pixels]] = []
+            others: deque[tuple[PageInFlight, Pixels]] = deque()
             while self._ready and len(batch) < self._max_pages:
                 item = self._ready.popleft()
                 (batch if item[1].shape == shape else others).append(item)
@@ -119,7 +119,7 @@ class PageBatcher:
                 for flight, _ in batch:
                     self._on_failed(flight, EngineFault(f"encoding failed: {exc!r}"))
 
-    def _encode(self, batch: list[tuple[Flight, Pixels]]) -> None:
+    def _encode(self, batch: list[tuple[PageInFlight, Pixels]]) -> None:
         started = time.perf_counter()
         try:
             results = self._forward([pixels for _, pixels in batch])

@@ -16,11 +16,11 @@ from typing import Any
 import torch
 
 from glyph_worker.features import wire
-from glyph_worker.features.flight import Flight, State
-from glyph_worker.features.guard import StoreGuard
-from glyph_worker.features.policy import LEAST_SAMPLES, BreakEven
-from glyph_worker.features.protocol import Observer
+from glyph_worker.features.break_even import LEAST_SAMPLES, BreakEven
+from glyph_worker.features.inflight import PageInFlight, State
 from glyph_worker.features.transfer import Transfer
+from glyph_worker.features.types import Observer
+from glyph_worker.store.breaker import CircuitBreaker
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ MAX_PROBE_BYTES = 1 << 19
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    flight: Flight
+    flight: PageInFlight
     features: torch.Tensor | None
     """`[num_tokens, hidden]` on the encoder's device; None when missing or damaged."""
     host: torch.Tensor | None
@@ -41,7 +41,7 @@ class Fetched:
 class Fetcher:
     def __init__(
         self,
-        guard: StoreGuard,
+        guard: CircuitBreaker,
         policy: BreakEven,
         *,
         owner: str,
@@ -62,7 +62,7 @@ class Fetcher:
         self._observer = observer
         self._clock = clock
         self._changed = threading.Condition()
-        self._queue: deque[Flight] = deque()
+        self._queue: deque[PageInFlight] = deque()
         self._queued_tokens = 0
         self._probe_due = False
         self.calibrated = threading.Event()
@@ -79,7 +79,7 @@ class Fetcher:
             self._changed.notify()
         self._thread.join(timeout_s)
 
-    def submit(self, flights: Sequence[Flight]) -> None:
+    def submit(self, flights: Sequence[PageInFlight]) -> None:
         """Queue flights in state FETCHING; called under the board's lock."""
         now = self._clock()
         with self._changed:
@@ -118,8 +118,8 @@ class Fetcher:
                 log.exception("fetch thread")
                 self._on_fetched([Fetched(flight, None, None, 0.0) for flight in batch])
 
-    def _take(self) -> list[Flight]:
-        batch: list[Flight] = []
+    def _take(self) -> list[PageInFlight]:
+        batch: list[PageInFlight] = []
         num_bytes = 0
         while self._queue and num_bytes < MAX_TRANSFER_BYTES:
             flight = self._queue.popleft()
@@ -129,7 +129,7 @@ class Fetcher:
                 num_bytes += flight.num_tokens * self._hidden_size * self._dtype.itemsize
         return batch
 
-    def _fetch(self, batch: list[Flight]) -> None:
+    def _fetch(self, batch: list[PageInFlight]) -> None:
         started = time.perf_counter()
         digests = [flight.digest for flight in batch]
         values: list[Any] | None = self._guard.call("fetch", lambda store: store.fetch(digests))
@@ -152,7 +152,7 @@ class Fetcher:
             [Fetched(*item, share_ms) for item in zip(batch, on_device, host, strict=True)]
         )
 
-    def _checked(self, flight: Flight, value: bytes) -> torch.Tensor | None:
+    def _checked(self, flight: PageInFlight, value: bytes) -> torch.Tensor | None:
         try:
             return wire.decode(
                 flight.digest,

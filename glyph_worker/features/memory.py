@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from glyph_worker.features.protocol import ClaimState, CommitState
-from glyph_worker.features.tiers import ByteCache
+from glyph_worker.features.memory_tier import MemoryTier
+from glyph_worker.features.types import ClaimState, CommitState
 
 
 class MemoryStore:
@@ -23,7 +23,7 @@ class MemoryStore:
     ) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._values: ByteCache[tuple[bytes, float]] = ByteCache(max_bytes)
+        self._values: MemoryTier[tuple[bytes, float]] = MemoryTier(max_bytes)
         self._claims: dict[str, tuple[str, str, float]] = {}  # token, owner, until
         self._quarantine: dict[str, float] = {}
         self._recipes: dict[bytes, float] = {}

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 import torch
 
 from glyph_worker.features import wire
-from glyph_worker.features.guard import StoreGuard
-from glyph_worker.features.policy import BreakEven
-from glyph_worker.features.protocol import Observer
+from glyph_worker.features.break_even import BreakEven
 from glyph_worker.features.transfer import Transfer
+from glyph_worker.features.types import Observer
+from glyph_worker.store.breaker import CircuitBreaker
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ def _finite(host: torch.Tensor) -> bool:
 class Publisher:
     def __init__(
         self,
-        guard: StoreGuard,
+        guard: CircuitBreaker,
         policy: BreakEven,
         *,
         form: wire.Form,

@@ -13,9 +13,9 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.middleware.cors import CORSMiddleware
 
-from glyph_worker.gateway import events, health, infer, jobs, metrics, page, pages, webhooks
-from glyph_worker.gateway.body import BodyLimit
-from glyph_worker.gateway.context import Context
+from glyph_worker.gateway import events, health, infer, jobs, metrics, page_images, site, webhooks
+from glyph_worker.gateway.body_limit import BodyLimit
+from glyph_worker.gateway.deps import Context
 from glyph_worker.gateway.problems import Problem, install
 from glyph_worker.gateway.schemas import BatchBody, InferBody, SubmitBody
 from glyph_worker.gateway.tracing import RequestSpans
@@ -58,7 +58,7 @@ def create_app(settings: Settings) -> FastAPI:
         separate_input_output_schemas=False,
     )
     app.state.context = context
-    for part in (jobs, events, pages, infer, webhooks, health, metrics, page):
+    for part in (jobs, events, page_images, infer, webhooks, health, metrics, site):
         app.include_router(part.router)
     install(app)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]

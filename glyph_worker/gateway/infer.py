@@ -7,7 +7,7 @@ from fastapi.responses import JSONResponse
 
 from glyph_worker import errors
 from glyph_worker.errors import GlyphError, WaitTimeout
-from glyph_worker.gateway.context import InContext, TenantClient, threaded
+from glyph_worker.gateway.deps import InContext, TenantClient, threaded
 from glyph_worker.gateway.problems import responses
 from glyph_worker.gateway.schemas import InferBody, InferReply, json_body, parsed
 

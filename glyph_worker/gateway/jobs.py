@@ -21,7 +21,7 @@ from glyph_worker.errors import (
     UnknownJob,
     UnsupportedMedia,
 )
-from glyph_worker.gateway.context import Context, InContext, TenantClient, threaded
+from glyph_worker.gateway.deps import Context, InContext, TenantClient, threaded
 from glyph_worker.gateway.problems import responses
 from glyph_worker.gateway.schemas import (
     AnswerView,

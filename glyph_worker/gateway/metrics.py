@@ -18,8 +18,8 @@ from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from glyph_worker.errors import GlyphError, KeyMissing
-from glyph_worker.gateway.context import Context, InContext, threaded
-from glyph_worker.gateway.gauges import Gauges, QueueLook
+from glyph_worker.gateway.deps import Context, InContext, threaded
+from glyph_worker.store.queue_state import QueueState, QueueStateReader
 from glyph_worker.store.tally import PAGES, STAGES, TOKENS, Engine, Sums
 
 router = APIRouter(tags=["operations"])
@@ -83,7 +83,7 @@ class _FromRecords(Collector):
     """Read at every scrape; any gateway gives the same, so graph `max` over them."""
 
     def __init__(self, context: Context) -> None:
-        self._gauges = Gauges(context.broker, context.keys, url=context.url)
+        self._gauges = QueueStateReader(context.broker, context.keys, url=context.url)
 
     def describe(self) -> Iterable[Metric]:
         return []
@@ -103,7 +103,7 @@ class _FromRecords(Collector):
         yield from _engines(look.engines)
 
 
-def _queue(look: QueueLook) -> Iterable[Metric]:
+def _queue(look: QueueState) -> Iterable[Metric]:
     waiting = GaugeMetricFamily(
         "glyph_jobs_waiting", "Jobs not yet running.", labels=["priority", "tenant"]
     )

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from glyph_worker.model.load import Reader
 from glyph_worker.model.processor import Page, ProcessorConfig
+from glyph_worker.model.reader import Reader
 
 
 @dataclass(frozen=True, slots=True)

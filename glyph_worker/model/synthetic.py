@@ -11,8 +11,9 @@ import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import Glm4vConfig, Glm4vForConditionalGeneration, PreTrainedTokenizerFast
 
-from glyph_worker.model.load import Reader, read_processor
+from glyph_worker.model.checkpoint import read_processor
 from glyph_worker.model.prompt import Prompt
+from glyph_worker.model.reader import Reader
 
 SPECIALS = (
     "<|endoftext|>",

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 
-from glyph_worker.render.exact import Exact
-from glyph_worker.render.flow import Flow
-from glyph_worker.render.grid import Grid
-from glyph_worker.render.normalize import Normalized, normalize
-from glyph_worker.render.page import LaidPage, Layout, RenderReport
-from glyph_worker.render.style import Style
+from glyph_worker.render.lines.normalize import Normalized, normalize
+from glyph_worker.render.pages.exact import Exact
+from glyph_worker.render.pages.flow import Flow
+from glyph_worker.render.pages.grid import Grid
+from glyph_worker.render.pages.page import LaidPage, Layout
+from glyph_worker.render.report import RenderReport
+from glyph_worker.render.style.style import Style
 
 
 class Pagination(Iterator[LaidPage]):

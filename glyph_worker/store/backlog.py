@@ -40,7 +40,7 @@ class Submission:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Outlook:
+class QueuePosition:
     num_before: int
     """Jobs that will start earlier; -1 for one that does not wait."""
     eta: Eta | None
@@ -110,11 +110,11 @@ class Backlog:
         """Publish the jobs whose turn it is now. Returns how many."""
         return int(self._run("dispatch", self._settings.dispatch_window))
 
-    def outlook(self, job_id: str) -> Outlook:
+    def outlook(self, job_id: str) -> QueuePosition:
         """Place in line and time to the end of one job."""
         return _outlook(self._run("outlook", job_id))
 
-    def outlook_of_cost(self, cost: float, *, priority: Priority, tenant: str) -> Outlook:
+    def outlook_of_cost(self, cost: float, *, priority: Priority, tenant: str) -> QueuePosition:
         """The same for a job that is not yet submitted."""
         return _outlook(self._run("outlook", "", cost, int(priority), tenant))
 
@@ -124,7 +124,7 @@ class Backlog:
         return 5.0 if eta is None else min(300.0, max(1.0, eta.p50_s / 10))
 
 
-def _outlook(reply: Sequence[bytes]) -> Outlook:
+def _outlook(reply: Sequence[bytes]) -> QueuePosition:
     num_before, *quantiles = (float(raw) for raw in reply)
     eta = Eta(p50_s=quantiles[0], p90_s=quantiles[1]) if quantiles else None
-    return Outlook(num_before=int(num_before), eta=eta)
+    return QueuePosition(num_before=int(num_before), eta=eta)

@@ -26,7 +26,7 @@ Record = dict[bytes, bytes]
 """A hash as it comes from Redis; our connections never decode responses."""
 
 
-class Verdict(StrEnum):
+class ClaimResult(StrEnum):
     """What a claim found."""
 
     CLAIMED = "claimed"
@@ -41,7 +41,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Order:
+class ClaimedJob:
     """What a worker needs of a record to do the job."""
 
     job_id: str
@@ -161,7 +161,9 @@ class JobStore:
 
     # Workers -----------------------------------------------------------------------------------
 
-    def claim(self, job_id: str, *, owner: str, stage: Stage) -> tuple[Verdict, Order | None]:
+    def claim(
+        self, job_id: str, *, owner: str, stage: Stage
+    ) -> tuple[ClaimResult, ClaimedJob | None]:
         """Take the right to work on a job. The order is there when the verdict is CLAIMED.
 
         The next jobs' messages follow this one's.
@@ -172,66 +174,75 @@ class JobStore:
             codec.pack("error", DeadlinePassed.before_claim().to_wire()), self._window,
         )  # fmt: skip
         if verdict != b"claimed":
-            return Verdict(verdict.decode()), None
+            return ClaimResult(verdict.decode()), None
         record = dict(zip(found[0][::2], found[0][1::2], strict=True))
-        return Verdict.CLAIMED, _order(
+        return ClaimResult.CLAIMED, _order(
             job_id, record, attempt=int(attempt), owner=owner, strikes=int(strikes)
         )
 
-    def peek(self, job_id: str) -> Order:
+    def peek(self, job_id: str) -> ClaimedJob:
         """The order as a worker had it, without any right to work on it. Raises UnknownJob."""
         return _order(job_id, self.record(job_id), attempt=0, owner="nobody", strikes=0)
 
-    def admit(self, order: Order, *, mates: Sequence[str]) -> bool | None:
+    def admit(self, claimed: ClaimedJob, *, batch_mates: Sequence[str]) -> bool | None:
         """From here on a death of this answer worker counts as a strike against the job."""
-        return self._update(order, {"admitted": "1", "mates": " ".join(mates)})
+        return self._update(claimed, {"admitted": "1", "mates": " ".join(batch_mates)})
 
     def update(
-        self, order: Order, *, stage: Stage | None = None, progress: Progress | None = None
+        self, claimed: ClaimedJob, *, stage: Stage | None = None, progress: Progress | None = None
     ) -> bool | None:
         """Write progress, renew the lease. True: go on; False: a cancel is asked; None: fenced."""
         fields: dict[str, Any] = {} if stage is None else {"stage": stage.value}
-        return self._update(order, fields | _row(progress))
+        return self._update(claimed, fields | _row(progress))
 
-    def _update(self, order: Order, fields: dict[str, Any]) -> bool | None:
+    def _update(self, claimed: ClaimedJob, fields: dict[str, Any]) -> bool | None:
         found = int(
             self._run(
-                "update", order.job_id, order.attempt, order.owner, self._lease_s, *flat(fields)
+                "update",
+                claimed.job_id,
+                claimed.attempt,
+                claimed.owner,
+                self._lease_s,
+                *flat(fields),
             )
         )
         return {1: True, 2: False}.get(found)
 
-    def hand_over(self, order: Order, *, num_pages: int, notes: Mapping[str, float]) -> bool:
+    def hand_over(self, claimed: ClaimedJob, *, num_pages: int, notes: Mapping[str, float]) -> bool:
         """Queue the job for the answer stage, message and all. False when fenced off."""
         fields = {"stage": Stage.ENCODING.value, "num_pages": num_pages} | {
             f"note:{name}": value for name, value in notes.items()
         }
-        return self._release(order, handed_over=True, fields=fields)
+        return self._release(claimed, handed_over=True, fields=fields)
 
-    def hand_back(self, order: Order) -> bool:
+    def hand_back(self, claimed: ClaimedJob) -> bool:
         """Queue the job again, unfinished. False when fenced off."""
-        return self._release(order, handed_over=False, fields={})
+        return self._release(claimed, handed_over=False, fields={})
 
-    def _release(self, order: Order, *, handed_over: bool, fields: dict[str, Any]) -> bool:
-        args = [order.job_id, order.attempt, order.owner, int(handed_over), *flat(fields)]
+    def _release(self, claimed: ClaimedJob, *, handed_over: bool, fields: dict[str, Any]) -> bool:
+        args = [claimed.job_id, claimed.attempt, claimed.owner, int(handed_over), *flat(fields)]
         return int(self._run("release", *args)) == 1
 
-    def succeed(self, order: Order, answer: Answer, progress: Progress | None = None) -> bool:
+    def succeed(
+        self, claimed: ClaimedJob, answer: Answer, progress: Progress | None = None
+    ) -> bool:
         """False when fenced off or already final: the first answer stays."""
         fields = {"answer": codec.pack("answer", answer.to_fields())} | _row(progress)
-        return self._commit(order.job_id, order, JobStatus.SUCCEEDED, fields)
+        return self._commit(claimed.job_id, claimed, JobStatus.SUCCEEDED, fields)
 
-    def fail(self, job_id: str, error: dict[str, Any], order: Order | None = None) -> bool:
+    def fail(self, job_id: str, error: dict[str, Any], claimed: ClaimedJob | None = None) -> bool:
         """End a job with an error; without an order, only one that nobody holds."""
-        return self._commit(job_id, order, JobStatus.FAILED, {"error": codec.pack("error", error)})
+        return self._commit(
+            job_id, claimed, JobStatus.FAILED, {"error": codec.pack("error", error)}
+        )
 
-    def end_cancelled(self, order: Order) -> bool:
-        return self._commit(order.job_id, order, JobStatus.CANCELLED, {"cancel_requested": "1"})
+    def end_cancelled(self, claimed: ClaimedJob) -> bool:
+        return self._commit(claimed.job_id, claimed, JobStatus.CANCELLED, {"cancel_requested": "1"})
 
     def _commit(
-        self, job_id: str, order: Order | None, status: JobStatus, fields: dict[str, Any]
+        self, job_id: str, claimed: ClaimedJob | None, status: JobStatus, fields: dict[str, Any]
     ) -> bool:
-        attempt, owner = ("", "") if order is None else (order.attempt, order.owner)
+        attempt, owner = ("", "") if claimed is None else (claimed.attempt, claimed.owner)
         return int(self._run("commit", job_id, attempt, owner, status.value, *flat(fields))) == 1
 
     # The reconciler ------------------------------------------------------------------------------
@@ -263,9 +274,9 @@ def _row(progress: Progress | None) -> dict[str, Any]:
     return {} if progress is None else {name: getattr(progress, name) for name in _PROGRESS}
 
 
-def _order(job_id: str, record: Record, *, attempt: int, owner: str, strikes: int) -> Order:
+def _order(job_id: str, record: Record, *, attempt: int, owner: str, strikes: int) -> ClaimedJob:
     deadline = record.get(b"deadline_at")
-    return Order(
+    return ClaimedJob(
         job_id=job_id,
         attempt=attempt,
         owner=owner,

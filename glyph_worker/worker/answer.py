@@ -18,15 +18,15 @@ from glyph_worker.errors import DeadlinePassed, TransientError, WorkerDraining
 from glyph_worker.job import Stage
 from glyph_worker.queue.names import ANSWER_TASK
 from glyph_worker.settings import Settings
-from glyph_worker.store.jobs import Order
+from glyph_worker.store.jobs import ClaimedJob
+from glyph_worker.store.open import Stores
 from glyph_worker.traces import Traces
-from glyph_worker.worker.attempt import Cancelled, Fenced, attempt, settled
-from glyph_worker.worker.gate import Gate
-from glyph_worker.worker.pages import PageSource
-from glyph_worker.worker.parts import Parts
-from glyph_worker.worker.report import Reporter
-from glyph_worker.worker.run import Run
-from glyph_worker.worker.stores import Stores
+from glyph_worker.worker.answer_run import AnswerRun
+from glyph_worker.worker.attempt import Cancelled, Fenced, attempt, retry_until_stored
+from glyph_worker.worker.inference import Inference
+from glyph_worker.worker.page_source import PageSource
+from glyph_worker.worker.reporter import Reporter
+from glyph_worker.worker.suspect_gate import Gate
 
 log = structlog.get_logger(__name__)
 
@@ -45,7 +45,7 @@ class AnswerStage:
         self._settings = settings
         self._app = app
         self._stores = Stores.open(settings)
-        self._runs: dict[str, Run] = {}
+        self._runs: dict[str, AnswerRun] = {}
         self._lock = threading.Lock()
         self._gate = Gate()
         self._traces = Traces(settings.trace_endpoint, service="glyph-answer")
@@ -53,26 +53,26 @@ class AnswerStage:
         self._stopping = threading.Event()
         self._dead = threading.Event()
         self._draining = False
-        self._parts: Parts | None = None
+        self._parts: Inference | None = None
         self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
-        self._ears = threading.Thread(target=self._listen, name="cancels", daemon=True)
+        self._cancel_listener = threading.Thread(target=self._listen, name="cancels", daemon=True)
 
     @property
-    def parts(self) -> Parts:
+    def parts(self) -> Inference:
         assert self._parts is not None, "start comes first"
         return self._parts
 
     def start(self) -> None:
         """Load, warm up, then let jobs come. Raises ModelUnusable."""
         began = time.perf_counter()
-        self._parts = Parts.start(
+        self._parts = Inference.start(
             self._settings,
             self._stores.cache,
             self._stores.streams,
             on_fatal=self._engine_died,
         )
         self._heart.start()
-        self._ears.start()
+        self._cancel_listener.start()
         log.info(
             "worker.ready",
             owner=self._stores.owner,
@@ -123,7 +123,7 @@ class AnswerStage:
         with self._lock:
             other = self._runs.get(job_id)
             if other is None:
-                run = self._runs[job_id] = Run(job_id)
+                run = self._runs[job_id] = AnswerRun(job_id)
         if other is not None:
             # The same id while it runs here: attach to the run, do not repeat it.
             log.info("job.attached", job_id=job_id)
@@ -145,17 +145,19 @@ class AnswerStage:
                 del self._runs[job_id]
             run.done.set()
 
-    def _work(self, run: Run, order: Order) -> None:
+    def _work(self, run: AnswerRun, claimed: ClaimedJob) -> None:
         if self._draining:
             raise WorkerDraining("this worker is stopping")
-        run.order = order
-        with self._gate.enter(order.job_id, alone=order.strikes > 0, check=run.check) as mates:
-            if self._stores.jobs.admit(order, mates=mates) is None:
+        run.claimed = claimed
+        with self._gate.enter(
+            claimed.job_id, alone=claimed.strikes > 0, check=run.check
+        ) as batch_mates:
+            if self._stores.jobs.admit(claimed, batch_mates=batch_mates) is None:
                 raise Fenced("a later attempt holds the job")
-            source = PageSource(self._settings, self._stores, order)
-            answer = run.answer(order, self.parts, self._settings, source)
+            source = PageSource(self._settings, self._stores, claimed)
+            answer = run.answer(claimed, self.parts, self._settings, source)
         # The commit comes before the ack: a crash between the two repeats work but loses nothing.
-        if not settled(lambda: self._stores.jobs.succeed(order, answer, run.progress)):
+        if not retry_until_stored(lambda: self._stores.jobs.succeed(claimed, answer, run.progress)):
             raise Fenced("a later attempt holds the job, or it is final")
         receipt = answer.receipt
         self._reporter.add(receipt)
@@ -163,8 +165,8 @@ class AnswerStage:
             self._traces.note(**dataclasses.asdict(receipt))
         log.info(
             "job.succeeded",
-            job_id=order.job_id,
-            attempt=order.attempt,
+            job_id=claimed.job_id,
+            attempt=claimed.attempt,
             num_pages=receipt.pages_encoded + receipt.pages_reused,
             num_encoded=receipt.pages_encoded,
             num_answer_tokens=receipt.answer_tokens,
@@ -177,15 +179,17 @@ class AnswerStage:
         while not self._stopping.wait(HEARTBEAT_S):
             self._reporter.look(self.parts.engine)
             for run in list(self._runs.values()):
-                order = run.order
-                if order is None or run.done.is_set():
+                claimed = run.claimed
+                if claimed is None or run.done.is_set():
                     continue
                 if run.stopped_by is not None:
                     # It may have entered the engine after it was interrupted.
                     self.parts.engine.cancel(run.job_id)
                     continue
                 try:
-                    go_on = self._stores.jobs.update(order, stage=run.stage, progress=run.progress)
+                    go_on = self._stores.jobs.update(
+                        claimed, stage=run.stage, progress=run.progress
+                    )
                 except TransientError as exc:
                     log.warning("heartbeat.missed", error=exc.code)
                     break
@@ -193,12 +197,12 @@ class AnswerStage:
                     self._interrupt(run.job_id, Fenced("a later attempt holds the job"))
                 elif not go_on:
                     self.cancel(run.job_id)
-                elif order.deadline_at is not None and time.time() > order.deadline_at:
+                elif claimed.deadline_at is not None and time.time() > claimed.deadline_at:
                     self._interrupt(run.job_id, DeadlinePassed.before_claim())
                 else:
-                    self._tell(run)
+                    self._notify_flower(run)
 
-    def _tell(self, run: Run) -> None:
+    def _notify_flower(self, run: AnswerRun) -> None:
         """Flower shows the stage as a state of its own, of jobs that outlast a heartbeat."""
         stage = run.stage
         if stage is run.told:

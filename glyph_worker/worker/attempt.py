@@ -24,7 +24,7 @@ from glyph_worker.errors import (
 )
 from glyph_worker.job import Stage
 from glyph_worker.settings import QueueSettings
-from glyph_worker.store.jobs import JobStore, Order, Verdict
+from glyph_worker.store.jobs import ClaimedJob, ClaimResult, JobStore
 from glyph_worker.traces import Traces
 
 log = structlog.get_logger(__name__)
@@ -56,49 +56,51 @@ def attempt(
     stage: Stage,
     settings: QueueSettings,
     traces: Traces,
-    work: Callable[[Order], T],
+    work: Callable[[ClaimedJob], T],
 ) -> T | None:
     """Claim the job and do `work`, which ends it or hands it over; settle whatever goes wrong.
 
     Returns what `work` returns, or None where there is nothing more to do with this message.
     Raises celery's Retry (again later) and Reject (back to the queue, for another worker).
     """
-    verdict, order = settled(lambda: jobs.claim(job_id, owner=owner, stage=stage))
-    if order is None:
+    verdict, claimed = retry_until_stored(lambda: jobs.claim(job_id, owner=owner, stage=stage))
+    if claimed is None:
         log.info("job.not_claimed", job_id=job_id, stage=stage.value, verdict=verdict.value)
-        if verdict is Verdict.HELD:
+        if verdict is ClaimResult.HELD:
             # A duplicate, or an early redelivery: look again soon, for its holder may be dead.
             raise task.retry(countdown=min(HELD_S, settings.lease_s / 3), max_retries=None)
         return None
-    bound = log.bind(job_id=job_id, stage=stage.value, attempt=order.attempt)
+    bound = log.bind(job_id=job_id, stage=stage.value, attempt=claimed.attempt)
     try:
-        with traces.span(task.name, parent=order.traceparent, job_id=job_id, attempt=order.attempt):
-            return work(order)
+        with traces.span(
+            task.name, parent=claimed.traceparent, job_id=job_id, attempt=claimed.attempt
+        ):
+            return work(claimed)
     except Fenced:
         bound.warning("job.fenced")
     except Cancelled:
-        settled(lambda: jobs.end_cancelled(order))
+        retry_until_stored(lambda: jobs.end_cancelled(claimed))
         bound.info("job.cancelled")
     except WorkerDraining as exc:
-        settled(lambda: jobs.hand_back(order))
+        retry_until_stored(lambda: jobs.hand_back(claimed))
         bound.info("job.handed_back")
         raise Reject(str(exc), requeue=True) from exc
     except TransientError as exc:
-        _again_or_fail(task, jobs, order, exc, settings)
+        _again_or_fail(task, jobs, claimed, exc, settings)
     except (RequestError, RefusedError, ConfigurationError, JobError) as exc:
         wire = exc.to_wire()
-        settled(lambda: jobs.fail(job_id, wire, order))
+        retry_until_stored(lambda: jobs.fail(job_id, wire, claimed))
         bound.info("job.failed", error=exc.code)
     except Exception as exc:  # noqa: BLE001 - the loop's edge: whatever it was, the job must end
         bound.error("job.crashed", traceback=_frames(exc))
         wire = GlyphError(
             f"an unexpected {type(exc).__name__} in {stage.value}; the worker's log has its trace"
         ).to_wire()
-        settled(lambda: jobs.fail(job_id, wire, order))
+        retry_until_stored(lambda: jobs.fail(job_id, wire, claimed))
     return None
 
 
-def settled(call: Callable[[], T]) -> T:
+def retry_until_stored(call: Callable[[], T]) -> T:
     """Repeat until Redis takes it: a broker that is away must not turn into a wrong end."""
     pause_s = 0.1
     while True:
@@ -111,16 +113,16 @@ def settled(call: Callable[[], T]) -> T:
 
 
 def _again_or_fail(
-    task: Any, jobs: JobStore, order: Order, exc: TransientError, settings: QueueSettings
+    task: Any, jobs: JobStore, claimed: ClaimedJob, exc: TransientError, settings: QueueSettings
 ) -> None:
-    if order.attempt >= settings.max_attempts:
-        settled(lambda: jobs.fail(order.job_id, exc.to_wire(), order))
-        log.warning("job.failed", job_id=order.job_id, error=exc.code, attempt=order.attempt)
+    if claimed.attempt >= settings.max_attempts:
+        retry_until_stored(lambda: jobs.fail(claimed.job_id, exc.to_wire(), claimed))
+        log.warning("job.failed", job_id=claimed.job_id, error=exc.code, attempt=claimed.attempt)
         return
     # Full jitter: a fault that hit many jobs at once must not bring them back at once.
-    countdown = random.uniform(0.1, min(30.0, 0.5 * 2**order.attempt))
-    settled(lambda: jobs.hand_back(order))
-    log.info("job.retried", job_id=order.job_id, error=exc.code, countdown_s=round(countdown, 2))
+    countdown = random.uniform(0.1, min(30.0, 0.5 * 2**claimed.attempt))
+    retry_until_stored(lambda: jobs.hand_back(claimed))
+    log.info("job.retried", job_id=claimed.job_id, error=exc.code, countdown_s=round(countdown, 2))
     raise task.retry(countdown=countdown, max_retries=None)
 
 

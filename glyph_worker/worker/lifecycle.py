@@ -21,9 +21,9 @@ from glyph_worker.queue.messages import num_waiting
 from glyph_worker.queue.names import ANSWER_QUEUE, RENDER_QUEUE
 from glyph_worker.settings import Settings
 from glyph_worker.store.keys import Keys
+from glyph_worker.store.open import Stores
 from glyph_worker.store.workers import ANNOUNCE_S, WorkerInfo
 from glyph_worker.worker.reconcile import Reconciler
-from glyph_worker.worker.stores import Stores
 
 log = structlog.get_logger(__name__)
 

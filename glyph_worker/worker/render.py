@@ -14,21 +14,21 @@ from redis.exceptions import RedisError
 from glyph_worker.document import Page
 from glyph_worker.errors import DocumentTooLarge, TransientError
 from glyph_worker.features.digest import page_image_digest
-from glyph_worker.features.known import KnownPages
+from glyph_worker.features.known_pages import KnownPages
 from glyph_worker.job import Progress, Stage
 from glyph_worker.queue.names import RENDER_TASK
-from glyph_worker.render.page import LaidPage
+from glyph_worker.render.choose import resolve_style, style_of
+from glyph_worker.render.out.raster import draw
+from glyph_worker.render.out.wire import pack_page
+from glyph_worker.render.pages.page import LaidPage
 from glyph_worker.render.paginate import paginate
-from glyph_worker.render.raster import draw
-from glyph_worker.render.style import Style
-from glyph_worker.render.wire import pack_page
+from glyph_worker.render.style.style import Style
 from glyph_worker.settings import Settings
-from glyph_worker.store.jobs import Order
+from glyph_worker.store.jobs import ClaimedJob
+from glyph_worker.store.open import Stores
 from glyph_worker.traces import Traces
-from glyph_worker.worker.attempt import Cancelled, Fenced, attempt, settled
-from glyph_worker.worker.pages import salt_of
-from glyph_worker.worker.stores import Stores
-from glyph_worker.worker.style import resolve_style, style_of
+from glyph_worker.worker.attempt import Cancelled, Fenced, attempt, retry_until_stored
+from glyph_worker.worker.page_source import salt_of
 
 log = structlog.get_logger(__name__)
 
@@ -62,7 +62,7 @@ class RenderStage:
 
     def run(self, task: Any, job_id: str) -> None:
         """The body of the Celery task. Ends in a handover, or as `attempt` says."""
-        order = attempt(
+        claimed = attempt(
             task,
             self._stores.jobs,
             job_id,
@@ -72,30 +72,30 @@ class RenderStage:
             traces=self._traces,
             work=self._work,
         )
-        if order is not None:
+        if claimed is not None:
             # Not a success yet: the same id goes on in the answer stage, also before Flower's eyes.
             raise Ignore("handed over to the answer stage")
 
-    def _work(self, order: Order) -> Order:
+    def _work(self, claimed: ClaimedJob) -> ClaimedJob:
         started = time.perf_counter()
-        options = order.options
+        options = claimed.options
         steps = self._steps() if options.min_quality else 0
         style = style_of(self._settings, options, steps=steps)
-        pages = self._layout(order, style)
-        salt = salt_of(self._settings, order.tenant)
+        pages = self._layout(claimed, style)
+        salt = salt_of(self._settings, claimed.tenant)
         num_drawn = num_missing = 0
         if pages is None:
-            document = self._stores.blobs.get(order.document_digest)
+            document = self._stores.blobs.get(claimed.document_digest)
             laid = paginate(document.text, style)
             pages = []
             while batch := list(islice(laid, PAGES_PER_BATCH)):
                 pages += [one.page for one in batch]
                 self._check_limit(len(pages))
-                self._check_right(order, len(pages))
+                self._check_right(claimed, len(pages))
                 num_drawn += self._draw(batch, salt)
             num_missing = laid.report.num_missing_glyphs
             try:
-                self._stores.layouts.put(order.document_digest, style.digest, pages)
+                self._stores.layouts.put(claimed.document_digest, style.digest, pages)
             except TransientError as exc:
                 log.warning("cache.skipped", what="layout", error=exc.code)
         notes = {
@@ -106,19 +106,19 @@ class RenderStage:
         if options.min_quality:
             notes["style_steps"] = steps
         num_pages = len(pages)
-        if not settled(
-            lambda: self._stores.jobs.hand_over(order, num_pages=num_pages, notes=notes)
+        if not retry_until_stored(
+            lambda: self._stores.jobs.hand_over(claimed, num_pages=num_pages, notes=notes)
         ):
             raise Fenced("a later attempt holds the job")
         self._traces.note(num_pages=num_pages, num_drawn=num_drawn, style=style.name)
         log.info(
             "job.rendered",
-            job_id=order.job_id,
+            job_id=claimed.job_id,
             num_pages=len(pages),
             num_drawn=num_drawn,
             render_ms=round(notes["render_ms"], 1),
         )
-        return order
+        return claimed
 
     def _steps(self) -> int:
         try:
@@ -126,10 +126,10 @@ class RenderStage:
         except RedisError:
             return 0  # the job's own style is never wrong
 
-    def _layout(self, order: Order, style: Style) -> list[Page] | None:
+    def _layout(self, claimed: ClaimedJob, style: Style) -> list[Page] | None:
         """The pages, where another job of the last hour has laid out and drawn them already."""
         try:
-            pages = self._stores.layouts.get(order.document_digest, style.digest)
+            pages = self._stores.layouts.get(claimed.document_digest, style.digest)
         except TransientError as exc:
             log.warning("cache.skipped", what="layout", error=exc.code)
             return None
@@ -146,9 +146,9 @@ class RenderStage:
                 max_pages=limit,
             )
 
-    def _check_right(self, order: Order, num_pages: int) -> None:
+    def _check_right(self, claimed: ClaimedJob, num_pages: int) -> None:
         """Between batches: renew the lease, and ask whether the producer wants it still."""
-        go_on = self._stores.jobs.update(order, progress=Progress(num_pages=num_pages))
+        go_on = self._stores.jobs.update(claimed, progress=Progress(num_pages=num_pages))
         if go_on is None:
             raise Fenced("a later attempt holds the job")
         if not go_on:

@@ -10,15 +10,15 @@ from itertools import islice
 
 import numpy as np
 from PIL import Image
+from train.answer import answer, edit_distance
+from train.corpus import samples
+from train.sample import Question
 
-from glyph_worker.model.load import load_reader
-from glyph_worker.nano import checkpoint_path
-from glyph_worker.nano.answer import answer, edit_distance
-from glyph_worker.nano.corpus import samples
-from glyph_worker.nano.sample import Question
-from glyph_worker.render import raster
+from glyph_worker.model.checkpoint import load_reader
+from glyph_worker.model.embedded import checkpoint_path
+from glyph_worker.render.out import raster
 from glyph_worker.render.paginate import paginate
-from glyph_worker.render.style import Style
+from glyph_worker.render.style.presets import preset_style
 
 SIZES = {"1024x256": (1_024, 256), "512x128": (512, 128), "384x96": (384, 96)}
 NATIVE = (448, 112)
@@ -34,7 +34,7 @@ def accuracy(num_strips: int) -> dict[str, dict[str, float]]:
     for name, size in SIZES.items():
         edits = length = right = asked = 0
         for strip in strips:
-            drawn = raster.draw(next(iter(paginate(strip.text, Style.preset("nano")))))
+            drawn = raster.draw(next(iter(paginate(strip.text, preset_style("nano")))))
             image = Image.fromarray(drawn)
             image = image.resize(size, Image.Resampling.LANCZOS)
             page = np.asarray(image.resize(NATIVE, Image.Resampling.LANCZOS))

@@ -23,11 +23,11 @@ class Direct:
 
     def __init__(self, order: dict[str, Any]) -> None:
         from glyph_worker.settings import Settings
-        from glyph_worker.worker.parts import Parts
+        from glyph_worker.worker.inference import Inference
 
         self._answer_tokens = order["tokens"]
         settings = Settings.load(model=order["model"], device="cpu")
-        self._parts = Parts.start(settings, None, None, on_fatal=lambda exc: os._exit(70))
+        self._parts = Inference.start(settings, None, None, on_fatal=lambda exc: os._exit(70))
         self._parts.features.wait_ready(timeout_s=60)
 
     def stop(self) -> None:
@@ -50,7 +50,7 @@ class Direct:
 
     def _ask(self, name: str, pages: list[Drawn], question: str) -> str:
         from glyph_worker.engine.engine import AnswerRequest, Deliver, PageInput
-        from glyph_worker.features.protocol import PageRequest
+        from glyph_worker.features.types import PageRequest
 
         features, engine = self._parts.features, self._parts.engine
         sizes = [(page.pixels.shape[1], page.pixels.shape[0]) for page in pages]

@@ -15,9 +15,9 @@ class Drawn:
 
 
 def draw(document: str, style: dict[str, Any]) -> list[Drawn]:
-    from glyph_worker.render import raster
+    from glyph_worker.render.out import raster
     from glyph_worker.render.paginate import paginate
-    from glyph_worker.render.style import Style
+    from glyph_worker.render.style.style import Style
 
     laid = paginate(document, Style.from_json(style))
     return [Drawn(raster.draw(one), one.page.digest) for one in laid]

@@ -33,7 +33,7 @@ from article_served import NUM_TASKS, Served, VllmServer, openmp  # noqa: E402
 from celery import Celery  # noqa: E402
 from here import forget_peak, peak_bytes, resident_bytes  # noqa: E402
 
-from glyph_worker.store.embedded import EmbeddedServer  # noqa: E402
+from glyph_worker.local.server import EmbeddedServer  # noqa: E402
 
 STATIC_BATCH = 8
 Job = tuple[str, str, str | None]
@@ -44,7 +44,7 @@ class Library:
     """A checkpoint behind `generate`."""
 
     def __init__(self, model: str, style: dict[str, Any], answer_tokens: int) -> None:
-        from glyph_worker.model.load import load_reader
+        from glyph_worker.model.checkpoint import load_reader
 
         self.reader = load_reader(model, packed=False)
         self.style = style
@@ -118,7 +118,7 @@ def drawn(order: dict[str, Any], folder: Path) -> dict[str, Any]:
     """
     from PIL import Image
 
-    from glyph_worker.model.load import read_config, read_processor
+    from glyph_worker.model.checkpoint import read_config, read_processor
     from glyph_worker.model.prompt import Prompt
 
     model = Path(order["model"])

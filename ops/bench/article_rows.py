@@ -218,7 +218,7 @@ def made_mixes(*, quick: bool) -> list[Mix]:
 
 def reader_mixes(*, quick: bool) -> list[Mix]:
     """Documents the embedded reader was never shown, with questions whose answers are known."""
-    from glyph_worker.nano.corpus import samples
+    from train.corpus import samples
 
     def make(name: str, number: int, pages: int) -> tuple[list[str], list[tuple[Asked, ...]]]:
         made = samples(f"article {name}", low=18, high=24, asked=10, test=True, max_pages=pages)

@@ -21,7 +21,7 @@ import psutil
 from article_pages import draw
 from article_rows import VLLM_IMAGES, VLLM_KV_GB, VLLM_TOKENS
 
-from glyph_worker.store.embedded import free_port
+from glyph_worker.local.server import free_port
 
 NUM_TASKS = 32
 """Tasks that wait for the server at once: more than it batches."""

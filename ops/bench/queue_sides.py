@@ -26,7 +26,7 @@ class InstantStage:
     """The answer stage's protocol (claim, admit, read, commit) around an engine that is instant."""
 
     def __init__(self, settings: Settings) -> None:
-        from glyph_worker.worker.stores import Stores
+        from glyph_worker.store.open import Stores
 
         self._settings = settings
         self._stores = Stores.open(settings)

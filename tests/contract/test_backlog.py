@@ -18,7 +18,7 @@ from glyph_worker.job import Answer, FinishReason, JobOptions, JobStatus, Priori
 from glyph_worker.settings import QueueSettings
 from glyph_worker.store.backlog import Backlog, Submission
 from glyph_worker.store.connection import connect
-from glyph_worker.store.jobs import MAX_STRIKES, JobStore, Order, Verdict
+from glyph_worker.store.jobs import MAX_STRIKES, ClaimedJob, ClaimResult, JobStore
 from glyph_worker.store.keys import Keys
 
 KEYS = Keys("test")
@@ -57,7 +57,7 @@ class Line:
         assert isinstance(raw, bytes)
         return str(json.loads(raw)["headers"]["id"])
 
-    def claim(self, job_id: str, owner: str = "w") -> Order:
+    def claim(self, job_id: str, owner: str = "w") -> ClaimedJob:
         verdict, order = self.jobs.claim(job_id, owner=owner, stage=Stage.ENCODING)
         assert order is not None, verdict
         return order
@@ -133,7 +133,7 @@ def test_a_claim_lets_the_next_follow_so_that_the_line_never_waits_for_a_look(
     for n in range(4):
         line.submit(job_id=f"j{n}")
     assert line.receive() == "j0"
-    assert jobs.claim("j0", owner="w", stage=Stage.RENDERING)[0] is Verdict.CLAIMED
+    assert jobs.claim("j0", owner="w", stage=Stage.RENDERING)[0] is ClaimResult.CLAIMED
     assert [line.receive(), line.receive()] == ["j1", "j2"]
     assert line.client.llen("glyph.render") == 0
 
@@ -216,7 +216,7 @@ def test_a_job_cancelled_while_it_waits_never_gets_a_turn(broker_url: str) -> No
 def test_a_job_past_its_deadline_fails_at_the_claim_and_in_the_queue(line: Line) -> None:
     for job_id in ("claimed", "waiting"):
         line.submit(job_id=job_id, deadline_at=time.time() - 1)
-    assert line.jobs.claim("claimed", owner="w", stage=Stage.ENCODING)[0] is Verdict.FINAL
+    assert line.jobs.claim("claimed", owner="w", stage=Stage.ENCODING)[0] is ClaimResult.FINAL
     line.jobs.unfinished(start=0, limit=10)
     for job_id in ("claimed", "waiting"):
         job = line.jobs.get(job_id)
@@ -230,9 +230,9 @@ def test_a_job_that_kills_its_workers_is_filed_as_dead(line: Line) -> None:
     for strike in range(MAX_STRIKES):
         order = line.claim("poison", f"w{strike}")
         assert order.strikes == strike
-        assert line.jobs.admit(order, mates=["a", "b"])
+        assert line.jobs.admit(order, batch_mates=["a", "b"])
         line.die("poison")
-    assert line.jobs.claim("poison", owner="last", stage=Stage.ENCODING)[0] is Verdict.FINAL
+    assert line.jobs.claim("poison", owner="last", stage=Stage.ENCODING)[0] is ClaimResult.FINAL
     job = line.jobs.get("poison")
     assert job.error is not None
     assert job.error["code"] == "poisonous"
@@ -249,7 +249,7 @@ def test_a_death_beside_which_a_job_only_waited_is_no_strike(line: Line) -> None
 
 def test_an_orderly_end_of_an_attempt_clears_the_strikes(line: Line) -> None:
     line.submit(job_id="j")
-    line.jobs.admit(line.claim("j", "w1"), mates=())
+    line.jobs.admit(line.claim("j", "w1"), batch_mates=())
     line.die("j")
     order = line.claim("j", "w2")
     assert order.strikes == 1

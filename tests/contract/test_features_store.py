@@ -12,10 +12,10 @@ import redis
 from glyph_worker.document import digest
 from glyph_worker.errors import StoreDenied, StoreUnavailable
 from glyph_worker.features.memory import MemoryStore
-from glyph_worker.features.protocol import FeatureStore
+from glyph_worker.features.types import FeatureStore
 from glyph_worker.settings import Settings
-from glyph_worker.store.cache import CacheStore
-from glyph_worker.worker.stores import Stores
+from glyph_worker.store.features import CacheStore
+from glyph_worker.store.open import Stores
 
 A, B, C = (digest("feature", name) for name in "abc")
 

@@ -35,7 +35,7 @@ from glyph_worker.job import (
 from glyph_worker.settings import QueueSettings
 from glyph_worker.store.backlog import Backlog, Submission
 from glyph_worker.store.connection import connect
-from glyph_worker.store.jobs import JobStore, Order, Verdict
+from glyph_worker.store.jobs import ClaimedJob, ClaimResult, JobStore
 from glyph_worker.store.keys import Keys
 
 ANSWER = Answer(text="42", finish_reason=FinishReason.STOP, receipt=Receipt(answer_tokens=2))
@@ -71,9 +71,9 @@ def _backlog(url: str, **settings: Any) -> Backlog:
     )
 
 
-def _claim(store: JobStore, owner: str, stage: Stage = Stage.RENDERING) -> Order:
+def _claim(store: JobStore, owner: str, stage: Stage = Stage.RENDERING) -> ClaimedJob:
     verdict, order = store.claim("j", owner=owner, stage=stage)
-    assert verdict is Verdict.CLAIMED
+    assert verdict is ClaimResult.CLAIMED
     assert order is not None
     return order
 
@@ -86,7 +86,7 @@ def store(broker_url: str) -> JobStore:
 def test_an_id_without_a_record_is_unknown_never_waiting(store: JobStore, broker_url: str) -> None:
     with pytest.raises(UnknownJob, match="'nobody'"):
         store.get("nobody")
-    assert store.claim("nobody", owner="w", stage=Stage.RENDERING) == (Verdict.UNKNOWN, None)
+    assert store.claim("nobody", owner="w", stage=Stage.RENDERING) == (ClaimResult.UNKNOWN, None)
     assert store.cancel("nobody", tenant="t") == "unknown"
 
 
@@ -127,7 +127,7 @@ def test_a_second_message_to_render_a_rendered_job_finds_nothing_to_do(
     _create(broker_url)
     store.hand_over(_claim(store, "r1"), num_pages=3, notes={})
     waiting = store.get("j")
-    assert store.claim("j", owner="r2", stage=Stage.RENDERING) == (Verdict.PASSED, None)
+    assert store.claim("j", owner="r2", stage=Stage.RENDERING) == (ClaimResult.PASSED, None)
     assert store.get("j") == waiting
     with redis.Redis.from_url(broker_url) as client:
         assert client.llen("glyph.answer") == 1
@@ -137,7 +137,7 @@ def test_a_second_message_to_render_a_rendered_job_finds_nothing_to_do(
 def test_a_job_held_by_a_living_worker_is_not_given_away(store: JobStore, broker_url: str) -> None:
     _create(broker_url)
     _claim(store, "w1")
-    assert store.claim("j", owner="w2", stage=Stage.RENDERING)[0] is Verdict.HELD
+    assert store.claim("j", owner="w2", stage=Stage.RENDERING)[0] is ClaimResult.HELD
 
 
 def test_a_dead_workers_job_goes_to_the_next_and_the_zombie_is_fenced(broker_url: str) -> None:
@@ -145,7 +145,7 @@ def test_a_dead_workers_job_goes_to_the_next_and_the_zombie_is_fenced(broker_url
     _create(broker_url)
     zombie = _claim(store, "w1")
     deadline = time.monotonic() + 5
-    while store.claim("j", owner="w2", stage=Stage.RENDERING)[0] is Verdict.HELD:
+    while store.claim("j", owner="w2", stage=Stage.RENDERING)[0] is ClaimResult.HELD:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert store.get("j").attempt == 2
@@ -161,7 +161,7 @@ def test_a_redelivered_job_keeps_its_first_answer(store: JobStore, broker_url: s
     order = _claim(store, "w")
     assert store.succeed(order, ANSWER, Progress(num_answer_tokens=2))
     assert not store.succeed(order, OTHER)
-    assert store.claim("j", owner="w2", stage=Stage.ENCODING)[0] is Verdict.FINAL
+    assert store.claim("j", owner="w2", stage=Stage.ENCODING)[0] is ClaimResult.FINAL
     assert store.answer("j") == ANSWER
     assert store.get("j").progress.num_answer_tokens == 2
 
@@ -169,7 +169,7 @@ def test_a_redelivered_job_keeps_its_first_answer(store: JobStore, broker_url: s
 def test_a_queued_job_is_cancelled_at_once_and_stays_so(store: JobStore, broker_url: str) -> None:
     _create(broker_url)
     assert store.cancel("j", tenant="t") == "cancelled"
-    assert store.claim("j", owner="w", stage=Stage.RENDERING)[0] is Verdict.FINAL
+    assert store.claim("j", owner="w", stage=Stage.RENDERING)[0] is ClaimResult.FINAL
     assert store.cancel("j", tenant="t") == "final"
     assert store.get("j").status is JobStatus.CANCELLED
 
@@ -192,13 +192,13 @@ def test_a_cancel_outlives_a_worker_that_never_heard_of_it(broker_url: str) -> N
     order = _claim(store, "w1")
     store.cancel("j", tenant="t")
     assert store.hand_back(order)
-    assert store.claim("j", owner="w2", stage=Stage.RENDERING)[0] is Verdict.CANCELLED
+    assert store.claim("j", owner="w2", stage=Stage.RENDERING)[0] is ClaimResult.CANCELLED
     assert store.get("j").status is JobStatus.CANCELLED
 
 
 def test_only_one_of_many_claims_at_once_wins(broker_url: str) -> None:
     _create(broker_url)
-    verdicts: list[Verdict] = []
+    verdicts: list[ClaimResult] = []
     start = threading.Barrier(8)
 
     def one(owner: str) -> None:
@@ -211,7 +211,7 @@ def test_only_one_of_many_claims_at_once_wins(broker_url: str) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(verdicts) == [Verdict.CLAIMED] + [Verdict.HELD] * 7
+    assert sorted(verdicts) == [ClaimResult.CLAIMED] + [ClaimResult.HELD] * 7
 
 
 def test_many_records_are_read_in_one_round_trip(store: JobStore, broker_url: str) -> None:
@@ -224,7 +224,7 @@ def test_many_records_are_read_in_one_round_trip(store: JobStore, broker_url: st
 class Protocol(RuleBasedStateMachine):
     """Submit, claim, work, die, cancel in any order: the real scripts against the legal moves."""
 
-    orders: Bundle[Order] = Bundle("orders")
+    orders: Bundle[ClaimedJob] = Bundle("orders")
     url: str
 
     @initialize()
@@ -238,17 +238,17 @@ class Protocol(RuleBasedStateMachine):
         self.attempt = 0
         self.num_owners = 0
         self.num_commits = 0
-        self.holder: Order | None = None
+        self.holder: ClaimedJob | None = None
 
     @rule(target=orders, stage=st.sampled_from(Stage))
-    def claim(self, stage: Stage) -> Order:
+    def claim(self, stage: Stage) -> ClaimedJob:
         self.num_owners += 1
         verdict, order = self.store.claim("j", owner=f"w{self.num_owners}", stage=stage)
-        assert (order is not None) == (verdict is Verdict.CLAIMED)
+        assert (order is not None) == (verdict is ClaimResult.CLAIMED)
         if order is None:
             if self.store.get("j").status.final:
                 self.holder = None  # also where three workers died at work on it
-            return Order(
+            return ClaimedJob(
                 job_id="j", attempt=0, owner="nobody", tenant="t", document_digest="",
                 question="", packed_options=b"", created_at=0, priority=Priority.BULK,
                 deadline_at=None, strikes=0, notes={},
@@ -266,11 +266,11 @@ class Protocol(RuleBasedStateMachine):
             self.client.hset("test:job:j", "lease_until", "0")
 
     @rule(order=orders)
-    def heartbeat(self, order: Order) -> None:
+    def heartbeat(self, order: ClaimedJob) -> None:
         assert (self.store.update(order) is not None) == (order is self.holder)
 
     @rule(order=orders, over=st.booleans())
-    def release(self, order: Order, over: bool) -> None:
+    def release(self, order: ClaimedJob, over: bool) -> None:
         done = (
             self.store.hand_over(order, num_pages=1, notes={})
             if over
@@ -281,20 +281,20 @@ class Protocol(RuleBasedStateMachine):
             self.holder = None
 
     @rule(order=consumes(orders), text=st.sampled_from(["42", "43"]))
-    def succeed(self, order: Order, text: str) -> None:
+    def succeed(self, order: ClaimedJob, text: str) -> None:
         done = self.store.succeed(order, Answer(text=text, finish_reason=FinishReason.STOP))
         assert done == (order is self.holder)
         self._ended(done)
 
     @rule(order=orders)
-    def fail(self, order: Order) -> None:
+    def fail(self, order: ClaimedJob) -> None:
         error = {"code": "x", "message": "", "details": {}}
         done = self.store.fail("j", error, order)
         assert done == (order is self.holder)
         self._ended(done)
 
     @rule(order=orders)
-    def end_cancelled(self, order: Order) -> None:
+    def end_cancelled(self, order: ClaimedJob) -> None:
         done = self.store.end_cancelled(order)
         assert done == (order is self.holder)
         self._ended(done)

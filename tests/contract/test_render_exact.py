@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glyph_worker.render.fontfile import FOLDER
+from glyph_worker.render.fonts.fontfile import FOLDER
+from glyph_worker.render.out.raster import draw
 from glyph_worker.render.paginate import paginate
-from glyph_worker.render.raster import draw
-from glyph_worker.render.style import Style
+from glyph_worker.render.style.style import Style
 
 ROOT = Path(__file__).parents[2]
 SANS, MICROHEI = str(FOLDER / "DejaVuSans.ttf"), str(FOLDER / "wqy-microhei.ttc")

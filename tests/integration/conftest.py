@@ -17,7 +17,7 @@ import pytest
 from waiting import wait_until
 
 from glyph_worker.client import Client
-from glyph_worker.render.style import Style
+from glyph_worker.render.style.presets import preset_style
 from glyph_worker.settings import Settings
 from glyph_worker.store.connection import connect
 from glyph_worker.store.keys import Keys
@@ -30,7 +30,7 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from glyph_worker.model.synthetic import write_checkpoint
 
     folder = write_checkpoint(tmp_path_factory.mktemp("tiny"))
-    (folder / "render_style.json").write_text(json.dumps(Style.preset("nano").to_json()))
+    (folder / "render_style.json").write_text(json.dumps(preset_style("nano").to_json()))
     return folder
 
 
@@ -57,7 +57,7 @@ def endless_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
         head[token] = 0.0
         head[token, 0] = -1_000.0
     save_file(weights, file, metadata={"format": "pt"})
-    (folder / "render_style.json").write_text(json.dumps(Style.preset("nano").to_json()))
+    (folder / "render_style.json").write_text(json.dumps(preset_style("nano").to_json()))
     return folder
 
 

@@ -14,8 +14,8 @@ from waiting import wait_until
 
 from glyph_worker.client import Client
 from glyph_worker.errors import StoreDenied
+from glyph_worker.local.server import find_server, free_port
 from glyph_worker.settings import Settings
-from glyph_worker.store.embedded import find_server, free_port
 
 EXAMPLES = Path(__file__).parents[2] / "ops" / "redis"
 

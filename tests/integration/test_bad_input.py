@@ -25,8 +25,8 @@ from glyph_worker.errors import (
     StoreFull,
     StoreUnavailable,
 )
+from glyph_worker.local.server import EmbeddedServer
 from glyph_worker.settings import Settings
-from glyph_worker.store.embedded import EmbeddedServer
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ import pytest
 import yaml
 from waiting import wait_until
 
+from glyph_worker.local.server import find_server, free_port
 from glyph_worker.settings import Settings
-from glyph_worker.store.embedded import find_server, free_port
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())

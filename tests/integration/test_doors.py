@@ -13,7 +13,7 @@ import psutil
 import pytest
 from waiting import wait_until
 
-from glyph_worker.doors import Doors
+from glyph_worker.local.side_services import SideServices
 from glyph_worker.settings import Settings
 
 
@@ -42,7 +42,7 @@ def pids(folder: Path) -> list[int]:
 def test_a_gateway_that_dies_comes_back_and_all_end_together(
     settings: Settings, tmp_path: Path
 ) -> None:
-    doors = Doors(settings, tmp_path)
+    doors = SideServices(settings, tmp_path)
     try:
         page = doors.start()[0].url
         assert doors.revive() == []

@@ -13,14 +13,14 @@ import pytest
 import redis
 from waiting import wait_until
 
-from glyph_worker.store.embedded import EmbeddedServer, find_server
+from glyph_worker.local.server import EmbeddedServer, find_server
 
 _PARENT = """
 import signal, sys, time
 from pathlib import Path
 # A test run in the background may have handed us an ignored SIGINT.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from glyph_worker.store.embedded import EmbeddedServer
+from glyph_worker.local.server import EmbeddedServer
 server = EmbeddedServer(Path(sys.argv[1]))
 server.start()
 print(server.pid, flush=True)

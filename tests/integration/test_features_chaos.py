@@ -15,10 +15,10 @@ import torch
 from made_up import FakeEncoder, fake_page, fake_request
 
 from glyph_worker.errors import EngineFault, StoreFull, StoreUnavailable
-from glyph_worker.features import guard
 from glyph_worker.features.cache import FeatureCache
 from glyph_worker.features.memory import MemoryStore
 from glyph_worker.settings import FeatureSettings
+from glyph_worker.store import breaker
 
 NUM_PAGES = 30
 NUM_JOBS = int(os.environ.get("GLYPH_TEST_CHAOS_JOBS", "150"))
@@ -28,8 +28,8 @@ SEEDS = [1, 2, 3]
 @pytest.fixture(autouse=True)
 def breaker_stays_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Or nearly all calls would be spared the chaos."""
-    monkeypatch.setattr(guard, "TRIP", 10**9)
-    monkeypatch.setattr(guard, "FULL_PAUSE_S", 0.01)
+    monkeypatch.setattr(breaker, "TRIP", 10**9)
+    monkeypatch.setattr(breaker, "FULL_PAUSE_S", 0.01)
 
 
 class Chaos(MemoryStore):

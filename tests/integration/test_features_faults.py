@@ -15,9 +15,9 @@ from made_up import FakeEncoder, fake_page, fake_request
 from glyph_worker.chaos.link import Link
 from glyph_worker.features import wire
 from glyph_worker.features.cache import FeatureCache
-from glyph_worker.features.protocol import FeatureBatch, Source
+from glyph_worker.features.types import FeatureBatch, Source
 from glyph_worker.settings import FeatureSettings
-from glyph_worker.store.cache import CacheStore
+from glyph_worker.store.features import CacheStore
 
 ALWAYS = FeatureSettings(break_even=False, audit_share=0.0)
 NUMBERS = list(range(6))

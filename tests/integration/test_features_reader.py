@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from glyph_worker.model.reader import Reader
 
 from glyph_worker.document import digest
-from glyph_worker.features import upkeep
+from glyph_worker.features import maintenance
 from glyph_worker.features.cache import FeatureCache
-from glyph_worker.features.protocol import PageEncoder, PageRequest, Source
-from glyph_worker.model.load import Reader, load_reader
+from glyph_worker.features.types import PageEncoder, PageRequest, Source
+from glyph_worker.model.checkpoint import load_reader
 from glyph_worker.model.synthetic import write_checkpoint
 from glyph_worker.settings import FeatureSettings
-from glyph_worker.store.cache import CacheStore
+from glyph_worker.store.features import CacheStore
 
 ALWAYS = FeatureSettings(break_even=False, audit_share=0.0)
 
@@ -97,10 +98,10 @@ def test_an_audit_takes_another_micro_batch_for_rounding_and_not_for_a_lie(
     assert "audit_mismatch" not in events
 
     store = CacheStore.connect(cache_url, prefix="t")
-    report = upkeep.audit_pages(reader, store, PAGES)
+    report = maintenance.audit_pages(reader, store, PAGES)
     assert report.clean
     assert report.worst_drift < 1e-5
-    assert upkeep.audit_values(store).num_checked == len(PAGES)
+    assert maintenance.audit_values(store).num_checked == len(PAGES)
     store.close()
 
 

@@ -79,7 +79,7 @@ def _events(records: Any, job_id: str) -> list[str]:
 def test_a_poisonous_job_dies_alone_and_its_seven_mates_succeed(service: Any, records: Any) -> None:
     client = service.client
     poison = client.submit(DOCUMENT, "poison?", max_new_tokens=1_000).id
-    mates = [client.submit(DOCUMENT, f"mate {n}?", max_new_tokens=LONG).id for n in range(7)]
+    batch_mates = [client.submit(DOCUMENT, f"mate {n}?", max_new_tokens=LONG).id for n in range(7)]
 
     def lived_through() -> bool:
         holder = _holder(service, records, poison)
@@ -93,9 +93,9 @@ def test_a_poisonous_job_dies_alone_and_its_seven_mates_succeed(service: Any, re
         client.result(poison)
     assert caught.value.code == "poisonous"
     assert poison.encode() in records.zrange("glyph:dead", 0, -1)
-    for job_id in mates:
+    for job_id in batch_mates:
         client.wait(job_id, timeout=200)
-    assert {client.status(job_id).status for job_id in mates} == {JobStatus.SUCCEEDED}
+    assert {client.status(job_id).status for job_id in batch_mates} == {JobStatus.SUCCEEDED}
 
 
 def test_a_paused_worker_that_wakes_cannot_commit(service: Any, records: Any) -> None:

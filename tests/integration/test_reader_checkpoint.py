@@ -9,19 +9,20 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from glyph_worker.model.reader import Reader  # noqa: E402
+from train.answer import answer  # noqa: E402
+from train.corpus import samples  # noqa: E402
 from transformers import (  # noqa: E402
     AutoImageProcessor,
     AutoTokenizer,
     Glm4vForConditionalGeneration,
 )
 
-from glyph_worker.model.load import Reader, load_reader  # noqa: E402
-from glyph_worker.nano import checkpoint_path  # noqa: E402
-from glyph_worker.nano.answer import answer  # noqa: E402
-from glyph_worker.nano.corpus import samples  # noqa: E402
-from glyph_worker.render import raster  # noqa: E402
+from glyph_worker.model.checkpoint import load_reader  # noqa: E402
+from glyph_worker.model.embedded import checkpoint_path  # noqa: E402
+from glyph_worker.render.out import raster  # noqa: E402
 from glyph_worker.render.paginate import paginate  # noqa: E402
-from glyph_worker.render.style import Style  # noqa: E402
+from glyph_worker.render.style.presets import preset_style  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def reader() -> Reader:
 
 
 def pages_of(text: str) -> list[np.ndarray]:
-    return [raster.draw(laid) for laid in paginate(text, Style.preset("nano"))]
+    return [raster.draw(laid) for laid in paginate(text, preset_style("nano"))]
 
 
 def test_the_librarys_own_generate_gives_the_same_answer(reader: Reader) -> None:

@@ -38,7 +38,7 @@ def test_a_run_stopped_between_stages_continues_to_the_same_weights(tmp_path: Pa
     assert losses == again
     assert [row["stage"] for row in whole] == ["eyes", "reader", "joint"]
     # And the folder at the end loads with the ordinary code
-    from glyph_worker.model.load import load_reader
+    from glyph_worker.model.checkpoint import load_reader
 
     reader = load_reader(tmp_path / "whole" / "checkpoint", dtype="float32")
     assert reader.num_visual_tokens(448, 392) == 224

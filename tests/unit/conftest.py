@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from glyph_worker.model.load import Reader
+    from glyph_worker.model.reader import Reader
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +25,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def reader(folder: Path) -> Reader:
     """The checkpoint, loaded; a module's own, since some change it."""
-    from glyph_worker.model.load import load_reader
+    from glyph_worker.model.checkpoint import load_reader
 
     return load_reader(folder)

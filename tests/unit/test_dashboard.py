@@ -13,16 +13,16 @@ from prometheus_client.metrics_core import Metric
 
 from glyph_worker.engine.stats import EngineStats
 from glyph_worker.gateway.app import create_app
-from glyph_worker.gateway.gauges import QueueLook
 from glyph_worker.gateway.metrics import _queue, _work
 from glyph_worker.settings import Settings
+from glyph_worker.store.queue_state import QueueState
 from glyph_worker.store.tally import Sums
 
 OPS = Path(__file__).parents[2] / "ops"
 
 
 def exported() -> set[str]:
-    look = QueueLook(
+    look = QueueState(
         lines=[], num_messages={}, num_unfinished=0, oldest_s=0, num_dead=0, num_webhooks=0,
         totals={}, num_workers={}, num_draining={}, capacity={"answer": 0}, num_held={},
         memory_bytes=0, sums=Sums({}), engines=[], load=0, style_steps=0,

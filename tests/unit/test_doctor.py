@@ -12,7 +12,7 @@ import pytest
 from glyph_worker.doctor import Finding, examine
 
 
-class Door:
+class SideService:
     """Answers every GET with one status."""
 
     def __init__(self) -> None:
@@ -37,8 +37,8 @@ class Door:
 
 
 @pytest.fixture
-def door() -> Iterator[Door]:
-    door = Door()
+def door() -> Iterator[SideService]:
+    door = SideService()
     yield door
     door.close()
 
@@ -56,7 +56,7 @@ def found(monkeypatch: pytest.MonkeyPatch) -> Any:
     return look
 
 
-def test_an_open_flower_is_a_fault_and_a_closed_one_is_not(found: Any, door: Door) -> None:
+def test_an_open_flower_is_a_fault_and_a_closed_one_is_not(found: Any, door: SideService) -> None:
     finding = found(FLOWER_PORT=str(door.port))["flower"]
     assert finding.level == "fault"
     assert "FLOWER_BASIC_AUTH" in finding.fix
@@ -64,7 +64,7 @@ def test_an_open_flower_is_a_fault_and_a_closed_one_is_not(found: Any, door: Doo
     assert found(FLOWER_PORT=str(door.port))["flower"].level == "ok"
 
 
-def test_it_says_whether_the_gateway_answers(found: Any, door: Door) -> None:
+def test_it_says_whether_the_gateway_answers(found: Any, door: SideService) -> None:
     port = str(door.port)
     assert "answers" in found(GLYPH_GATEWAY_PORT=port)["gateway"].found
     door.close()
@@ -77,7 +77,7 @@ def test_a_gateway_open_to_strangers_is_a_fault(found: Any) -> None:
     assert "GLYPH_GATEWAY_API_KEYS" in finding.fix
 
 
-def test_a_silent_collector_is_noted(found: Any, door: Door) -> None:
+def test_a_silent_collector_is_noted(found: Any, door: SideService) -> None:
     url = f"http://127.0.0.1:{door.port}"
     assert found()["traces"].level == "ok"
     assert found(GLYPH_TRACE_ENDPOINT=url)["traces"].level == "ok"

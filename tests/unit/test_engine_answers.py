@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
+from glyph_worker.model.reader import Reader
 from waiting import wait_until
 
 from glyph_worker.document import digest
-from glyph_worker.engine.engine import AnswerRequest, Deliver, Engine, Outcome, PageInput
+from glyph_worker.engine.engine import AnswerRequest, Deliver, Engine, PageInput, SequenceResult
 from glyph_worker.model.library import library_logits
-from glyph_worker.model.load import Reader
 from glyph_worker.model.processor import Page
 from glyph_worker.settings import EngineSettings
 
@@ -48,7 +48,7 @@ class Asker:
         self.reader = reader
         self.engine = engine
         self.fetched: list[tuple[str, int]] = []
-        self.outcomes: dict[str, Outcome | BaseException] = {}
+        self.outcomes: dict[str, SequenceResult | BaseException] = {}
         self.threads: list[threading.Thread] = []
 
     def ask(
@@ -69,12 +69,12 @@ class Asker:
         self.threads.append(threading.Thread(target=run))
         self.threads[-1].start()
 
-    def wait(self) -> dict[str, Outcome]:
+    def wait(self) -> dict[str, SequenceResult]:
         for thread in self.threads:
             thread.join(timeout=60)
             assert not thread.is_alive()
         self.threads.clear()
-        out: dict[str, Outcome] = {}
+        out: dict[str, SequenceResult] = {}
         for name, outcome in self.outcomes.items():
             if isinstance(outcome, BaseException):
                 raise outcome
@@ -90,7 +90,9 @@ def asker(reader: Reader) -> Iterator[Asker]:
     engine.stop()
 
 
-def assert_greedy(reader: Reader, pages: list[Page], question: str, outcome: Outcome) -> None:
+def assert_greedy(
+    reader: Reader, pages: list[Page], question: str, outcome: SequenceResult
+) -> None:
     """Every token is the library's best one, or as good within rounding."""
     logits = library_logits(reader, pages, question, outcome.token_ids)
     for row, token in zip(logits, outcome.token_ids, strict=False):
@@ -168,11 +170,13 @@ def test_first_pages_are_prefilled_while_the_rest_is_encoded(asker: Asker) -> No
 
 def test_each_millisecond_is_counted_once_whatever_ran_beside_it(asker: Asker) -> None:
     entry = asker.engine.core.entry
-    live = entry.make(request_for("a", make_document(3, 2), "what?"), now=0.0, lane="float32")
+    live = entry.make(
+        request_for("a", make_document(3, 2), "what?"), now=0.0, dtype_group="float32"
+    )
     live.entered_at, live.first_admitted_at = 0.0, 3.0
     # Admitted with its first page, before the others; its pages are fetched again while it writes.
     live.fetches = [(1.0, 5.0), (6.0, 7.0), (9.5, 10.0)]
     live.first_token_at, live.finished_at, live.finish_reason = 9.0, 11.0, "stop"
-    outcome = Outcome.of(live, asker.reader.prompt)
+    outcome = SequenceResult.of(live, asker.reader.prompt)
     spent = (outcome.queue_ms, outcome.fetch_ms, outcome.prefill_ms, outcome.decode_ms)
     assert spent == (1_000, 5_500, 3_000, 1_500)

@@ -9,11 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from glyph_worker.model.reader import Reader
 
 from glyph_worker.engine.core import CALM_STEPS
-from glyph_worker.engine.engine import AnswerRequest, Deliver, Engine, Outcome, PageInput, Progress
-from glyph_worker.engine.live import Fetch
+from glyph_worker.engine.engine import (
+    AnswerRequest,
+    Deliver,
+    Engine,
+    PageInput,
+    SequenceProgress,
+    SequenceResult,
+)
 from glyph_worker.engine.runner import Sampled, Work
+from glyph_worker.engine.sequence import Fetch
 from glyph_worker.errors import (
     DocumentTooLarge,
     EngineFault,
@@ -22,7 +30,7 @@ from glyph_worker.errors import (
     QuestionTooLong,
     WorkerDraining,
 )
-from glyph_worker.model.load import Reader, load_reader
+from glyph_worker.model.checkpoint import load_reader
 from glyph_worker.model.processor import Page
 from glyph_worker.settings import EngineSettings
 
@@ -40,7 +48,7 @@ class House:
             EngineSettings.model_validate({"kv_bytes": 8 << 20, "self_test": False, **settings}),
             on_fatal=self.fatal.append,
         )
-        self.results: dict[str, Outcome | Exception] = {}
+        self.results: dict[str, SequenceResult | Exception] = {}
         self.threads: dict[str, threading.Thread] = {}
 
     def fetch(self, indexes: Sequence[int], deliver: Deliver) -> None:
@@ -61,7 +69,7 @@ class House:
         name: str,
         *,
         fetch: Fetch | None = None,
-        on_progress: Callable[[Progress], None] | None = None,
+        on_progress: Callable[[SequenceProgress], None] | None = None,
         **more: Any,
     ) -> None:
         def run() -> None:
@@ -75,7 +83,7 @@ class House:
         self.threads[name] = threading.Thread(target=run)
         self.threads[name].start()
 
-    def wait(self, *names: str) -> dict[str, Outcome | Exception]:
+    def wait(self, *names: str) -> dict[str, SequenceResult | Exception]:
         for name in names or tuple(self.threads):
             self.threads[name].join(timeout=30)
             assert not self.threads[name].is_alive(), f"{name} still waits"
@@ -112,7 +120,7 @@ def names_in(work: Work) -> set[str]:
 
 def tokens(house: House, name: str) -> tuple[int, ...]:
     outcome = house.results[name]
-    assert isinstance(outcome, Outcome), outcome
+    assert isinstance(outcome, SequenceResult), outcome
     return outcome.token_ids
 
 
@@ -302,7 +310,7 @@ def test_cancel_takes_effect_within_one_step_and_frees_everything(
     steps_after: list[int] = []
     cancelled = threading.Event()
 
-    def on_progress(progress: Progress) -> None:
+    def on_progress(progress: SequenceProgress) -> None:
         if progress.num_answer_tokens >= 2 and not cancelled.is_set():
             assert house.engine.cancel("q")
             cancelled.set()
@@ -315,7 +323,7 @@ def test_cancel_takes_effect_within_one_step_and_frees_everything(
         result = house.wait()["q"]
     finally:
         house.reader.prompt.eos_token_ids = ends
-    assert isinstance(result, Outcome)
+    assert isinstance(result, SequenceResult)
     assert result.finish_reason == "cancelled"
     assert result.num_answer_tokens < 400
     assert len(steps_after) <= 1
@@ -330,7 +338,7 @@ def test_waiting_sequence_is_cancelled_at_once(make_house: Callable[..., House])
     while not house.engine.cancel("q"):
         pass
     result = house.wait()["q"]
-    assert isinstance(result, Outcome)
+    assert isinstance(result, SequenceResult)
     assert result.finish_reason == "cancelled"
 
 
@@ -340,14 +348,14 @@ def test_callers_exception_in_progress_takes_its_sequence_out(
     house = make_house()
     house.engine.start()
 
-    def broken(progress: Progress) -> None:
+    def broken(progress: SequenceProgress) -> None:
         raise ZeroDivisionError
 
     house.ask("bad", on_progress=broken)
     house.ask("good")
     results = house.wait()
     assert isinstance(results["bad"], ZeroDivisionError)
-    assert isinstance(results["good"], Outcome)
+    assert isinstance(results["good"], SequenceResult)
 
 
 def test_stop_hands_unfinished_sequences_back(make_house: Callable[..., House]) -> None:
@@ -402,7 +410,7 @@ def test_answer_is_cut_to_the_window(make_house: Callable[..., House]) -> None:
         result = house.wait()["q"]
     finally:
         house.reader.prompt.eos_token_ids = ends
-    assert isinstance(result, Outcome)
+    assert isinstance(result, SequenceResult)
     assert result.finish_reason == "length"
     assert result.num_prompt_tokens + result.num_answer_tokens == 80
 
@@ -433,7 +441,9 @@ def test_overflow_in_float16_starts_again_in_bfloat16_and_says_so(half_reader: R
 
     def overflow(work: Work) -> list[Sampled]:
         return [
-            Sampled(item.live, item.token, item.finite and item.live.scheduled.lane != "float16")
+            Sampled(
+                item.live, item.token, item.finite and item.live.scheduled.dtype_group != "float16"
+            )
             if item.live.request.sequence_id.startswith("hot")
             else item
             for item in real(work)
@@ -449,9 +459,9 @@ def test_overflow_in_float16_starts_again_in_bfloat16_and_says_so(half_reader: R
     house.engine.stop()
 
     hot, cold, again = results["hot"], results["cold"], results["hot again"]
-    assert isinstance(hot, Outcome)
-    assert isinstance(cold, Outcome)
-    assert isinstance(again, Outcome)
+    assert isinstance(hot, SequenceResult)
+    assert isinstance(cold, SequenceResult)
+    assert isinstance(again, SequenceResult)
     assert (hot.dtype, hot.fallback) == ("bfloat16", "float16 overflowed")
     assert (cold.dtype, cold.fallback) == ("float16", None)
     assert again.dtype == "bfloat16", "known by its document, not found out again"

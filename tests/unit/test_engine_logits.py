@@ -6,25 +6,27 @@ mutation tests plant bugs and show that this comparison catches them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import abc
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from glyph_worker.model.reader import Reader
 
 from glyph_worker.engine import runner as runner_module
 from glyph_worker.engine.backend import TORCH, Backend
-from glyph_worker.engine.core import Core
+from glyph_worker.engine.core import EngineCore
 from glyph_worker.engine.kv import KVPool
-from glyph_worker.engine.live import AnswerRequest, LiveSequence
 from glyph_worker.engine.runner import Runner
 from glyph_worker.engine.selftest import Drive, page_inputs, self_test
+from glyph_worker.engine.sequence import AnswerRequest, Sequence
 from glyph_worker.errors import ModelUnusable
 from glyph_worker.model import attention
+from glyph_worker.model.checkpoint import load_reader
 from glyph_worker.model.kernels import TorchKernels
 from glyph_worker.model.library import library_logits
-from glyph_worker.model.load import Reader, load_reader
 from glyph_worker.model.processor import Page
 from glyph_worker.settings import EngineSettings
 
@@ -51,7 +53,7 @@ class Scenario:
         )
         self.asked: dict[str, tuple[list[Page], str, list[int]]] = {}
 
-    def ask(self, name: str, document: Sequence[int], question: str, answer: list[int]) -> None:
+    def ask(self, name: str, document: abc.Sequence[int], question: str, answer: list[int]) -> None:
         pages = [PAGES[seed] for seed in document]
         inputs = tuple(
             page_inputs([page], f"page{seed}")[0]
@@ -95,7 +97,7 @@ def ask_at_random(scenario: Scenario, rng: np.random.Generator, count: int) -> N
         question = "what " * int(rng.integers(1, 8)) + str(number)
         scenario.ask(f"q{number}", document, question, answer)
         for _ in range(int(rng.integers(0, 6))):
-            scenario.drive.turn()
+            scenario.drive.step()
     scenario.drive.finish()
 
 
@@ -139,10 +141,10 @@ def test_logits_are_right_after_evictions_and_round_trips_through_host_memory(
         kv_host_bytes=600 * per_token(reader),
     )
     rng = np.random.default_rng(3)
-    for turn in range(3):
+    for repeat in range(3):
         for number, document in enumerate(DOCUMENTS):
             answer = rng.integers(16, 100, size=5).tolist()
-            scenario.ask(f"{turn}/{number}", document, f"what {number}?", answer)
+            scenario.ask(f"{repeat}/{number}", document, f"what {number}?", answer)
         scenario.drive.finish()
     prefixes = scenario.drive.core.prefixes
     assert prefixes.num_evictions > 5
@@ -209,7 +211,7 @@ def test_features_from_a_cache_give_the_same_bits(reader: Reader) -> None:
 def off_by_one_position(patch: pytest.MonkeyPatch) -> None:
     start = Runner.start
 
-    def shifted(self: Runner, live: LiveSequence) -> None:
+    def shifted(self: Runner, live: Sequence) -> None:
         start(self, live)
         live.next_position += 1
 
@@ -217,7 +219,7 @@ def off_by_one_position(patch: pytest.MonkeyPatch) -> None:
 
 
 def last_key_overwritten(patch: pytest.MonkeyPatch) -> None:
-    def place(self: Runner, live: LiveSequence) -> int:
+    def place(self: Runner, live: Sequence) -> int:
         assert live.private_places is not None
         return int(live.private_places[len(live.tail) + max(0, len(live.token_ids) - 2)])
 
@@ -234,22 +236,22 @@ def wrong_prefix(patch: pytest.MonkeyPatch) -> None:
 
 
 def another_documents_prefix(patch: pytest.MonkeyPatch) -> None:
-    make = Core.add
+    make = EngineCore.add
 
-    def renamed(self: Core, live: LiveSequence) -> None:
+    def renamed(self: EngineCore, live: Sequence) -> None:
         one = live.scheduled.pages[0]
         live.scheduled.pages = tuple(
             type(one)("same", page.lead, page.num_visual_tokens) for page in live.scheduled.pages
         )
         make(self, live)
 
-    patch.setattr(Core, "add", renamed)
+    patch.setattr(EngineCore, "add", renamed)
 
 
 def text_positions_for_pages(patch: pytest.MonkeyPatch) -> None:
     start = Runner.start
 
-    def flat(self: Runner, live: LiveSequence) -> None:
+    def flat(self: Runner, live: Sequence) -> None:
         start(self, live)
         count = live.positions.shape[1]
         live.positions = np.broadcast_to(np.arange(count, dtype=np.int32), (3, count))

@@ -8,16 +8,17 @@ from typing import Any
 
 import pytest
 import torch
+from glyph_worker.model.reader import Reader
+from train.corpus import samples
+from train.draw import cell_atlas, draw
+from train.packing import page_cells
 
-from glyph_worker.engine.engine import AnswerRequest, Engine, Outcome
-from glyph_worker.engine.live import PageInput
+from glyph_worker.engine.engine import AnswerRequest, Engine, SequenceResult
+from glyph_worker.engine.sequence import PageInput
+from glyph_worker.model.checkpoint import load_reader
+from glyph_worker.model.embedded import checkpoint_path
 from glyph_worker.model.library import library_prompt
-from glyph_worker.model.load import Reader, load_reader
 from glyph_worker.model.processor import Page
-from glyph_worker.nano import checkpoint_path
-from glyph_worker.nano.corpus import samples
-from glyph_worker.nano.draw import cell_atlas, draw
-from glyph_worker.nano.pack import page_cells
 from glyph_worker.settings import EngineSettings
 
 pytestmark = pytest.mark.skipif(
@@ -81,7 +82,7 @@ def by_the_library(reader: Reader, exam: Exam) -> list[str]:
 
 def by_the_engine(reader: Reader, exam: Exam, **settings: Any) -> list[str]:
     engine = Engine(reader, EngineSettings.model_validate({"kv_bytes": 128 << 20, **settings}))
-    outcomes: dict[int, Outcome] = {}
+    outcomes: dict[int, SequenceResult] = {}
 
     def ask(number: int) -> None:
         document, question, _ = exam.asked[number]

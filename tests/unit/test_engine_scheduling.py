@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from glyph_worker.engine.blocks import BlockPool, split_runs
 from glyph_worker.engine.prefix import MoveKind, NodeState, PageKey, PrefixPool
+from glyph_worker.engine.scheduled import Scheduled, SequenceState
 from glyph_worker.engine.scheduler import Scheduler, SchedulerLimits, StepPlan
-from glyph_worker.engine.sequence import Sequence, SequenceState
 from glyph_worker.engine.slots import Slots
 
 
@@ -71,8 +71,8 @@ class House:
     finished: list[str] = field(default_factory=list)
     now: float = 0.0
 
-    def identity(self, sequence: Sequence, index: int) -> object:
-        return (sequence.lane, *(page.digest for page in sequence.pages[: index + 1]))
+    def identity(self, sequence: Scheduled, index: int) -> object:
+        return (sequence.dtype_group, *(page.digest for page in sequence.pages[: index + 1]))
 
     def carry_out(self, plan: StepPlan) -> None:
         for move in plan.moves:
@@ -103,7 +103,7 @@ class House:
             for block in blocks_of(sequence.runs):
                 self.device[block] = sequence.ident
 
-    def read(self, sequence: Sequence, index: int) -> None:
+    def read(self, sequence: Scheduled, index: int) -> None:
         node = sequence.chain[index]
         assert node.state is NodeState.READY
         for block in blocks_of(node.runs):
@@ -137,7 +137,7 @@ class House:
         self.check()
         return plan
 
-    def finish(self, sequence: Sequence) -> None:
+    def finish(self, sequence: Scheduled) -> None:
         assert sequence.ident not in self.finished
         self.scheduler.remove(sequence)
         self.finished.append(sequence.ident)
@@ -198,10 +198,10 @@ def make_house(
 
 def make_sequence(
     name: str, digests: list[str], *, tail: int = 5, new: int = 4, **more: object
-) -> Sequence:
+) -> Scheduled:
     sizes = {digest: 6 + sum(digest.encode()) % 9 for digest in digests}
     pages = tuple(PageKey(digest, (1, 2), sizes[digest]) for digest in digests)
-    return Sequence(
+    return Scheduled(
         ident=name,
         pages=pages,
         num_tail_tokens=tail,
@@ -446,7 +446,7 @@ def test_scheduling_half_needs_no_torch() -> None:
     code = (
         "import sys; sys.modules['torch'] = sys.modules['numpy'] = None\n"
         "import glyph_worker.engine.scheduler, glyph_worker.engine.slots\n"
-        "import glyph_worker.engine.sequence, glyph_worker.engine.prefix"
+        "import glyph_worker.engine.scheduled, glyph_worker.engine.prefix"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from glyph_worker.model.reader import Reader
 
 from glyph_worker.engine import selftest
 from glyph_worker.engine.backend import TORCH, Backend, candidates
 from glyph_worker.engine.engine import AnswerRequest, Engine, PageInput
-from glyph_worker.engine.memory import run_full_chunk, run_full_micro_batch
-from glyph_worker.engine.splits import MAX_PIECES, Group, cut
+from glyph_worker.engine.kv_budget import run_full_chunk, run_full_micro_batch
+from glyph_worker.engine.pieces import MAX_PIECES, Group, cut
 from glyph_worker.errors import ModelUnusable
+from glyph_worker.model.checkpoint import load_reader
 from glyph_worker.model.kernels import TorchKernels
-from glyph_worker.model.load import Reader, load_reader
 from glyph_worker.settings import EngineSettings
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -16,7 +16,7 @@ from made_up import FakeEncoder, fake_page, fake_request
 from glyph_worker.errors import EngineFault, WorkerDraining
 from glyph_worker.features.cache import FeatureCache
 from glyph_worker.features.memory import MemoryStore
-from glyph_worker.features.protocol import PageRequest, Source
+from glyph_worker.features.types import PageRequest, Source
 from glyph_worker.settings import FeatureSettings
 
 ALWAYS = FeatureSettings(break_even=False, audit_share=0.0)

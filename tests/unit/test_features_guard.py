@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from glyph_worker.errors import StoreDenied, StoreFull, StoreUnavailable
-from glyph_worker.features.guard import StoreGuard
 from glyph_worker.features.memory import MemoryStore
+from glyph_worker.store.breaker import CircuitBreaker
 
 
 class Clock:
@@ -28,18 +28,18 @@ class Broken(MemoryStore):
             raise self.error
 
 
-def make() -> tuple[StoreGuard, Broken, Clock, list[str]]:
+def make() -> tuple[CircuitBreaker, Broken, Clock, list[str]]:
     store, clock, events = Broken(), Clock(), []
-    guard = StoreGuard(store, lambda event, fields: events.append(event), clock)
+    guard = CircuitBreaker(store, lambda event, fields: events.append(event), clock)
     return guard, store, clock, events
 
 
-def ping(guard: StoreGuard) -> Any:
+def ping(guard: CircuitBreaker) -> Any:
     return guard.call("ping", lambda store: store.ping() or "pong")
 
 
 def test_no_store_answers_none() -> None:
-    guard = StoreGuard(None, lambda event, fields: None)
+    guard = CircuitBreaker(None, lambda event, fields: None)
     assert not guard.up
     assert ping(guard) is None
     guard.probe()

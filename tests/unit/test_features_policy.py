@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from glyph_worker.features.policy import BreakEven, RunningMedian
+from glyph_worker.features.break_even import BreakEven, RunningMedian
 
 PAGE = 100  # visual tokens
 

@@ -7,11 +7,11 @@ from collections import OrderedDict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glyph_worker.features.tiers import ByteCache
+from glyph_worker.features.memory_tier import MemoryTier
 
 
 def test_the_least_recently_used_goes_first() -> None:
-    cache: ByteCache[int] = ByteCache(30)
+    cache: MemoryTier[int] = MemoryTier(30)
     for key in "abc":
         cache.put(key, 1, 10)
     cache.get("a")
@@ -22,7 +22,7 @@ def test_the_least_recently_used_goes_first() -> None:
 
 
 def test_a_value_larger_than_all_evicts_nothing() -> None:
-    cache: ByteCache[int] = ByteCache(10)
+    cache: MemoryTier[int] = MemoryTier(10)
     cache.put("a", 1, 10)
     assert cache.put("b", 1, 11) == []
     assert cache.get("a") == 1
@@ -30,20 +30,20 @@ def test_a_value_larger_than_all_evicts_nothing() -> None:
 
 
 def test_no_bytes_keep_nothing() -> None:
-    cache: ByteCache[int] = ByteCache(0)
+    cache: MemoryTier[int] = MemoryTier(0)
     cache.put("a", 1, 10)
     assert len(cache) == 0
 
 
 def test_a_replaced_value_counts_once() -> None:
-    cache: ByteCache[int] = ByteCache(30)
+    cache: MemoryTier[int] = MemoryTier(30)
     cache.put("a", 1, 10)
     cache.put("a", 2, 20)
     assert (cache.get("a"), cache.num_bytes, len(cache)) == (2, 20, 1)
 
 
 def test_what_is_dear_to_get_again_outlives_what_is_cheap() -> None:
-    cache: ByteCache[int] = ByteCache(30)
+    cache: MemoryTier[int] = MemoryTier(30)
     cache.put("dear", 1, 10, cost_ms=100)
     cache.put("cheap", 1, 10, cost_ms=1)
     cache.put("cheap too", 1, 10, cost_ms=1)
@@ -53,7 +53,7 @@ def test_what_is_dear_to_get_again_outlives_what_is_cheap() -> None:
 
 
 def test_what_is_dear_but_never_used_goes_in_the_end() -> None:
-    cache: ByteCache[int] = ByteCache(20)
+    cache: MemoryTier[int] = MemoryTier(20)
     cache.put("dear", 1, 10, cost_ms=5)
     for number in range(20):
         cache.put(str(number), 1, 10, cost_ms=1)
@@ -61,7 +61,7 @@ def test_what_is_dear_but_never_used_goes_in_the_end() -> None:
 
 
 def test_clearing_forgets_all() -> None:
-    cache: ByteCache[int] = ByteCache(20)
+    cache: MemoryTier[int] = MemoryTier(20)
     cache.put("a", 1, 10)
     cache.clear()
     assert (len(cache), cache.num_bytes, cache.pop("a")) == (0, 0, None)
@@ -74,7 +74,7 @@ def test_clearing_forgets_all() -> None:
 def test_it_is_the_textbook_lru_where_all_cost_alike_per_byte(
     steps: list[tuple[int, int, bool]], max_bytes: int
 ) -> None:
-    cache: ByteCache[int] = ByteCache(max_bytes)
+    cache: MemoryTier[int] = MemoryTier(max_bytes)
     model: OrderedDict[str, int] = OrderedDict()
     for number, size, is_get in steps:
         key = str(number)
@@ -95,7 +95,7 @@ def test_it_is_the_textbook_lru_where_all_cost_alike_per_byte(
 
 @given(st.lists(st.tuples(st.integers(0, 8), st.integers(1, 40), st.floats(0.1, 9)), max_size=200))
 def test_bytes_are_conserved_whatever_the_costs(steps: list[tuple[int, int, float]]) -> None:
-    cache: ByteCache[int] = ByteCache(100)
+    cache: MemoryTier[int] = MemoryTier(100)
     sizes: dict[str, int] = {}
     for number, size, cost in steps:
         key = str(number)

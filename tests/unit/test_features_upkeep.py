@@ -11,9 +11,9 @@ import torch
 from made_up import FakeEncoder, fake_page, fake_request
 
 from glyph_worker.errors import StoreUnavailable
-from glyph_worker.features import upkeep, wire
+from glyph_worker.features import maintenance, wire
 from glyph_worker.features.cache import FeatureCache
-from glyph_worker.features.known import KnownPages
+from glyph_worker.features.known_pages import KnownPages
 from glyph_worker.features.memory import MemoryStore
 from glyph_worker.settings import FeatureSettings
 
@@ -41,7 +41,7 @@ def test_no_page_is_known_while_no_answer_worker_lives(store: MemoryStore) -> No
 
 
 def test_pages_are_known_once_they_are_stored(store: MemoryStore, cache: FeatureCache) -> None:
-    upkeep.warm(cache, PAGES[:3])
+    maintenance.warm(cache, PAGES[:3])
     store.announce(cache.recipe.to_wire())
 
     assert KnownPages(store).known(DIGESTS) == [True] * 3 + [False] * 2
@@ -52,14 +52,14 @@ def test_pages_are_known_once_they_are_stored(store: MemoryStore, cache: Feature
 def test_a_page_is_known_only_when_every_live_recipe_has_it(
     store: MemoryStore, cache: FeatureCache
 ) -> None:
-    upkeep.warm(cache, PAGES)
+    maintenance.warm(cache, PAGES)
     store.announce(cache.recipe.to_wire())
     other = FeatureCache(FakeEncoder(seed=2), ALWAYS, store)
     store.announce(other.recipe.to_wire())
     assert KnownPages(store).known(DIGESTS) == [False] * 5
 
     other.start()
-    upkeep.warm(other, PAGES[:2])
+    maintenance.warm(other, PAGES[:2])
     other.stop()
 
     assert KnownPages(store).known(DIGESTS) == [True] * 2 + [False] * 3
@@ -68,7 +68,7 @@ def test_a_page_is_known_only_when_every_live_recipe_has_it(
 def test_a_recipe_we_cannot_read_makes_every_page_unknown(
     store: MemoryStore, cache: FeatureCache
 ) -> None:
-    upkeep.warm(cache, PAGES)
+    maintenance.warm(cache, PAGES)
     store.announce(cache.recipe.to_wire())
     store.announce(b"from a newer release")
     assert KnownPages(store).known(DIGESTS) == [False] * 5
@@ -84,7 +84,7 @@ def test_a_server_that_is_down_makes_every_page_unknown(store: MemoryStore) -> N
 
 def test_known_pages_are_asked_without_torch() -> None:
     script = (
-        "import sys; import glyph_worker.features.known, glyph_worker.store.cache; "
+        "import sys; import glyph_worker.features.known_pages, glyph_worker.store.features; "
         "assert not {'torch', 'numpy', 'transformers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
@@ -93,8 +93,8 @@ def test_known_pages_are_asked_without_torch() -> None:
 def test_warming_publishes_before_the_first_question(
     store: MemoryStore, cache: FeatureCache
 ) -> None:
-    first = upkeep.warm(cache, PAGES)
-    again = upkeep.warm(cache, PAGES)
+    first = maintenance.warm(cache, PAGES)
+    again = maintenance.warm(cache, PAGES)
 
     assert (first.num_pages, first.num_encoded, first.published) == (5, 5, True)
     assert (again.num_pages, again.num_encoded, again.num_reused) == (5, 0, 5)
@@ -102,10 +102,10 @@ def test_warming_publishes_before_the_first_question(
 
 
 def test_stats_tell_of_server_and_workers(store: MemoryStore, cache: FeatureCache) -> None:
-    upkeep.warm(cache, PAGES)
+    maintenance.warm(cache, PAGES)
     store.report(cache.owner, cache._report())
 
-    report = upkeep.stats(store)
+    report = maintenance.stats(store)
 
     assert report.num_features == 5
     assert report.num_bytes > 5 * 8 * 32 * 4
@@ -114,31 +114,31 @@ def test_stats_tell_of_server_and_workers(store: MemoryStore, cache: FeatureCach
 
 
 def test_an_audit_of_values_drops_the_damaged(store: MemoryStore, cache: FeatureCache) -> None:
-    upkeep.warm(cache, PAGES)
+    maintenance.warm(cache, PAGES)
     first, second, *_ = sorted(store.digests())
     value = store.fetch([first])[0] or b""
     store.publish(first, [value[:-1] + b"?"], token="", ttl_s=60)
     store.publish(second, [value], token="", ttl_s=60)
 
-    report = upkeep.audit_values(store)
+    report = maintenance.audit_values(store)
 
     assert not report.clean
     assert report.damaged == {"checksum": 1, "digest": 1}
     assert (report.num_checked, len(list(store.digests()))) == (3, 3)
-    assert upkeep.audit_values(store).clean
+    assert maintenance.audit_values(store).clean
 
 
 def test_an_audit_of_pages_quarantines_what_the_tower_does_not_give(
     store: MemoryStore, cache: FeatureCache
 ) -> None:
-    upkeep.warm(cache, PAGES[:4])
+    maintenance.warm(cache, PAGES[:4])
     lied = cache.recipe.feature_digest(DIGESTS[2])
     lie = wire.encode(lied, FakeEncoder().features(fake_page(9)), "raw")
     store.publish(lied, lie, token="", ttl_s=60)
     cut = cache.recipe.feature_digest(DIGESTS[3])
     store.publish(cut, [b"cut"], token="", ttl_s=60)
 
-    report = upkeep.audit_pages(FakeEncoder(), store, PAGES)
+    report = maintenance.audit_pages(FakeEncoder(), store, PAGES)
 
     assert (report.num_checked, report.num_mismatched, report.num_missing) == (2, 1, 1)
     assert report.damaged.total() == 1
@@ -151,15 +151,17 @@ def test_honest_values_pass_in_every_packing(store: MemoryStore, packing: wire.F
     settings = ALWAYS.model_copy(update={"packing": packing})
     cache = FeatureCache(FakeEncoder(dtype=torch.float16), settings, store)
     cache.start()
-    upkeep.warm(cache, PAGES)
+    maintenance.warm(cache, PAGES)
     cache.stop()
 
-    report = upkeep.audit_pages(FakeEncoder(dtype=torch.float16), store, PAGES, packing=packing)
+    report = maintenance.audit_pages(
+        FakeEncoder(dtype=torch.float16), store, PAGES, packing=packing
+    )
 
     assert (report.num_checked, report.worst_drift) == (5, 0.0)
 
 
 def test_clearing_forgets_all(store: MemoryStore, cache: FeatureCache) -> None:
-    upkeep.warm(cache, PAGES)
-    assert upkeep.clear(store) == 5
-    assert upkeep.stats(store).num_features == 0
+    maintenance.warm(cache, PAGES)
+    assert maintenance.clear(store) == 5
+    assert maintenance.stats(store).num_features == 0

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from waiting import wait_until
 
-from glyph_worker.worker.gate import Gate
+from glyph_worker.worker.suspect_gate import Gate
 
 
 def _nothing() -> None:

@@ -30,7 +30,7 @@ from glyph_worker.gateway.schemas import OPTION_NAMES, Options
 from glyph_worker.gateway.serve import listen
 from glyph_worker.gateway.tenants import Tenants
 from glyph_worker.gateway.uploads import extract
-from glyph_worker.gateway.watch import is_sequence
+from glyph_worker.gateway.watcher import is_sequence
 from glyph_worker.gateway.webhooks import Signer
 from glyph_worker.settings import GatewaySettings
 

@@ -6,9 +6,10 @@ import pytest
 
 from glyph_worker.errors import InvalidOption
 from glyph_worker.job import JobOptions
-from glyph_worker.render.style import Style
+from glyph_worker.render.choose import stepped_down
+from glyph_worker.render.style.presets import preset_style
 from glyph_worker.settings import RenderSettings
-from glyph_worker.worker.ladder import HOLD_S, Rung, next_rung, stepped_down
+from glyph_worker.store.overload import HOLD_S, Level, next_level
 
 RULE = RenderSettings(step_down_load=4, step_up_load=2)
 
@@ -30,14 +31,14 @@ RULE = RenderSettings(step_down_load=4, step_up_load=2)
 def test_a_style_steps_down_as_far_as_its_job_allows(
     own: str, lowest: str, steps: int, drawn: str
 ) -> None:
-    style = stepped_down(Style.preset(own), min_quality=lowest, steps=steps)
-    assert style == Style.preset(drawn)
+    style = stepped_down(preset_style(own), min_quality=lowest, steps=steps)
+    assert style == preset_style(drawn)
 
 
 def after(loads: list[float], *, every_s: float = 1.0, rule: RenderSettings = RULE) -> list[int]:
-    rung, seen = Rung(), []
+    rung, seen = Level(), []
     for at, load in enumerate(loads):
-        rung = next_rung(rung, load, settings=rule, now=at * every_s)
+        rung = next_level(rung, load, settings=rule, now=at * every_s)
         seen.append(rung.steps)
     return seen
 

@@ -13,8 +13,8 @@ import torch
 
 from glyph_worker.engine.engine import AnswerRequest, Deliver, Engine, PageInput
 from glyph_worker.model import cores as module
+from glyph_worker.model.checkpoint import load_reader
 from glyph_worker.model.cores import Cores
-from glyph_worker.model.load import load_reader
 from glyph_worker.model.synthetic import write_checkpoint
 from glyph_worker.settings import EngineSettings
 

@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from glyph_worker.model.reader import Reader
 from PIL import Image
 from transformers.models.glm4v.image_processing_pil_glm4v import Glm4vImageProcessorPil
 
 from glyph_worker.model.attention import AttentionPlan, Causal
+from glyph_worker.model.checkpoint import load_reader
 from glyph_worker.model.language import StepInput
 from glyph_worker.model.library import library_logits, library_prompt, patches
-from glyph_worker.model.load import Reader, load_reader
 from glyph_worker.model.positions import prompt_positions
 from glyph_worker.model.processor import Page
 from glyph_worker.model.synthetic import write_checkpoint

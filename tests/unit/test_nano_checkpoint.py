@@ -11,16 +11,18 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from glyph_worker.nano import checkpoint_path  # noqa: E402
-from glyph_worker.nano import vocabulary as v  # noqa: E402
-from glyph_worker.nano.export import tokenizer  # noqa: E402
-from glyph_worker.nano.pack import Prefix, question_tokens  # noqa: E402
-from glyph_worker.render.style import Style  # noqa: E402
+from train import vocabulary as v  # noqa: E402
+from train.export import tokenizer  # noqa: E402
+from train.packing import Prefix, question_tokens  # noqa: E402
+
+from glyph_worker.model.embedded import checkpoint_path  # noqa: E402
+from glyph_worker.render.style.presets import preset_style  # noqa: E402
+from glyph_worker.render.style.style import Style  # noqa: E402
 
 
 def test_importing_the_package_brings_no_torch() -> None:
     code = (
-        "import sys; from glyph_worker.nano import checkpoint_path; checkpoint_path();"
+        "import sys; from glyph_worker.model.embedded import checkpoint_path; checkpoint_path();"
         "assert not {'torch', 'transformers', 'PIL'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -50,7 +52,7 @@ def test_the_shipped_files_are_small_and_name_their_style() -> None:
     folder = checkpoint_path()
     assert sum(file.stat().st_size for file in folder.iterdir()) <= 24_000_000
     style = Style.from_json(folder / "render_style.json")
-    assert style.digest == Style.preset("nano").digest
+    assert style.digest == preset_style("nano").digest
     ends = json.loads((folder / "generation_config.json").read_text())["eos_token_id"]
     assert tuple(ends) == v.END
     assert not any(Path(file).suffix == ".bin" for file in folder.iterdir())

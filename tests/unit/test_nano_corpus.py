@@ -7,15 +7,16 @@ import re
 from collections import Counter
 from random import Random
 
-from glyph_worker.nano import vocabulary as v
-from glyph_worker.nano.clauses import MENTIONS
-from glyph_worker.nano.corpus import samples, write
-from glyph_worker.nano.questions import NOT_FOUND
-from glyph_worker.nano.sample import Sample
-from glyph_worker.nano.taught import evidence, grams, meet
-from glyph_worker.nano.words import NOUNS, Words, held_out
+from train import vocabulary as v
+from train.attention_targets import evidence, grams, meet
+from train.clauses import MENTIONS
+from train.corpus import samples, write
+from train.questions import NOT_FOUND
+from train.sample import Sample
+from train.words import NOUNS, Words, held_out
+
 from glyph_worker.render.paginate import paginate
-from glyph_worker.render.style import Style
+from glyph_worker.render.style.presets import preset_style
 
 
 def some(seed: str, count: int, **options: int) -> list[Sample]:
@@ -93,7 +94,7 @@ def test_lessons_dwell_on_what_is_hard_and_exams_do_not() -> None:
 
 def test_pages_hold_the_lines_that_the_renderer_lays_out() -> None:
     for sample in some("layout", 10, max_pages=4):
-        laid = list(paginate(sample.text, Style.preset("nano")))
+        laid = list(paginate(sample.text, preset_style("nano")))
         assert [[line.shown.rstrip() for line in page.lines] for page in laid] == sample.pages
 
 

@@ -9,18 +9,18 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from train import vocabulary as v  # noqa: E402
+from train.configure import reader_config  # noqa: E402
+from train.corpus import samples  # noqa: E402
+from train.draw import cell_atlas, draw, normalise  # noqa: E402
+from train.export import export  # noqa: E402
+from train.forward import packed_mask, read, see  # noqa: E402
+from train.packing import IGNORE, pack, page_cells  # noqa: E402
 from transformers import AutoImageProcessor, Glm4vForConditionalGeneration  # noqa: E402
 
-from glyph_worker.nano import vocabulary as v  # noqa: E402
-from glyph_worker.nano.configure import reader_config  # noqa: E402
-from glyph_worker.nano.corpus import samples  # noqa: E402
-from glyph_worker.nano.draw import cell_atlas, draw, normalise  # noqa: E402
-from glyph_worker.nano.export import export  # noqa: E402
-from glyph_worker.nano.forward import packed_mask, read, see  # noqa: E402
-from glyph_worker.nano.pack import IGNORE, pack, page_cells  # noqa: E402
-from glyph_worker.render import raster  # noqa: E402
+from glyph_worker.render.out import raster  # noqa: E402
 from glyph_worker.render.paginate import paginate  # noqa: E402
-from glyph_worker.render.style import Style  # noqa: E402
+from glyph_worker.render.style.presets import preset_style  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def test_a_page_drawn_on_the_device_equals_the_renderers_bit_for_bit() -> None:
         texts.append("\n".join(sample.pages[0]) + "\n")
     atlas = cell_atlas()
     for text in texts:
-        for laid in paginate(text, Style.preset("nano")):
+        for laid in paginate(text, preset_style("nano")):
             # When both draw it
             theirs = raster.draw(laid)
             cells = torch.from_numpy(page_cells([line.shown for line in laid.lines]))

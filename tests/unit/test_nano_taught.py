@@ -13,13 +13,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from glyph_worker.nano import vocabulary as v  # noqa: E402
-from glyph_worker.nano.corpus import samples  # noqa: E402
-from glyph_worker.nano.geometry import TOKEN_COLUMNS  # noqa: E402
-from glyph_worker.nano.oracle import Oracle  # noqa: E402
-from glyph_worker.nano.pack import IGNORE, Batch, pack  # noqa: E402
-from glyph_worker.nano.sample import Question, Sample  # noqa: E402
-from glyph_worker.nano.taught import (  # noqa: E402
+from train import vocabulary as v  # noqa: E402
+from train.attention_targets import (  # noqa: E402
     AHEAD,
     ANCHORS,
     BACK,
@@ -36,6 +31,11 @@ from glyph_worker.nano.taught import (  # noqa: E402
     meet,
     onward,
 )
+from train.corpus import samples  # noqa: E402
+from train.geometry import TOKEN_COLUMNS  # noqa: E402
+from train.ideal_tokens import Oracle  # noqa: E402
+from train.packing import IGNORE, Batch, pack  # noqa: E402
+from train.sample import Question, Sample  # noqa: E402
 
 LENGTH = 384
 

@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glyph_worker.render.blit import NUMPY, STEP, fastest
-from glyph_worker.render.flow import Flow
-from glyph_worker.render.glyphs import Pictures
+from glyph_worker.render.fonts.glyphs import Pictures
+from glyph_worker.render.loops.blit import NUMPY, STEP, fastest
+from glyph_worker.render.out.raster import draw
+from glyph_worker.render.pages.flow import Flow
 from glyph_worker.render.paginate import layout_of, paginate
-from glyph_worker.render.raster import draw
-from glyph_worker.render.style import Style
+from glyph_worker.render.style.presets import preset_style
+from glyph_worker.render.style.style import Style
 
 needs_numba = pytest.mark.skipif(fastest() is NUMPY, reason="numba is not installed")
 
@@ -75,7 +76,7 @@ def test_bulk_wrapping_gives_the_lines_of_the_plain_one(
     compiled = [laid.lines for laid in paginate(text, style)]
     fast = fastest
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("glyph_worker.render.ruler.fastest", lambda: NUMPY)
+        patch.setattr("glyph_worker.render.lines.measure.fastest", lambda: NUMPY)
         plain = [laid.lines for laid in paginate(text, style)]
     assert fast() is not NUMPY
     assert [
@@ -92,14 +93,14 @@ def test_bulk_wrapping_gives_the_lines_of_the_plain_one(
 
 @needs_numba
 def test_pages_are_the_same_without_numba() -> None:
-    style = Style.preset("balanced")
+    style = preset_style("balanced")
     text = "The quick brown fox, naïve; 中文 and   gaps.\n" * 40 + "שלום עולם\n"
     layout = layout_of(style)
     assert isinstance(layout, Flow)
     compiled = [draw(laid) for laid in paginate(text, style)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("glyph_worker.render.ruler.fastest", lambda: NUMPY)
-        patch.setattr("glyph_worker.render.ink.fastest", lambda: NUMPY)
+        patch.setattr("glyph_worker.render.lines.measure.fastest", lambda: NUMPY)
+        patch.setattr("glyph_worker.render.pages.draw_lines.fastest", lambda: NUMPY)
         plain = [draw(laid) for laid in paginate(text, style)]
     assert len(compiled) == len(plain)
     for ours, theirs in zip(compiled, plain, strict=True):

@@ -13,9 +13,9 @@ from fontTools.pens.t2CharStringPen import T2CharStringPen
 from fontTools.ttLib import TTFont
 
 from glyph_worker.errors import FontUnusable
-from glyph_worker.render.blit import PHASES
-from glyph_worker.render.fontfile import FOLDER, find_font
-from glyph_worker.render.typeface import Typeface
+from glyph_worker.render.fonts.fontfile import FOLDER, find_font
+from glyph_worker.render.fonts.typeface import Typeface
+from glyph_worker.render.loops.blit import PHASES
 
 SANS = FOLDER / "DejaVuSans.ttf"
 

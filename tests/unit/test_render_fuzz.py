@@ -10,10 +10,10 @@ import random
 
 import pytest
 
+from glyph_worker.render.out.raster import draw
 from glyph_worker.render.paginate import paginate
-from glyph_worker.render.presets import PRESETS
-from glyph_worker.render.raster import draw
-from glyph_worker.render.style import Style
+from glyph_worker.render.style.presets import PRESETS
+from glyph_worker.render.style.style import Style
 
 NUM_DOCUMENTS = int(os.environ.get("GLYPH_TEST_FUZZ_DOCUMENTS", "600"))
 BLOCKS = (

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glyph_worker.render.normalize import normalize
+from glyph_worker.render.lines.normalize import normalize
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=60)
 KEPT_FORMATS = "\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\u200c\u200d"

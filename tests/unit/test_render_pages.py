@@ -15,11 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glyph_worker.errors import InvalidOption
-from glyph_worker.render.normalize import normalize
-from glyph_worker.render.pagemap import line_spans, locate
+from glyph_worker.render.lines.normalize import normalize
+from glyph_worker.render.out.raster import cell_atlas, draw
+from glyph_worker.render.pages.pagemap import line_spans, locate
 from glyph_worker.render.paginate import paginate
-from glyph_worker.render.raster import cell_atlas, draw
-from glyph_worker.render.style import Style
+from glyph_worker.render.style.presets import preset_style
+from glyph_worker.render.style.style import Style
 
 LAYOUTS = ("nano", "balanced", "reference", "balanced-cjk", "strip-28")
 MARKER = '<font color="#FF0000"> \\n </font>'
@@ -44,9 +45,9 @@ MIXED = st.lists(
 
 
 def styles() -> list[Style]:
-    exact = Style.preset("reference")
+    exact = preset_style("reference")
     return [
-        *(Style.preset(name) for name in LAYOUTS),
+        *(preset_style(name) for name in LAYOUTS),
         exact.with_(newline_markup=MARKER),
         exact.with_(newline_markup=MARKER + "<br/>", alignment="JUSTIFY"),
         exact.with_(page_size=(160.0, 60.0), first_line_indent=20, alignment="RIGHT"),
@@ -99,7 +100,7 @@ def test_no_character_is_lost(text: str, style: Style) -> None:
 
 
 @settings(deadline=None, max_examples=40)
-@given(MIXED, st.sampled_from([Style.preset(name) for name in LAYOUTS]))
+@given(MIXED, st.sampled_from([preset_style(name) for name in LAYOUTS]))
 def test_pixels_have_the_page_s_size_and_equal_digests_equal_pixels(
     text: str, style: Style
 ) -> None:
@@ -114,7 +115,7 @@ def test_pixels_have_the_page_s_size_and_equal_digests_equal_pixels(
 def test_digest_is_known_without_drawing_and_any_page_can_be_drawn_alone() -> None:
     text = SAMPLES[0] * 40
     for name in ("nano", "balanced"):
-        style = Style.preset(name)
+        style = preset_style(name)
         laid = list(paginate(text, style))
         again = {page.page.index: page for page in paginate(text, style)}
         middle = laid[len(laid) // 2]
@@ -123,7 +124,7 @@ def test_digest_is_known_without_drawing_and_any_page_can_be_drawn_alone() -> No
 
 
 def test_empty_text_has_no_pages() -> None:
-    assert list(paginate("", Style.preset("nano"))) == []
+    assert list(paginate("", preset_style("nano"))) == []
 
 
 # Pixels of known pages: equal on every machine, Python version and Pillow that we support.
@@ -141,7 +142,7 @@ GOLDEN_TEXT = (
 
 def golden_digest(name: str) -> str:
     sha = hashlib.sha256()
-    for laid in paginate(GOLDEN_TEXT * 30, Style.preset(name)):
+    for laid in paginate(GOLDEN_TEXT * 30, preset_style(name)):
         sha.update(draw(laid).tobytes())
         sha.update(laid.page.digest.encode())
     return sha.hexdigest()
@@ -155,9 +156,9 @@ def test_pixels_and_digests_are_those_of_every_other_machine(name: str) -> None:
 def test_digests_do_not_depend_on_the_process() -> None:
     program = (
         "from glyph_worker.render.paginate import paginate\n"
-        "from glyph_worker.render.style import Style\n"
+        "from glyph_worker.render.style.style import Style\n"
         "for name in ('nano', 'balanced', 'reference'):\n"
-        "    for laid in paginate('One, two.\\n' * 300, Style.preset(name)):\n"
+        "    for laid in paginate('One, two.\\n' * 300, preset_style(name)):\n"
         "        print(laid.page.digest)\n"
     )
     out = [
@@ -173,7 +174,7 @@ def test_digests_do_not_depend_on_the_process() -> None:
 
 
 def test_threads_sharing_a_style_draw_the_same_pages() -> None:
-    style = Style.preset("balanced").with_(font_size=9.25)
+    style = preset_style("balanced").with_(font_size=9.25)
     text = "".join(chr(code) for code in range(0x4E00, 0x5200)) + SAMPLES[0]
 
     def digest() -> str:
@@ -191,7 +192,7 @@ def test_an_edit_leaves_most_pages_as_they_were(name: str) -> None:
     rng = random.Random(5)
     words = ["".join(rng.choices("abcdefghij", k=rng.randint(2, 9))) for _ in range(500)]
     paragraphs = [" ".join(rng.choices(words, k=rng.randint(5, 120))) for _ in range(700)]
-    style = Style.preset(name)
+    style = preset_style(name)
 
     def digests(parts: list[str]) -> list[str]:
         return [laid.page.digest for laid in paginate("\n".join(parts), style)]
@@ -210,13 +211,13 @@ def test_an_edit_leaves_most_pages_as_they_were(name: str) -> None:
 def test_heights_are_whole_visual_tokens() -> None:
     for name in ("nano", "balanced", "fast", "accurate", "balanced-cjk", "strip-28"):
         for text in ("one line", SAMPLES[0], SAMPLES[1] * 8):
-            for laid in paginate(text, Style.preset(name)):
+            for laid in paginate(text, preset_style(name)):
                 assert laid.page.height % 28 == laid.page.width % 28 == 0
 
 
 def test_right_to_left_lines_end_at_the_right_edge_and_never_beyond() -> None:
     for name in ("balanced", "accurate-cjk"):
-        style = Style.preset(name)
+        style = preset_style(name)
         edge = style.page_width - (style.margin_x + 6) * style.scale
         for laid in paginate("نص طويل نسبيا يجب أن يلتف إلى أكثر من سطر " * 30, style):
             for span in line_spans(laid):
@@ -225,7 +226,7 @@ def test_right_to_left_lines_end_at_the_right_edge_and_never_beyond() -> None:
 
 
 def test_cell_atlas_is_what_draw_puts_on_the_page() -> None:
-    style = Style.preset("nano")
+    style = preset_style("nano")
     chars = "".join(map(chr, range(0x21, 0x7F))) + "éßЖω€"
     page = draw(next(paginate(chars, style)))
     atlas = cell_atlas(style, chars)
@@ -239,9 +240,9 @@ def test_cell_atlas_is_what_draw_puts_on_the_page() -> None:
 
 def test_cell_atlas_refuses_what_has_no_single_cell() -> None:
     with pytest.raises(InvalidOption, match="2 cells"):
-        cell_atlas(Style.preset("nano"), "a中")
+        cell_atlas(preset_style("nano"), "a中")
     with pytest.raises(InvalidOption, match="flow"):
-        cell_atlas(Style.preset("balanced"), "a")
+        cell_atlas(preset_style("balanced"), "a")
 
 
 @settings(deadline=None, max_examples=60)
@@ -260,7 +261,7 @@ def test_map_leads_to_the_characters(text: str, start: int, size: int, style: St
 
 
 def test_spans_of_a_word_hold_its_ink() -> None:
-    style = Style.preset("nano")
+    style = preset_style("nano")
     text = "alpha beta gamma\n" * 50
     laid = list(paginate(text, style))
     for start in (text.index("beta"), text.rindex("gamma")):
@@ -272,7 +273,7 @@ def test_spans_of_a_word_hold_its_ink() -> None:
 
 
 def test_line_spans_tile_the_page() -> None:
-    for laid in paginate(SAMPLES[0] * 5, Style.preset("balanced")):
+    for laid in paginate(SAMPLES[0] * 5, preset_style("balanced")):
         spans = list(line_spans(laid))
         assert spans[0].start == laid.page.start
         assert spans[-1].end == laid.page.end
@@ -282,7 +283,7 @@ def test_line_spans_tile_the_page() -> None:
 
 @pytest.mark.parametrize("name", ["nano", "balanced", "reference"])
 def test_a_megabyte_without_a_space_takes_linear_time(name: str) -> None:
-    style = Style.preset(name)
+    style = preset_style(name)
     for text in ("x" * 1_000_000, " " * 1_000_000 + "x", "中" * 300_000, "\u0301" * 20_000):
         pages = paginate(text, style)
         last = None

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from glyph_worker.render.preview import estimated_text_tokens, num_visual_tokens, render_file
-from glyph_worker.render.style import Style
+from glyph_worker.render.out.preview import estimated_text_tokens, num_visual_tokens, render_file
+from glyph_worker.render.style.presets import preset_style
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -18,7 +18,7 @@ def pixels(path: Path) -> np.ndarray:
 
 def test_summary_counts_what_was_written(tmp_path: Path) -> None:
     text = "The quick brown fox \U0001f680 jumps.\n" * 100
-    summary = render_file(text, Style.preset("balanced"), tmp_path / "out")
+    summary = render_file(text, preset_style("balanced"), tmp_path / "out")
     assert summary.num_pages == len(summary.files) > 1
     sizes = [pixels(path).shape for path in summary.files]
     assert summary.num_visual_tokens == sum(height * width // 784 for height, width, _ in sizes)
@@ -29,7 +29,7 @@ def test_summary_counts_what_was_written(tmp_path: Path) -> None:
 
 
 def test_a_shorter_document_leaves_no_page_of_a_longer_one_behind(tmp_path: Path) -> None:
-    style = Style.preset("nano")
+    style = preset_style("nano")
     (tmp_path / "page_notes.txt").write_text("mine")
     assert len(render_file("line\n" * 100, style, tmp_path).files) == 4
     short = render_file("line\n" * 30, style, tmp_path)
@@ -37,7 +37,7 @@ def test_a_shorter_document_leaves_no_page_of_a_longer_one_behind(tmp_path: Path
 
 
 def test_map_is_drawn_over_the_page(tmp_path: Path) -> None:
-    style = Style.preset("nano")
+    style = preset_style("nano")
     plain = render_file("Some text\nשלום\n", style, tmp_path / "plain")
     mapped = render_file("Some text\nשלום\n", style, tmp_path / "mapped", show_map=True)
     one, two = pixels(plain.files[0]), pixels(mapped.files[0])

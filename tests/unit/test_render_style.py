@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from glyph_worker.errors import FontUnusable, InvalidStyle
-from glyph_worker.render.presets import PRESETS
-from glyph_worker.render.style import Style
+from glyph_worker.render.style.presets import PRESETS, preset_style
+from glyph_worker.render.style.style import Style
 
 GLYPH_CONFIG = {
     "page-size": "595,842",
@@ -53,7 +53,7 @@ def test_glyph_config_loads_as_it_is(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
 def test_json_round_trip_keeps_style_and_digest(name: str) -> None:
-    style = Style.preset(name)
+    style = preset_style(name)
     again = Style.from_json(json.loads(json.dumps(style.to_json())))
     assert again == style
     assert again.digest == style.digest
@@ -139,7 +139,7 @@ def test_missing_font_names_key_and_way_out() -> None:
 
 def test_unknown_preset_lists_the_others() -> None:
     with pytest.raises(InvalidStyle, match=r"balanced.*nano"):
-        Style.preset("nanoo")
+        preset_style("nanoo")
 
 
 def test_unreadable_style_file_is_refused(tmp_path: Path) -> None:

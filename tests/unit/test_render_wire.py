@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glyph_worker.render.wire import WireError, pack_page, unpack_page
+from glyph_worker.render.out.wire import WireError, pack_page, unpack_page
 
 
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 2**32 - 1))

@@ -1,0 +1,97 @@
+"""What a caller is told of its sequence: how far it is, and how it ended.
+
+Both are made under the engine's lock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from glyph_worker.engine.scheduled import SequenceState
+from glyph_worker.engine.sequence import FinishReason, Sequence
+from glyph_worker.model.prompt import Prompt
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SequenceProgress:
+    """Where a running sequence is."""
+
+    stage: Literal["prefilling", "decoding"]
+    num_prefilled: int
+    num_prompt: int
+    num_answer_tokens: int
+    text: str
+
+    @classmethod
+    def of(cls, live: Sequence, prompt: Prompt) -> SequenceProgress:
+        sequence = live.scheduled
+        started = sequence.state in (SequenceState.PREFILLING, SequenceState.DECODING)
+        return cls(
+            stage="decoding" if live.token_ids else "prefilling",
+            num_prefilled=sequence.num_prompt_tokens - sequence.num_todo_tokens if started else 0,
+            num_prompt=sequence.num_prompt_tokens,
+            num_answer_tokens=len(live.token_ids),
+            text=prompt.clean(prompt.decode(live.token_ids)),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SequenceResult:
+    """How a sequence ended, with what it cost. Each millisecond counts once: as fetching if page
+    features were fetched in it, else as queueing, prefilling or decoding."""
+
+    text: str
+    token_ids: tuple[int, ...]
+    finish_reason: FinishReason
+    num_prompt_tokens: int
+    num_visual_tokens: int
+    num_question_tokens: int
+    num_answer_tokens: int
+    num_prefix_tokens_reused: int
+    queue_ms: float
+    fetch_ms: float
+    """Until page features were there, first pages being prefilled meanwhile."""
+    prefill_ms: float
+    decode_ms: float
+    dtype: str
+    """The dtype the answer was computed in."""
+    fallback: str | None = None
+    """Why it is not the engine's own dtype."""
+
+    @classmethod
+    def of(cls, live: Sequence, prompt: Prompt) -> SequenceResult:
+        """Raises the error that the sequence ended with."""
+        if live.error is not None:
+            raise live.error
+        assert live.finish_reason is not None
+        text = prompt.decode(live.token_ids)
+        cuts = [at for at in (text.find(stop) for stop in live.request.stop) if at >= 0]
+        admitted = live.first_admitted_at or live.finished_at
+        first = live.first_token_at or live.finished_at
+        stages = (live.entered_at, admitted), (admitted, first), (first, live.finished_at)
+        fetched_s = [_overlap_s(live.fetches, begin, end) for begin, end in stages]
+        queue_s, prefill_s, decode_s = (
+            end - begin - fetched for (begin, end), fetched in zip(stages, fetched_s, strict=True)
+        )
+        return cls(
+            text=prompt.clean(text[: min(cuts)] if cuts else text),
+            token_ids=tuple(live.token_ids),
+            finish_reason=live.finish_reason,
+            num_prompt_tokens=live.scheduled.num_prompt_tokens,
+            num_visual_tokens=live.num_visual_tokens,
+            num_question_tokens=live.num_question_tokens,
+            num_answer_tokens=len(live.token_ids),
+            num_prefix_tokens_reused=live.num_first_reused,
+            queue_ms=queue_s * 1e3,
+            fetch_ms=sum(fetched_s) * 1e3,
+            prefill_ms=prefill_s * 1e3,
+            decode_ms=decode_s * 1e3,
+            dtype=live.scheduled.dtype_group,
+            fallback=live.fallback,
+        )
+
+
+def _overlap_s(spans: list[tuple[float, float]], begin: float, end: float) -> float:
+    """Seconds from `begin` to `end` that lie in one of these spans, which do not overlap."""
+    return sum(max(0.0, min(last, end) - max(first, begin)) for first, last in spans)

@@ -1,0 +1,161 @@
+"""Runs the demo: starts the service, asks, tells what came back and what was reused, ends it."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from contextlib import nullcontext
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from glyph_worker.client import Client
+from glyph_worker.document import Document
+from glyph_worker.errors import JobError
+from glyph_worker.local.service import LocalService
+from glyph_worker.settings import Settings
+
+ANSWER_TIMEOUT_S = 300.0
+
+Round = tuple[str, bytes, list[tuple[str, str | None]]]
+"""A document's title, its bytes, and questions with the answers expected of them, if known."""
+
+
+def run_demo(
+    settings: Settings,
+    *,
+    own: tuple[bytes, list[str]] | None,
+    out_dir: Path,
+    console: Console | None,
+) -> dict[str, Any]:
+    """Ask `own` (document, questions), or our documents' questions, the first document twice.
+
+    Returns answers (question, text, expected where known, correct), reuse (pages encoded, pages
+    reused) and timings. `console` None prints nothing. Raises what the client and LocalService
+    raise.
+    """
+    rounds = _rounds(own)
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="glyph-demo-") as folder:
+        service = LocalService(settings, folder=Path(folder))
+        with service:
+            with console.status("starting server and workers …") if console else nullcontext():
+                service.wait_ready()
+            ready_s = time.perf_counter() - began
+            client = Client(service.settings)
+            answers: list[dict[str, Any]] = []
+            for title, document, questions in rounds:
+                with console.status(f"asking about {title} …") if console else nullcontext():
+                    rows = _ask(client, title, document, questions)
+                answers += rows
+                if console:
+                    console.print(_table(title, rows))
+    report = {
+        "answers": answers,
+        "reuse": {
+            "pages_encoded": sum(row["receipt"].get("pages_encoded", 0) for row in answers),
+            "pages_reused": sum(row["receipt"].get("pages_reused", 0) for row in answers),
+        },
+        "timings": {
+            "ready_s": round(ready_s, 2),
+            "answers_s": round(time.perf_counter() - began - ready_s, 2),
+        },
+        "pages": _draw_pages(settings, rounds, out_dir),
+    }
+    if console:
+        _summarize(report, console)
+    return report
+
+
+def _rounds(own: tuple[bytes, list[str]] | None) -> list[Round]:
+    if own is not None:
+        document, questions = own
+        return [("your document", document, [(question, None) for question in questions])]
+    folder = resources.files("glyph_worker.local").joinpath("documents")
+    known = json.loads(folder.joinpath("questions.json").read_text())
+    rounds: list[Round] = []
+    for title in ("invoice", "operations", "invoice"):
+        again = " again" if any(title == seen for seen, _, _ in rounds) else ""
+        document = folder.joinpath(f"{title}.txt").read_bytes()
+        asked = [(entry["question"], entry["expected"]) for entry in known[title]]
+        rounds.append((title + again, document, asked))
+    return rounds
+
+
+def _ask(
+    client: Client, title: str, document: bytes, questions: list[tuple[str, str | None]]
+) -> list[dict[str, Any]]:
+    jobs = client.submit_many(document, [question for question, _ in questions])
+    rows = []
+    for job, (question, expected) in zip(jobs, questions, strict=True):
+        row: dict[str, Any] = {"document": title, "question": question, "job_id": job.id}
+        try:
+            answer = client.wait(job.id, timeout=ANSWER_TIMEOUT_S)
+            row |= {"text": answer.text, "receipt": answer.to_fields()["receipt"]}
+        except JobError as exc:
+            row |= {"text": None, "error": exc.to_wire(), "receipt": {}}
+        row["expected"] = expected
+        row["correct"] = None if expected is None else row["text"] == expected
+        rows.append(row)
+    return rows
+
+
+def _table(title: str, rows: list[dict[str, Any]]) -> Table:
+    # Two lines a row where they must, in eighty columns.
+    table = Table(title=title, title_justify="left", box=SIMPLE, pad_edge=False)
+    table.add_column("question", ratio=2)
+    table.add_column("answer", ratio=2)
+    for name in ("pages", "ratio", "ms"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        receipt = row["receipt"]
+        text = f"[red]{row['error']['message']}[/]" if row["text"] is None else escape(row["text"])
+        if row["correct"]:
+            text = f"[green]✓[/] {text}"
+        elif row["correct"] is False:
+            text += f"\n[red]expected: {escape(row['expected'])}[/]"
+        table.add_row(
+            escape(row["question"]),
+            text,
+            f"{receipt.get('pages_encoded', '-')}/{receipt.get('pages_reused', '-')}",
+            f"{receipt.get('compression_ratio', 0):.1f}×",
+            f"{receipt.get('queue_ms', 0):.0f}/{receipt.get('total_ms', 0):.0f}",
+        )
+    return table
+
+
+def _draw_pages(settings: Settings, rounds: list[Round], out_dir: Path) -> list[str]:
+    from glyph_worker.render.choose import resolve_style
+    from glyph_worker.render.out.preview import render_file
+
+    style = resolve_style(settings, "auto")
+    folders = []
+    for title, source, _ in rounds:
+        if title.endswith(" again"):
+            continue
+        document = Document.of(source, max_bytes=settings.limits.max_document_bytes)
+        folder = out_dir / title.replace(" ", "-")
+        render_file(document.text, style, folder, show_map=False)
+        folders.append(str(folder))
+    return folders
+
+
+def _summarize(report: dict[str, Any], console: Console) -> None:
+    asked = [row for row in report["answers"] if row["expected"] is not None]
+    if asked:
+        right = sum(row["correct"] for row in asked)
+        console.print(f"{right} of {len(asked)} answers are the expected ones")
+    reuse, timings = report["reuse"], report["timings"]
+    console.print(
+        f"pages encoded {reuse['pages_encoded']}, reused {reuse['pages_reused']}; "
+        f"ready after {timings['ready_s']} s, all answers after {timings['answers_s']} s more"
+    )
+    console.print("pages: encoded/reused; ratio: text tokens per visual token; ms: waited/all")
+    for folder in report["pages"]:
+        console.print(f"the pages the model read: {folder}/", highlight=False, soft_wrap=True)

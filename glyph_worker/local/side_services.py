@@ -1,0 +1,162 @@
+"""Gateway and Flower as processes beside the local service, on loopback; they end with it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+from glyph_worker.errors import ConfigurationError, WaitTimeout
+from glyph_worker.local.server import free_port
+from glyph_worker.settings import Settings
+
+FLOWER_PORT = 5555
+MAX_RESTARTS = 20
+
+# The shell sees the end of its input however we end, and ends what it runs; and it ends itself with
+# what it runs, so that we see that.
+_SUPERVISE = """
+exec 3<&0
+"$@" </dev/null 3<&- & pid=$!
+trap "" INT TERM
+( while read -r _; do :; done <&3; kill -TERM $pid ) & watcher=$!
+wait $pid; code=$?
+kill -KILL $watcher 2>/dev/null
+exit $code
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class SideService:
+    name: str
+    url: str
+    note: str = ""
+
+
+@dataclass(slots=True)
+class _Process:
+    name: str
+    command: list[str]
+    more: dict[str, str]
+    running: subprocess.Popen[bytes]
+    num_restarts: int = 0
+
+
+class SideServices:
+    """Start after the broker. Needs the `gateway` and `flower` extras."""
+
+    def __init__(self, settings: Settings, folder: Path) -> None:
+        assert settings.broker_url is not None
+        self._broker_url = settings.broker_url.get_secret_value()
+        self._settings = settings
+        self._folder = folder
+        self._processes: list[_Process] = []
+
+    def start(self) -> list[SideService]:
+        """Returns when both answer. Raises ConfigurationError, WaitTimeout."""
+        for module, extra in (("fastapi", "gateway"), ("flower", "flower")):
+            if importlib.util.find_spec(module) is None:
+                raise ConfigurationError(
+                    f"--all needs {module}: pip install 'glyph_worker[{extra}]'"
+                )
+        gateway_port = _port(self._settings.gateway.port)
+        flower_port = _port(FLOWER_PORT)
+        login = f"operator:{secrets.token_urlsafe(9)}"
+        self._start(
+            "gateway", [sys.executable, "-m", "glyph_worker.cli", "gateway"],
+            {"GLYPH_GATEWAY_PORT": str(gateway_port), "GLYPH_GATEWAY_HOST": "127.0.0.1"},
+        )  # fmt: skip
+        self._start(
+            "flower", [sys.executable, "-m", "celery", "-A", "glyph_worker.queue.flower", "flower"],
+            {"FLOWER_ADDRESS": "127.0.0.1", "FLOWER_PORT": str(flower_port),
+             "FLOWER_BASIC_AUTH": login, "FLOWER_PURGE_OFFLINE_WORKERS": "60"},
+        )  # fmt: skip
+        page, flower = f"http://127.0.0.1:{gateway_port}", f"http://127.0.0.1:{flower_port}"
+        self._wait("gateway", page + "/healthz")
+        self._wait("flower", flower + "/healthcheck")
+        return [
+            SideService("page", page + "/"),
+            SideService("API", page + "/v1/jobs", "described at /openapi.json"),
+            SideService("metrics", page + "/metrics"),
+            SideService("Flower", flower + "/", f"user and password: {login.replace(':', ' ')}"),
+        ]
+
+    def revive(self) -> list[str]:
+        """Start again what ended by itself; one line for each. Raises ConfigurationError."""
+        lines = []
+        for process in self._processes:
+            if (code := process.running.poll()) is None:
+                continue
+            process.num_restarts += 1
+            if process.num_restarts > MAX_RESTARTS:
+                raise ConfigurationError(
+                    f"{process.name} ended {MAX_RESTARTS + 1} times, last with code {code}; "
+                    f"its log is {self._folder / (process.name + '.log')}"
+                )
+            lines.append(f"{process.name} ended with code {code}; started again")
+            assert process.running.stdin is not None
+            process.running.stdin.close()
+            process.running = self._run(process.name, process.command, process.more)
+        return lines
+
+    def _start(self, name: str, command: list[str], more: dict[str, str]) -> None:
+        self._processes.append(_Process(name, command, more, self._run(name, command, more)))
+
+    def _run(self, name: str, command: list[str], more: dict[str, str]) -> subprocess.Popen[bytes]:
+        log = self._folder / f"{name}.log"
+        environ = os.environ | {
+            "GLYPH_BROKER_URL": self._broker_url,
+            "GLYPH_MODEL": self._settings.model,
+            "GLYPH_KEY_PREFIX": self._settings.key_prefix,
+        }
+        with log.open("ab") as out:
+            return subprocess.Popen(
+                ["/bin/sh", "-c", _SUPERVISE, "sh", *command],
+                stdin=subprocess.PIPE, stdout=out, stderr=out, env=environ | more,
+                start_new_session=True,
+            )  # fmt: skip
+
+    def _wait(self, name: str, url: str, *, timeout_s: float = 60.0) -> None:
+        deadline = time.monotonic() + timeout_s
+        while True:
+            try:
+                with urllib.request.urlopen(url, timeout=5):
+                    return
+            except urllib.error.HTTPError as exc:
+                exc.close()
+                return  # it answers, and asks who is there
+            except OSError as exc:
+                if time.monotonic() > deadline:
+                    raise WaitTimeout(
+                        f"{name} does not answer at {url} after {timeout_s:.0f} s; "
+                        f"its log is {self._folder / (name + '.log')}"
+                    ) from exc
+                time.sleep(0.1)
+
+    def stop(self) -> None:
+        for process in self._processes:
+            assert process.running.stdin is not None
+            process.running.stdin.close()
+        for process in self._processes:
+            process.running.wait()
+        self._processes.clear()
+
+
+def _port(wanted: int) -> int:
+    """The wanted port, or a free one where somebody has it."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", wanted))
+        except OSError:
+            return free_port()
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,232 @@
+"""Placed lines to pixels, for `exact` and `flow`. Where lines go is decided before."""
+
+from __future__ import annotations
+
+import itertools
+from typing import NamedTuple
+
+import numpy as np
+
+from glyph_worker.render.fonts.reference_numbers import as_poppler_reads
+from glyph_worker.render.lines.line import Line
+from glyph_worker.render.lines.typeset import Typesetter
+from glyph_worker.render.loops.blit import NUMPY, PHASES, STEP, Loops, fastest
+from glyph_worker.render.pages.page import Block, LaidPage
+from glyph_worker.render.style.style import Style
+
+_LUMA = (19595, 38470, 7471)
+"""ITU-R 601 in 16 bits, as Pillow's convert("L")."""
+
+
+class Placed(NamedTuple):
+    """All glyphs of a page, in drawing order."""
+
+    pictures: np.ndarray
+    """int32[n], rows of Pictures.box"""
+    xs: np.ndarray
+    """int32[n], pen columns"""
+    ys: np.ndarray
+    """int32[n], pen rows"""
+    marked: np.ndarray
+    """bool[n], in the marker's colour"""
+    ends: np.ndarray
+    """int64[num_lines], where each line's glyphs end"""
+
+
+class Ink:
+    """Draws lines of one style."""
+
+    def __init__(self, style: Style, setter: Typesetter) -> None:
+        self.style = style
+        self.glyphs = setter.glyphs
+        self.loops: Loops | None = None
+        """For tests and benchmarks; by default the fastest, and all give the same pixels."""
+        self._shaper = setter.shaper
+        self._left = setter.frame_left
+        self._indent = as_poppler_reads(style.left_indent)
+        self._phased = self.glyphs.has_phases()
+        self._planes = _planes(style)
+        self._space = int(self.glyphs.slots_of(" ")[0])
+
+    def draw(self, laid: LaidPage, width: int, height: int) -> np.ndarray:
+        """The lines of a page on `width` by `height` pixels, uint8[height, width]."""
+        placed = self._placed(laid)
+        drawn: dict[tuple[int, ...], np.ndarray] = {}
+        for colors in self._planes:
+            if colors not in drawn:
+                drawn[colors] = self._plane(laid, width, height, colors, placed)
+        red, green, blue = (drawn[colors] for colors in self._planes)
+        if red is green is blue:
+            return red
+        luma = np.full((height, width), 0x8000, np.uint32)
+        for weight, plane in zip(_LUMA, (red, green, blue), strict=True):
+            luma += np.uint32(weight) * plane
+        return (luma >> 16).astype(np.uint8)
+
+    def boxes(self, line: Line) -> np.ndarray:
+        """Left and right edge of every character of `line.shown`, float64[len(shown), 2] pixels
+        from the page's left edge. Characters shaped into one glyph share its box."""
+        start = line.left + self._indent
+        if line.plain:
+            slots = self.glyphs.slots_of(line.shown)  # first: a new character makes a new table
+            steps = self.glyphs.advance[slots] + (slots == self._space) * line.word_space
+            pens = np.cumsum(np.concatenate([[start], steps]))
+            boxes = np.stack([pens[:-1], pens[1:]], axis=1)
+        else:
+            boxes = self._shaped_boxes(line, start)
+        placed: np.ndarray = (boxes + self._left) * self.style.scale
+        return placed
+
+    def _shaped_boxes(self, line: Line, pen: float) -> np.ndarray:
+        points = self.style.font_size / 1000
+        boxes = np.full((len(line.shown), 2), np.nan)
+        for glyph in self._shaper.line(line.shown, rtl=line.rtl):
+            end = pen + glyph.advance * points
+            low, high = boxes[glyph.at]
+            boxes[glyph.at] = np.fmin(low, pen), np.fmax(high, end)
+            pen = end
+        for index in range(1, len(boxes)):  # the rest of a cluster
+            if np.isnan(boxes[index, 0]):
+                boxes[index] = boxes[index - 1]
+        return boxes
+
+    def _placed(self, laid: LaidPage) -> Placed:
+        scale, origin = self.style.scale, self._left * self.style.scale
+        place = (self.loops or fastest()).place
+        if all(line.plain for line in laid.lines):
+            slots, steps, counts, lefts = self._plain(laid.lines)
+            columns, phases = place(steps, counts, lefts, scale, origin)
+            rows = np.repeat(np.floor(laid.baselines).astype(np.int32), counts)
+        else:
+            slots, columns, phases, lifts, counts = self._mixed(laid.lines, scale, origin)
+            rows = np.repeat(np.floor(laid.baselines), counts) - np.round(lifts * scale)
+        if not self._phased:
+            phases[:] = 0
+        ends = np.cumsum(counts)
+        marked = np.zeros(len(slots), bool)
+        if self.style.marker:
+            for line, count, end in zip(laid.lines, counts.tolist(), ends.tolist(), strict=True):
+                for low, high in line.marked if line.plain else ():
+                    marked[end - count + low : end - count + high] = True
+        pictures = self.glyphs.pictures_of(slots, phases)
+        return Placed(pictures, columns, rows.astype(np.int32), marked, ends)
+
+    def _plain(
+        self, lines: tuple[Line, ...]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Slots and steps of plain lines, and of every line the number of glyphs and the pen."""
+        shown = [line.shown for line in lines]
+        counts = np.array([len(text) for text in shown], np.int64)
+        slots = self.glyphs.slots_of("".join(shown))
+        steps = self.glyphs.advance[slots]
+        spaces = [line.word_space for line in lines]
+        if any(spaces):
+            steps += (slots == self._space) * np.repeat(spaces, counts)
+        lefts = np.array([line.left for line in lines]) + self._indent
+        return slots, steps, counts, lefts
+
+    def _mixed(
+        self, lines: tuple[Line, ...], scale: float, origin: float
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Slots, columns, phases and lifts above the baseline (points), and glyphs per line, where
+        some lines are shaped."""
+        points = self.style.font_size / 1000
+        parts: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
+        for line in lines:
+            if line.plain:
+                slots, steps, counts, lefts = self._plain((line,))
+                columns, phases = NUMPY.place(steps, counts, lefts, scale, origin)
+                parts.append((slots, columns, phases, np.zeros(len(slots))))
+                continue
+            glyphs = self._shaper.line(line.shown, rtl=line.rtl)
+            slots = np.array([self.glyphs.slot(g.font, g.glyph) for g in glyphs], np.int32)
+            steps = np.array([line.left + self._indent, *(g.advance * points for g in glyphs)])
+            pens = np.cumsum(steps)[:-1] + np.array([g.dx * points for g in glyphs])
+            across = pens * scale + origin
+            columns = np.floor(across).astype(np.int32)
+            phases = np.floor((across - columns) * PHASES).astype(np.int32)
+            parts.append((slots, columns, phases, np.array([g.dy * points for g in glyphs])))
+        counts = np.array([len(part[0]) for part in parts], np.int64)
+        slots, columns, phases, lifts = (
+            np.concatenate(column) for column in zip(*parts, strict=True)
+        )
+        return slots.astype(np.int32), columns, phases, lifts, counts
+
+    def _plane(
+        self, laid: LaidPage, width: int, height: int, colors: tuple[int, ...], placed: Placed
+    ) -> np.ndarray:
+        """One colour channel of the page."""
+        page_color, block_color, text_color, marker_color, border_color = colors
+        blit = (self.loops or fastest()).blit
+        flat = np.full(height * width + STEP, page_color, np.uint8)
+        plane = flat[: height * width].reshape(height, width)
+        style, store = self.style, self.glyphs.pictures
+        near = self._left + style.left_indent - style.border_padding
+        far = style.page_size[0] - self._left - style.right_indent + style.border_padding
+        left = max(0, int(np.floor(near * style.scale + 0.5)))
+        right = int(np.floor(far * style.scale + 0.5))
+        for block in laid.blocks or (Block(0, height, 0, len(laid.lines)),):
+            if block.first or block_color != page_color:  # it covers ink of the block above
+                plane[max(0, block.top) : max(0, block.bottom), left:right] = block_color
+            if block.top == block.bottom and 0 <= block.top < height:
+                edge = near * style.scale
+                begin = max(0, int(edge))
+                row = plane[block.top, begin:right].astype(np.uint32)
+                faint = np.full(len(row), _faint(4), np.uint32)
+                faint[:1] = _faint(4 - int((edge - int(edge)) * 4))
+                plane[block.top, begin:right] = ((255 - faint) * row + faint * block_color) // 255
+            if style.border_width and laid.blocks:
+                self._border(plane, block, left, right, border_color)
+            begin = int(placed.ends[block.first - 1]) if block.first else 0
+            end = int(placed.ends[block.last - 1]) if block.last else 0
+            runs = [(False, slice(0, end - begin))]
+            if style.marker:
+                runs = _runs(placed.marked[begin:end])
+            for is_marker, run in runs:
+                part = slice(begin + run.start, begin + run.stop)
+                blit(
+                    flat,
+                    height,
+                    width,
+                    np.ascontiguousarray(placed.pictures[part]),
+                    np.ascontiguousarray(placed.xs[part]),
+                    np.ascontiguousarray(placed.ys[part]),
+                    store.box,
+                    store.coverage,
+                    marker_color if is_marker else text_color,
+                )
+        return plane
+
+    def _border(self, plane: np.ndarray, block: Block, left: int, right: int, color: int) -> None:
+        """A frame around a block, its lines centred on the block's edges."""
+        thick = max(1, round(self.style.border_width * self.style.scale))
+        outer = thick // 2
+        top, bottom = max(0, block.top - outer), max(0, block.bottom - outer)
+        near, far = max(0, left - outer), max(0, right - outer)
+        plane[top : top + thick, near : far + thick] = color
+        plane[bottom : bottom + thick, near : far + thick] = color
+        plane[top : bottom + thick, near : near + thick] = color
+        plane[top : bottom + thick, far : far + thick] = color
+
+
+def _faint(num_samples: int) -> int:
+    """Coverage that Splash gives a pixel of which so many of 16 samples are painted."""
+    return int(255 * (num_samples / 16) ** 1.5 + 0.5)
+
+
+def _runs(marked: np.ndarray) -> list[tuple[bool, slice]]:
+    """Stretches of equal values."""
+    if not len(marked):
+        return []
+    cuts = [0, *(np.flatnonzero(np.diff(marked)) + 1).tolist(), len(marked)]
+    return [(bool(marked[a]), slice(a, b)) for a, b in itertools.pairwise(cuts)]
+
+
+def _planes(style: Style) -> tuple[tuple[int, ...], ...]:
+    """Page, background, text, marker and border colour, for red, green and blue."""
+    colors = (
+        *(style.page_bg_color, style.para_bg_color, style.font_color),
+        *(style.marker_color, style.para_border_color),
+    )
+    channels = [[int(color[i : i + 2], 16) for i in (1, 3, 5)] for color in colors]
+    return tuple(zip(*channels, strict=True))

@@ -1,0 +1,96 @@
+"""Pages in the reference's look, with breaks that survive edits and heights cropped to the text.
+
+Same letters, same line breaks as `exact`; what depends on a line's number in the document (30 lines
+to a paragraph, backgrounds over descenders) or on the whole document (Chinese anywhere) does not
+happen here: a paragraph looks the same wherever it stands.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from glyph_worker.document import Page, digest
+from glyph_worker.render.lines.line import Line
+from glyph_worker.render.lines.typeset import CJK, Typesetter, joined, source_lines
+from glyph_worker.render.pages.breaks import greedy_pages, section_pages
+from glyph_worker.render.pages.draw_lines import Ink
+from glyph_worker.render.pages.page import LaidPage
+from glyph_worker.render.report import RenderReport
+from glyph_worker.render.style.limits import FRAME_PADDING
+from glyph_worker.render.style.style import Style
+
+
+class Flow:
+    """Lays out and draws documents of one style."""
+
+    def __init__(self, style: Style) -> None:
+        self.style = style
+        self.setter = Typesetter(style)
+        self._ink = Ink(style, self.setter)
+        self._edge = style.margin_y + FRAME_PADDING
+        self.rows = int((style.page_size[1] - 2 * self._edge + 1e-9) / style.leading)
+        count = np.arange(self.rows)
+        self._baselines = tuple(
+            ((self._edge + style.font_size + count * style.leading) * style.scale).tolist()
+        )
+
+    def pages(self, text: str, report: RenderReport) -> Iterator[LaidPage]:
+        """The pages of a normalised text."""
+        style = self.style
+        for lines in self._cut(self.lines(text, report)):
+            height = self._height(len(lines))
+            page = Page(
+                index=report.num_pages,
+                digest=digest("page", style.digest, height, joined(lines)),
+                width=style.page_width,
+                height=height,
+                start=lines[0].start,
+                end=lines[-1].end,
+            )
+            yield LaidPage(page, tuple(lines), self, self._baselines[: len(lines)])
+
+    def lines(self, text: str, report: RenderReport) -> Iterator[Line]:
+        """The drawn lines of a normalised text, in order; they tile it."""
+        ruler = self.setter.ruler(text)
+        for start, end, after in source_lines(text):
+            source = text[start:end]
+            yield from self.setter.set_line(
+                source,
+                start,
+                after,
+                ruler,
+                report,
+                by_chars=CJK.search(source) is not None,
+                indent=True,
+            )
+
+    def _cut(self, lines: Iterator[Line]) -> Iterator[list[Line]]:
+        if self.style.breaks == "greedy":
+            return greedy_pages(lines, self.rows)
+        heights = [self._height(count) for count in range(self.rows + 1)]
+        return section_pages(lines, min_lines=self.style.min_lines, heights=heights)
+
+    def draw(self, laid: LaidPage) -> np.ndarray:
+        """uint8[height, width]"""
+        return self._ink.draw(laid, laid.page.width, laid.page.height)
+
+    def boxes(self, laid: LaidPage, index: int) -> np.ndarray:
+        """Left and right edge of every character shown on a line, float64[n, 2] pixels."""
+        return self._ink.boxes(laid.lines[index])
+
+    def rows_of(self, laid: LaidPage, index: int) -> tuple[float, float]:
+        """Top and bottom of one line, pixels."""
+        leading = self.style.leading * self.style.scale
+        top = laid.baselines[index] - 0.8 * leading  # the rest is for descenders
+        return top, top + leading
+
+    def _height(self, num_lines: int) -> int:
+        """Page height in pixels: the text and its margins, up to the next crop multiple."""
+        style = self.style
+        written = (2 * self._edge + num_lines * style.leading) * style.scale
+        rounded = math.ceil(written / style.crop_multiple - 1e-9) * style.crop_multiple
+        full = style.page_height // style.crop_multiple * style.crop_multiple
+        return min(rounded, full)

@@ -1,0 +1,99 @@
+"""A cache server that may fail without anybody noticing but the counters. Decides nothing else.
+
+Every call answers None instead of raising. After `TRIP` failures in a row the breaker opens: calls
+answer None at once, and a ping in the background, at growing intervals, closes it again.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from glyph_worker.errors import GlyphError, StoreDenied, StoreFull
+from glyph_worker.features.types import FeatureStore, Observer
+
+T = TypeVar("T")
+
+TRIP = 2
+FIRST_PAUSE_S = 0.25
+LONGEST_PAUSE_S = 15.0
+FULL_PAUSE_S = 5.0
+
+
+class CircuitBreaker:
+    """Wraps a FeatureStore, or none. Thread-safe."""
+
+    def __init__(
+        self,
+        store: FeatureStore | None,
+        observer: Observer,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._observer = observer
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._failures = 0
+        self._open = False
+        self._pause_s = FIRST_PAUSE_S
+        self._retry_at = 0.0
+        self._full_until = 0.0
+
+    @property
+    def up(self) -> bool:
+        """Whether calls are let through."""
+        return self._store is not None and not self._open
+
+    @property
+    def full(self) -> bool:
+        """Whether the server refused a write for lack of memory a moment ago."""
+        return self._clock() < self._full_until
+
+    def call(self, what: str, ask: Callable[[FeatureStore], T]) -> T | None:
+        """The answer, or None when the server is down, slow, full or makes no sense."""
+        if self._store is None or self._open:
+            return None
+        try:
+            answer = ask(self._store)
+        except StoreFull as exc:
+            # Reads go on; only what writes must pause.
+            self._full_until = self._clock() + FULL_PAUSE_S
+            self._tell("store_full", what, exc)
+            return None
+        except Exception as exc:  # noqa: BLE001 - a lying server may break any parser below us
+            self._failed(what, exc)
+            return None
+        self._failures = 0
+        return answer
+
+    def probe(self) -> None:
+        """Try a server that is out; the owner calls this now and then, off the jobs' way."""
+        if self._store is None or not self._open or self._clock() < self._retry_at:
+            return
+        started = self._clock()
+        try:
+            self._store.ping()
+        except Exception as exc:  # noqa: BLE001 - as above
+            self._pause_s = min(LONGEST_PAUSE_S, 2 * self._pause_s)
+            self._retry_at = self._clock() + self._pause_s
+            self._tell("store_down", "ping", exc)
+            return
+        with self._lock:
+            self._open, self._failures, self._pause_s = False, 0, FIRST_PAUSE_S
+        self._observer("store_back", {"ping_ms": (self._clock() - started) * 1e3})
+
+    def _failed(self, what: str, exc: Exception) -> None:
+        with self._lock:
+            self._failures += 1
+            # A refused password will not be accepted next time.
+            if self._failures >= TRIP or isinstance(exc, StoreDenied):
+                self._open = True
+                self._retry_at = self._clock() + self._pause_s
+        self._tell("store_failed", what, exc)
+
+    def _tell(self, event: str, what: str, exc: Exception) -> None:
+        code = exc.code if isinstance(exc, GlyphError) else type(exc).__name__
+        fields: Mapping[str, Any] = {"call": what, "code": code, "error": str(exc)[:200]}
+        self._observer(event, {**fields, "open": self._open})

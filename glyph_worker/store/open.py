@@ -1,0 +1,79 @@
+"""The stores a worker process uses, built from the settings once per process."""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from dataclasses import dataclass
+
+import redis
+
+from glyph_worker.errors import StoreUnavailable
+from glyph_worker.settings import Settings
+from glyph_worker.store.backlog import Backlog
+from glyph_worker.store.blobs import BlobStore
+from glyph_worker.store.cancels import CancelChannel
+from glyph_worker.store.connection import connect
+from glyph_worker.store.features import CacheStore
+from glyph_worker.store.jobs import JobStore
+from glyph_worker.store.keys import Keys
+from glyph_worker.store.layouts import LayoutStore
+from glyph_worker.store.overload import Ladder
+from glyph_worker.store.page_images import PageImages
+from glyph_worker.store.streams import StreamStore
+from glyph_worker.store.tally import Tally
+from glyph_worker.store.workers import WorkerStore
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stores:
+    owner: str
+    """Names this process; a restart is another owner, so its predecessor's claims are not its."""
+    broker: redis.Redis
+    jobs: JobStore
+    backlog: Backlog
+    streams: StreamStore
+    cancels: CancelChannel
+    blobs: BlobStore
+    layouts: LayoutStore
+    page_images: PageImages
+    workers: WorkerStore
+    ladder: Ladder
+    tally: Tally
+    cache: CacheStore
+
+    @classmethod
+    def open(cls, settings: Settings) -> Stores:
+        """Connects to nothing yet. Raises StoreUnavailable when no broker is configured."""
+        if settings.broker_url is None or settings.cache_server is None:
+            raise StoreUnavailable("no broker: set GLYPH_BROKER_URL=redis://…")
+        broker_url = settings.broker_url.get_secret_value()
+        cache_url = settings.cache_server.get_secret_value()
+        keys, page_ttl_s = Keys(settings.key_prefix), settings.render.page_ttl_s
+        broker, queue = connect(broker_url), settings.queue
+        # Short patience and no retries: without the cache a job costs more time, no more.
+        cache = connect(cache_url, timeout_s=settings.features.timeout_s, num_retries=0)
+        workers = WorkerStore(broker, keys, url=broker_url)
+        return cls(
+            owner=f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}",
+            broker=broker,
+            jobs=JobStore(
+                broker,
+                keys,
+                url=broker_url,
+                ttl_s=queue.job_ttl_s,
+                lease_s=queue.lease_s,
+                window=queue.dispatch_window,
+            ),
+            backlog=Backlog(broker, keys, url=broker_url, settings=queue),
+            cancels=CancelChannel(broker, keys, url=broker_url),
+            streams=StreamStore(broker, keys, broker_url, queue.job_ttl_s),
+            blobs=BlobStore(broker, keys, url=broker_url, ttl_s=queue.job_ttl_s),
+            layouts=LayoutStore(cache, keys, url=cache_url, ttl_s=page_ttl_s),
+            page_images=PageImages(cache, keys, url=cache_url, ttl_s=page_ttl_s),
+            workers=workers,
+            ladder=Ladder(broker, keys, workers, settings.render),
+            tally=Tally(broker, keys, broker_url),
+            cache=CacheStore.of(settings),
+        )

@@ -1,0 +1,179 @@
+"""One job's run in the answer stage: its pages, its sequence, its progress, its receipt."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+
+from glyph_worker.document import Page
+from glyph_worker.engine.engine import (
+    AnswerRequest,
+    Deliver,
+    PageInput,
+    SequenceProgress,
+    SequenceResult,
+)
+from glyph_worker.errors import DeadlinePassed, GlyphError, TransientError
+from glyph_worker.features.digest import FeatureRecipe
+from glyph_worker.features.types import FeatureBatch
+from glyph_worker.job import Answer, FinishReason, Progress, Receipt, Stage
+from glyph_worker.settings import Settings
+from glyph_worker.store.jobs import ClaimedJob
+from glyph_worker.store.streams import StreamStore
+from glyph_worker.worker.inference import Inference
+from glyph_worker.worker.page_source import PageSource
+
+
+class AnswerRun:
+    """What the heartbeat reads and may interrupt, from the message's arrival to the job's end."""
+
+    def __init__(self, job_id: str) -> None:
+        self.job_id = job_id
+        self.done = threading.Event()
+        self.claimed: ClaimedJob | None = None
+        self.stage = Stage.ENCODING
+        self.told: Stage | None = None
+        """The stage that Flower knows."""
+        self.progress: Progress | None = None
+        self.stopped_by: GlyphError | None = None
+        self._batches: list[FeatureBatch] = []
+        self._streamed = ""
+
+    def interrupt(self, reason: GlyphError) -> None:
+        """The first reason counts; the run raises it at its next step."""
+        self.stopped_by = self.stopped_by or reason
+
+    def check(self) -> None:
+        """Raise what interrupted the run, if anything did."""
+        if self.stopped_by is not None:
+            raise self.stopped_by
+
+    def answer(
+        self, claimed: ClaimedJob, parts: Inference, settings: Settings, source: PageSource
+    ) -> Answer:
+        """Read the pages and answer. Blocks; raises what interrupts it, or what goes wrong."""
+        self.check()
+        pages = source.pages()
+        self.progress = Progress(num_pages=len(pages))
+        salt = source.salt
+        recipe = parts.features.recipe.salted(salt)
+
+        def fetch(indexes: Sequence[int], deliver: Deliver) -> None:
+            """Features of pages whose KV is not resident, in this job's own thread."""
+            requests = [source.request(pages[index]) for index in indexes]
+            batch = parts.features.get(
+                requests, salt=salt, progress=lambda _, __: self.check(), landed=deliver
+            )
+            self._batches.append(batch)
+
+        def on_progress(seen: SequenceProgress) -> None:
+            self.stage = Stage(seen.stage)
+            self.progress = Progress(
+                num_pages=len(pages),
+                num_pages_ready=len(pages),
+                num_prompt_tokens=seen.num_prompt,
+                num_prefilled_tokens=seen.num_prefilled,
+                num_answer_tokens=seen.num_answer_tokens,
+            )
+            self._stream(claimed, parts.streams, seen.text)
+            self.check()
+
+        request = _request(claimed, pages, recipe, settings)
+        outcome = parts.engine.answer(request, fetch=fetch, on_progress=on_progress)
+        self.check()
+        if outcome.finish_reason == "cancelled":
+            raise TransientError("the sequence was stopped without a reason")
+        self._stream(claimed, parts.streams, outcome.text)
+        self.progress = Progress(
+            num_pages=len(pages),
+            num_pages_ready=len(pages),
+            num_prompt_tokens=outcome.num_prompt_tokens,
+            num_prefilled_tokens=outcome.num_prompt_tokens,
+            num_answer_tokens=outcome.num_answer_tokens,
+        )
+        return Answer(
+            text=outcome.text,
+            finish_reason=FinishReason(outcome.finish_reason),
+            receipt=self._receipt(claimed, parts, source, pages, outcome),
+        )
+
+    def _stream(self, claimed: ClaimedJob, streams: StreamStore | None, text: str) -> None:
+        if streams is None:
+            return
+        # A model's last character may still change (an unfinished one, a tag being cleaned away):
+        # what was streamed must stay a prefix, so a text that shrank waits.
+        if len(text) > len(self._streamed) and text.startswith(self._streamed):
+            try:
+                streams.write(claimed.job_id, claimed.attempt, text[len(self._streamed) :])
+            except TransientError:
+                return  # the record and its answer do not depend on it
+            self._streamed = text
+
+    def _receipt(
+        self,
+        claimed: ClaimedJob,
+        parts: Inference,
+        source: PageSource,
+        pages: list[Page],
+        outcome: SequenceResult,
+    ) -> Receipt:
+        reader, notes, batches = parts.reader, claimed.notes, self._batches
+        num_encoded = sum(batch.num_encoded for batch in batches)
+        visual = outcome.num_visual_tokens
+        text_tokens = source.document_tokens(reader.prompt.num_text_tokens)
+        return Receipt(
+            pages_rendered=int(notes.get("pages_rendered", 0)) + source.num_drawn,
+            pages_encoded=num_encoded,
+            pages_reused=len(pages) - num_encoded,
+            visual_tokens=visual,
+            document_tokens=text_tokens,
+            text_tokens_saved=max(0, text_tokens - visual),
+            compression_ratio=round(text_tokens / max(1, visual), 3),
+            prompt_tokens=outcome.num_prompt_tokens,
+            prefix_tokens_reused=outcome.num_prefix_tokens_reused,
+            answer_tokens=outcome.num_answer_tokens,
+            missing_glyphs=int(notes.get("missing_glyphs", 0)),
+            queue_ms=round(notes.get("queue_ms", 0.0) + outcome.queue_ms, 2),
+            render_ms=round(notes.get("render_ms", 0.0) + source.draw_ms, 2),
+            encode_ms=round(outcome.fetch_ms, 2),
+            prefill_ms=round(outcome.prefill_ms, 2),
+            decode_ms=round(outcome.decode_ms, 2),
+            total_ms=round((time.time() - claimed.created_at) * 1e3, 2),
+            device=str(reader.device),
+            dtype=outcome.dtype,
+            fallback=outcome.fallback or "",
+            style=source.style.name,
+            style_stepped_from=source.stepped_from,
+            model=reader.identity[:12],
+        )
+
+
+def _request(
+    claimed: ClaimedJob, pages: list[Page], recipe: FeatureRecipe, settings: Settings
+) -> AnswerRequest:
+    options = claimed.options
+    deadline = None
+    if claimed.deadline_at is not None:
+        left_s = claimed.deadline_at - time.time()
+        if left_s <= 0:
+            raise DeadlinePassed.before_claim()
+        deadline = time.monotonic() + left_s
+    return AnswerRequest(
+        sequence_id=claimed.job_id,
+        pages=tuple(
+            PageInput(
+                digest=recipe.feature_digest(page.digest), width=page.width, height=page.height
+            )
+            for page in pages
+        ),
+        question=claimed.question,
+        max_new_tokens=min(options.max_new_tokens, settings.limits.max_new_tokens),
+        temperature=options.temperature,
+        top_p=options.top_p,
+        top_k=options.top_k,
+        seed=options.seed,
+        stop=options.stop,
+        priority=int(claimed.priority),
+        deadline=deadline,
+    )
