@@ -24,11 +24,11 @@ def render(
     """Draw a document's pages as PNGs to look at."""
     from glyph_worker.render.choose import resolve_style
     from glyph_worker.render.out.preview import render_file
-    from glyph_worker.render.style.style import Style
+    from glyph_worker.render.style.presets import named_style
 
     settings = Settings.load()
     document = read_document(file, settings)
-    chosen = resolve_style(settings, "auto") if style == "auto" else Style.load(style)
+    chosen = resolve_style(settings, "auto") if style == "auto" else named_style(style)
     try:
         summary = render_file(document.text, chosen, out_dir, show_map=show_map)
     except OSError as exc:

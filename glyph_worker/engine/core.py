@@ -1,7 +1,7 @@
-"""The engine without threads: pools, scheduler and runner, one turn at a time.
+"""The engine without threads: pools, scheduler and runner, one step at a time.
 
 `plan` and `commit` change the accounting and belong under the engine's lock; `compute` touches only
-the device and what the turn holds, and runs without it.
+the device and what the step holds, and runs without it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import torch
 from glyph_worker.engine.backend import TORCH, Backend
 from glyph_worker.engine.blocks import BlockPool
 from glyph_worker.engine.graphs import DecodeGraphs
-from glyph_worker.engine.isolate import retry_in_parts
 from glyph_worker.engine.kv import KVPool
 from glyph_worker.engine.kv_budget import default_kv_bytes, default_prefill_tokens
 from glyph_worker.engine.prefix import PageKey, PrefixPool
@@ -26,7 +25,7 @@ from glyph_worker.engine.scheduler import Scheduler, SchedulerLimits
 from glyph_worker.engine.sequence import FinishReason, Sequence
 from glyph_worker.engine.slots import Slots
 from glyph_worker.engine.stats import Counters
-from glyph_worker.engine.step import Step, is_device_lost, is_out_of_memory
+from glyph_worker.engine.step import Step, is_device_lost, is_out_of_memory, retry_in_parts
 from glyph_worker.errors import EngineFault
 from glyph_worker.model.reader import Reader
 from glyph_worker.settings import EngineSettings
@@ -171,7 +170,7 @@ class EngineCore:
             self.counters.finished += 1
         self._settle(live, reason, error)
 
-    # -- one turn ------------------------------------------------------------------------------
+    # -- one step ------------------------------------------------------------------------------
 
     def plan(self) -> Step:
         """Admit and choose the next step's work. Cancelled sequences leave first."""
@@ -315,8 +314,8 @@ class EngineCore:
             self.end(
                 live,
                 error=EngineFault(
-                    f"the model's logits are not finite in {old.dtype_group}; its weights or this page's "
-                    "features are damaged",
+                    f"the model's logits are not finite in {old.dtype_group}; its weights or this "
+                    "page's features are damaged",
                     dtype=old.dtype_group,
                 ),
             )

@@ -31,6 +31,7 @@ from glyph_worker.engine.stats import EngineStats, snapshot
 from glyph_worker.engine.step import Step
 from glyph_worker.engine.watchdog import Watchdog
 from glyph_worker.errors import EngineFault, InvalidOption, WorkerDraining
+from glyph_worker.model.library import probe_reference
 from glyph_worker.model.reader import Reader
 from glyph_worker.settings import EngineSettings
 
@@ -304,6 +305,7 @@ class Engine:
 def prepare(reader: Reader, settings: EngineSettings) -> None:
     """Bring a reader's matrices and compiler into the form the settings ask for."""
     if settings.int8_weights:
+        probe_reference(reader)
         reader.to_int8()
     elif not settings.packed_weights:
         reader.to_plain()
@@ -315,4 +317,4 @@ def prepare(reader: Reader, settings: EngineSettings) -> None:
             reader.vision.record()
 
 
-__all__ = ["AnswerRequest", "Deliver", "Engine", "SequenceResult", "PageInput", "SequenceProgress"]
+__all__ = ["AnswerRequest", "Deliver", "Engine", "PageInput", "SequenceProgress", "SequenceResult"]

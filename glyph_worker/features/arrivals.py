@@ -20,7 +20,7 @@ from glyph_worker.features.fetch import Fetched
 from glyph_worker.features.inflight import InFlightPages, PageInFlight, State
 from glyph_worker.features.memory_tier import MemoryTier
 from glyph_worker.features.publish import Fresh
-from glyph_worker.features.types import Source
+from glyph_worker.features.types import FeatureStore, Source
 from glyph_worker.store.breaker import CircuitBreaker
 
 Tier = MemoryTier[torch.Tensor]
@@ -35,7 +35,7 @@ class Arrivals:
         board: InFlightPages,
         device: Tier,
         host: Tier,
-        guard: CircuitBreaker,
+        guard: CircuitBreaker[FeatureStore],
         policy: BreakEven,
         ledger: Ledger,
         *,

@@ -31,13 +31,12 @@ from glyph_worker.features.types import (
     FeatureBatch,
     FeatureStats,
     FeatureStore,
-    Observer,
     PageEncoder,
     PageRequest,
     Source,
 )
 from glyph_worker.settings import FeatureSettings
-from glyph_worker.store.breaker import CircuitBreaker
+from glyph_worker.store.breaker import CircuitBreaker, Observer
 
 CHECK_S = 0.25
 PUBLISH_QUEUE_BYTES = 512 << 20

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from glyph_worker.features.break_even import LEAST_SAMPLES, BreakEven
 from glyph_worker.features.fetch import Fetcher
 from glyph_worker.features.inflight import InFlightPages, PageInFlight, State
-from glyph_worker.features.types import ClaimState, Observer
-from glyph_worker.store.breaker import CircuitBreaker
+from glyph_worker.features.types import ClaimState, FeatureStore
+from glyph_worker.store.breaker import CircuitBreaker, Observer
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class Cluster:
     def __init__(
         self,
         board: InFlightPages,
-        guard: CircuitBreaker,
+        guard: CircuitBreaker[FeatureStore],
         policy: BreakEven,
         fetcher: Fetcher,
         *,

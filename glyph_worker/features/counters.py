@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from glyph_worker.features.types import Observer, Source
+from glyph_worker.features.types import Source
+from glyph_worker.store.breaker import Observer
 
 log = logging.getLogger(__name__)
 

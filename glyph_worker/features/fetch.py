@@ -19,8 +19,8 @@ from glyph_worker.features import wire
 from glyph_worker.features.break_even import LEAST_SAMPLES, BreakEven
 from glyph_worker.features.inflight import PageInFlight, State
 from glyph_worker.features.transfer import Transfer
-from glyph_worker.features.types import Observer
-from glyph_worker.store.breaker import CircuitBreaker
+from glyph_worker.features.types import FeatureStore
+from glyph_worker.store.breaker import CircuitBreaker, Observer
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class Fetched:
 class Fetcher:
     def __init__(
         self,
-        guard: CircuitBreaker,
+        guard: CircuitBreaker[FeatureStore],
         policy: BreakEven,
         *,
         owner: str,

@@ -20,7 +20,8 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from glyph_worker.features.types import Observer, PageRequest, Source
+from glyph_worker.features.types import PageRequest, Source
+from glyph_worker.store.breaker import Observer
 
 if TYPE_CHECKING:
     import torch

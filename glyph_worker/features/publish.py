@@ -18,8 +18,8 @@ import torch
 from glyph_worker.features import wire
 from glyph_worker.features.break_even import BreakEven
 from glyph_worker.features.transfer import Transfer
-from glyph_worker.features.types import Observer
-from glyph_worker.store.breaker import CircuitBreaker
+from glyph_worker.features.types import FeatureStore
+from glyph_worker.store.breaker import CircuitBreaker, Observer
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ def _finite(host: torch.Tensor) -> bool:
 class Publisher:
     def __init__(
         self,
-        guard: CircuitBreaker,
+        guard: CircuitBreaker[FeatureStore],
         policy: BreakEven,
         *,
         form: wire.Form,

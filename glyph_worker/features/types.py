@@ -14,9 +14,6 @@ if TYPE_CHECKING:
 ClaimState = Literal["stored", "claimed", "held", "free", "quarantined"]
 CommitState = Literal["stored", "fenced", "quarantined", "lost"]
 
-Observer = Callable[[str, Mapping[str, Any]], None]
-"""Told of every event by name with its fields; never with text. Must not raise."""
-
 
 class PageEncoder(Protocol):
     """The vision half of a reader: pages in, visual tokens out."""

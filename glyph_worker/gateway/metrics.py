@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from glyph_worker.errors import GlyphError, KeyMissing
 from glyph_worker.gateway.deps import Context, InContext, threaded
-from glyph_worker.store.queue_state import QueueState, QueueStateReader
+from glyph_worker.queue.queue_state import QueueState, QueueStateReader
 from glyph_worker.store.tally import PAGES, STAGES, TOKENS, Engine, Sums
 
 router = APIRouter(tags=["operations"])

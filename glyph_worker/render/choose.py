@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from glyph_worker.job import JobOptions
+from glyph_worker.job import QUALITIES, JobOptions
 from glyph_worker.model.embedded import checkpoint_path
-from glyph_worker.render.choose import stepped_down
-from glyph_worker.render.style.presets import preset_style
+from glyph_worker.render.style.presets import named_style, preset_style
 from glyph_worker.render.style.style import Style
 from glyph_worker.settings import Settings
 
@@ -31,7 +30,7 @@ def resolve_style(settings: Settings, wanted: str) -> Style:
     if wanted != "auto":
         return preset_style(wanted)
     if settings.render.style != "auto":
-        return Style.load(settings.render.style)
+        return named_style(settings.render.style)
     file = checkpoint_folder(settings.model) / STYLE_FILE
     if file.is_file():
         return Style.from_json(file)
@@ -42,3 +41,13 @@ def style_of(settings: Settings, options: JobOptions, *, steps: int) -> Style:
     """What a job is drawn in, `steps` presets denser where it allows it. Raises InvalidStyle."""
     style = resolve_style(settings, options.style)
     return stepped_down(style, min_quality=options.min_quality, steps=steps)
+
+
+def stepped_down(style: Style, *, min_quality: str, steps: int) -> Style:
+    """The preset `steps` denser, no denser than the job allows; a style on no ladder stays."""
+    stem = style.name.removesuffix("-cjk")
+    if not min_quality or stem not in QUALITIES:
+        return style
+    at, lowest = QUALITIES.index(stem), QUALITIES.index(min_quality)
+    wanted = max(min(at, lowest), at - steps)
+    return style if wanted == at else preset_style(style.name.replace(stem, QUALITIES[wanted]))

@@ -9,12 +9,20 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from glyph_worker.errors import GlyphError, StoreDenied, StoreFull
-from glyph_worker.features.types import FeatureStore, Observer
 
 T = TypeVar("T")
+
+
+class Pinged(Protocol):
+    def ping(self) -> None: ...
+
+
+S = TypeVar("S", bound=Pinged)
+Observer = Callable[[str, Mapping[str, Any]], None]
+"""Told of every event by name with its fields; never with text. Must not raise."""
 
 TRIP = 2
 FIRST_PAUSE_S = 0.25
@@ -22,12 +30,12 @@ LONGEST_PAUSE_S = 15.0
 FULL_PAUSE_S = 5.0
 
 
-class CircuitBreaker:
-    """Wraps a FeatureStore, or none. Thread-safe."""
+class CircuitBreaker(Generic[S]):
+    """Wraps a store on the cache server, or none. Thread-safe."""
 
     def __init__(
         self,
-        store: FeatureStore | None,
+        store: S | None,
         observer: Observer,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -51,7 +59,7 @@ class CircuitBreaker:
         """Whether the server refused a write for lack of memory a moment ago."""
         return self._clock() < self._full_until
 
-    def call(self, what: str, ask: Callable[[FeatureStore], T]) -> T | None:
+    def call(self, what: str, ask: Callable[[S], T]) -> T | None:
         """The answer, or None when the server is down, slow, full or makes no sense."""
         if self._store is None or self._open:
             return None

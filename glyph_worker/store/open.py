@@ -19,7 +19,7 @@ from glyph_worker.store.features import CacheStore
 from glyph_worker.store.jobs import JobStore
 from glyph_worker.store.keys import Keys
 from glyph_worker.store.layouts import LayoutStore
-from glyph_worker.store.overload import Ladder
+from glyph_worker.store.overload import Overload
 from glyph_worker.store.page_images import PageImages
 from glyph_worker.store.streams import StreamStore
 from glyph_worker.store.tally import Tally
@@ -39,7 +39,7 @@ class Stores:
     layouts: LayoutStore
     page_images: PageImages
     workers: WorkerStore
-    ladder: Ladder
+    ladder: Overload
     tally: Tally
     cache: CacheStore
 
@@ -73,7 +73,7 @@ class Stores:
             layouts=LayoutStore(cache, keys, url=cache_url, ttl_s=page_ttl_s),
             page_images=PageImages(cache, keys, url=cache_url, ttl_s=page_ttl_s),
             workers=workers,
-            ladder=Ladder(broker, keys, workers, settings.render),
+            ladder=Overload(broker, keys, workers, settings.render),
             tally=Tally(broker, keys, broker_url),
             cache=CacheStore.of(settings),
         )

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from redis import Redis
 
 from glyph_worker.job import QUALITIES
-from glyph_worker.render.style.presets import preset_style
-from glyph_worker.render.style.style import Style
 from glyph_worker.settings import RenderSettings
 from glyph_worker.store.keys import Keys
 from glyph_worker.store.workers import WorkerStore, load_of
@@ -44,18 +42,8 @@ def next_level(rung: Level, load: float, *, settings: RenderSettings, now: float
     return rung if steps == rung.steps else Level(steps, now)
 
 
-def stepped_down(style: Style, *, min_quality: str, steps: int) -> Style:
-    """The preset `steps` denser, no denser than the job allows; a style on no ladder stays."""
-    stem = style.name.removesuffix("-cjk")
-    if not min_quality or stem not in QUALITIES:
-        return style
-    at, lowest = QUALITIES.index(stem), QUALITIES.index(min_quality)
-    wanted = max(min(at, lowest), at - steps)
-    return style if wanted == at else preset_style(style.name.replace(stem, QUALITIES[wanted]))
-
-
-class Ladder:
-    """The cluster's rung. Raises what redis-py raises, and StoreUnavailable from `look`."""
+class Overload:
+    """The cluster's level. Raises what redis-py raises, and StoreUnavailable from `look`."""
 
     def __init__(
         self, client: Redis, keys: Keys, workers: WorkerStore, settings: RenderSettings

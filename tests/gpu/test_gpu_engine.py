@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from glyph_worker.model.reader import Reader
 
 from glyph_worker.engine.backend import Backend, candidates
 from glyph_worker.engine.pieces import MAX_PIECES, Group, cut
@@ -25,6 +24,7 @@ from glyph_worker.model.attention import AttentionPlan, Splits
 from glyph_worker.model.checkpoint import load_reader
 from glyph_worker.model.kernels import TorchKernels
 from glyph_worker.model.library import library_logits
+from glyph_worker.model.reader import Reader
 from glyph_worker.model.synthetic import write_checkpoint
 from glyph_worker.settings import EngineSettings
 

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from glyph_worker.model.reader import Reader
 
 from glyph_worker.document import digest
 from glyph_worker.features import maintenance
 from glyph_worker.features.cache import FeatureCache
 from glyph_worker.features.types import PageEncoder, PageRequest, Source
 from glyph_worker.model.checkpoint import load_reader
+from glyph_worker.model.reader import Reader
 from glyph_worker.model.synthetic import write_checkpoint
 from glyph_worker.settings import FeatureSettings
 from glyph_worker.store.features import CacheStore

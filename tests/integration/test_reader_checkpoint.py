@@ -9,7 +9,6 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from glyph_worker.model.reader import Reader  # noqa: E402
 from train.answer import answer  # noqa: E402
 from train.corpus import samples  # noqa: E402
 from transformers import (  # noqa: E402
@@ -20,6 +19,7 @@ from transformers import (  # noqa: E402
 
 from glyph_worker.model.checkpoint import load_reader  # noqa: E402
 from glyph_worker.model.embedded import checkpoint_path  # noqa: E402
+from glyph_worker.model.reader import Reader  # noqa: E402
 from glyph_worker.render.out import raster  # noqa: E402
 from glyph_worker.render.paginate import paginate  # noqa: E402
 from glyph_worker.render.style.presets import preset_style  # noqa: E402

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
-from glyph_worker.model.reader import Reader
 from waiting import wait_until
 
 from glyph_worker.document import digest
 from glyph_worker.engine.engine import AnswerRequest, Deliver, Engine, PageInput, SequenceResult
 from glyph_worker.model.library import library_logits
 from glyph_worker.model.processor import Page
+from glyph_worker.model.reader import Reader
 from glyph_worker.settings import EngineSettings
 
 SIZES = [(112, 112), (140, 84), (112, 112), (84, 168)]

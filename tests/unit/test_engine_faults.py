@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from glyph_worker.model.reader import Reader
 
 from glyph_worker.engine.core import CALM_STEPS
 from glyph_worker.engine.engine import (
@@ -32,6 +31,7 @@ from glyph_worker.errors import (
 )
 from glyph_worker.model.checkpoint import load_reader
 from glyph_worker.model.processor import Page
+from glyph_worker.model.reader import Reader
 from glyph_worker.settings import EngineSettings
 
 PAGE = np.where(np.random.default_rng(5).random((84, 84)) > 0.2, 255, 0).astype(np.uint8)

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from glyph_worker.model.reader import Reader
 
 from glyph_worker.engine import runner as runner_module
 from glyph_worker.engine.backend import TORCH, Backend
@@ -28,6 +27,7 @@ from glyph_worker.model.checkpoint import load_reader
 from glyph_worker.model.kernels import TorchKernels
 from glyph_worker.model.library import library_logits
 from glyph_worker.model.processor import Page
+from glyph_worker.model.reader import Reader
 from glyph_worker.settings import EngineSettings
 
 TOLERANCE = 1e-4

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from glyph_worker.model.reader import Reader
 from train.corpus import samples
 from train.draw import cell_atlas, draw
 from train.packing import page_cells
@@ -19,6 +18,7 @@ from glyph_worker.model.checkpoint import load_reader
 from glyph_worker.model.embedded import checkpoint_path
 from glyph_worker.model.library import library_prompt
 from glyph_worker.model.processor import Page
+from glyph_worker.model.reader import Reader
 from glyph_worker.settings import EngineSettings
 
 pytestmark = pytest.mark.skipif(

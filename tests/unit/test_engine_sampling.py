@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from glyph_worker.model.reader import Reader
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glyph_worker.engine.engine import AnswerRequest, Deliver, Engine, PageInput, SequenceResult
 from glyph_worker.engine.sampler import Draw, choose, uniform
+from glyph_worker.model.reader import Reader
 from glyph_worker.settings import EngineSettings
 
 PAGE = np.where(np.random.default_rng(5).random((84, 84)) > 0.2, 255, 0).astype(np.uint8)

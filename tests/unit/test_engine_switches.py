@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from glyph_worker.model.reader import Reader
 
 from glyph_worker.engine import selftest
 from glyph_worker.engine.backend import TORCH, Backend, candidates
@@ -21,6 +20,7 @@ from glyph_worker.engine.pieces import MAX_PIECES, Group, cut
 from glyph_worker.errors import ModelUnusable
 from glyph_worker.model.checkpoint import load_reader
 from glyph_worker.model.kernels import TorchKernels
+from glyph_worker.model.reader import Reader
 from glyph_worker.settings import EngineSettings
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from glyph_worker.model.reader import Reader
 from PIL import Image
 from transformers.models.glm4v.image_processing_pil_glm4v import Glm4vImageProcessorPil
 
@@ -17,6 +16,7 @@ from glyph_worker.model.language import StepInput
 from glyph_worker.model.library import library_logits, library_prompt, patches
 from glyph_worker.model.positions import prompt_positions
 from glyph_worker.model.processor import Page
+from glyph_worker.model.reader import Reader
 from glyph_worker.model.synthetic import write_checkpoint
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from glyph_worker.model.reader import Reader
 
 from glyph_worker.model.checkpoint import load_reader
+from glyph_worker.model.reader import Reader
 
 
 def whole_prompt(reader: Reader, question: str, num_pages: int) -> list[int]:

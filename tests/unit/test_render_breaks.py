@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 import random
 
-from glyph_worker.render.lines.line import Line
 from hypothesis import given
 from hypothesis import strategies as st
 
+from glyph_worker.render.lines.line import Line
 from glyph_worker.render.pages.breaks import greedy_pages, section_pages, windowed_pages
 
 HEIGHTS = [28 * -(-(32 + 10 * count) // 28) for count in range(81)]

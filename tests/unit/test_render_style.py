@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from glyph_worker.errors import FontUnusable, InvalidStyle
-from glyph_worker.render.style.presets import PRESETS, preset_style
+from glyph_worker.render.style.presets import PRESETS, named_style, preset_style
 from glyph_worker.render.style.style import Style
 
 GLYPH_CONFIG = {
@@ -146,11 +146,11 @@ def test_unreadable_style_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "bad.json").write_text("{")
     for name in ("bad.json", "absent.json"):
         with pytest.raises(InvalidStyle, match=name):
-            Style.load(str(tmp_path / name))
+            named_style(str(tmp_path / name))
 
 
 def test_font_beside_the_style_file_is_found(tmp_path: Path) -> None:
     (tmp_path / "own.ttf").write_bytes(Style(font_path="DejaVuSansMono.ttf").fonts[0].raw)
     (tmp_path / "s.json").write_text(json.dumps({"font-path": "own.ttf"}))
-    style = Style.load(str(tmp_path / "s.json"))
+    style = named_style(str(tmp_path / "s.json"))
     assert style.fonts[0].name == "own.ttf"

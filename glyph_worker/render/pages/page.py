@@ -1,45 +1,16 @@
-"""What the layouts hand on: lines, pages of lines, and what is counted on the way. No pixels."""
+"""What the layouts hand on: pages of lines. No pixels."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from glyph_worker.document import Page
-
-
-class Line(NamedTuple):
-    """One drawn line. The lines of a document tile its normalised text without gap or overlap."""
-
-    start: int
-    end: int
-    """Characters of the normalised text: those drawn, then the spaces and line end after them."""
-    shown: str
-    """What is drawn, in reading order: escapes and tabs are already spelled out, glue is U+00A0."""
-    ends_paragraph: bool
-    offsets: Sequence[int] | None = None
-    """Where each character of `shown` comes from, as offsets into the normalised text; None when
-    they are start, start + 1, …"""
-    plain: bool = True
-    """Every character of `shown` is one glyph, left to right; else it must be shaped."""
-    left: float = 0.0
-    """Where the pen starts, points from the left indent (exact, flow)."""
-    word_space: float = 0.0
-    """Points added to every space (exact, flow)."""
-    marked: tuple[tuple[int, int], ...] = ()
-    """Runs of `shown` drawn in the newline marker's colour."""
-    rtl: bool = False
-    """The paragraph runs right to left (only where not plain)."""
-
-    def offset_of(self, index: int) -> int:
-        """Offset in the normalised text of the character `shown[index]`."""
-        if self.offsets is None:
-            return self.start + index
-        return self.offsets[index] if index < len(self.offsets) else self.end
+from glyph_worker.render.lines.line import Line
+from glyph_worker.render.report import RenderReport
 
 
 class Block(NamedTuple):
@@ -52,24 +23,6 @@ class Block(NamedTuple):
     bottom: int
     first: int
     last: int
-
-
-@dataclass(kw_only=True)
-class RenderReport:
-    """What happened to a document; complete once its pages are all laid out."""
-
-    num_chars: int = 0
-    """Characters of the normalised text."""
-    num_lines: int = 0
-    num_pages: int = 0
-    normalized: dict[str, int] = field(default_factory=dict)
-    """Changes made by `normalize`, by kind."""
-    missing_glyphs: Counter[str] = field(default_factory=Counter)
-    """Characters that no font can draw, with their number; drawn as an escape such as [U+1F600]."""
-
-    @property
-    def num_missing_glyphs(self) -> int:
-        return sum(self.missing_glyphs.values())
 
 
 class Layout(Protocol):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from glyph_worker.errors import InvalidStyle
 from glyph_worker.render.style.style import Style
 
 NANO = Style(
@@ -81,3 +84,19 @@ PRESETS: dict[str, Style] = {
 """`fast`, `balanced`, `accurate` (and `-cjk`): denser to clearer. `strip`: the article's 384×96 and
 its neighbour that the processor does not resample. `reference`: Glyph's config_en, laid out exactly
 as its script does. `nano`: the embedded reader's."""
+
+
+def preset_style(name: str) -> Style:
+    """A style that the package brings. Raises InvalidStyle, listing the names."""
+    if name not in PRESETS:
+        raise InvalidStyle(
+            f"no style is called {name!r}; presets are {', '.join(sorted(PRESETS))}", name=name
+        )
+    return PRESETS[name]
+
+
+def named_style(name_or_path: str) -> Style:
+    """A preset by name, else a JSON file by path. Raises InvalidStyle, FontUnusable."""
+    if name_or_path.endswith(".json") or "/" in name_or_path:
+        return Style.from_json(Path(name_or_path))
+    return preset_style(name_or_path)

@@ -105,18 +105,6 @@ class Style:
         check(self)
 
     @classmethod
-    def preset(cls, name: str) -> Style:
-        """A style that the package brings. Raises InvalidStyle, listing the names."""
-        from glyph_worker.render.style.presets import PRESETS  # presets are built from Style
-
-        if name not in PRESETS:
-            raise InvalidStyle(
-                f"no style is called {name!r}; presets are {', '.join(sorted(PRESETS))}",
-                name=name,
-            )
-        return PRESETS[name]
-
-    @classmethod
     def from_json(cls, source: Mapping[str, Any] | str | Path) -> Style:
         """Read a style from a mapping or a JSON file, in Glyph's own keys.
 
@@ -133,13 +121,6 @@ class Style:
         if not isinstance(values, dict):
             raise InvalidStyle(f"style file {path} must hold one JSON object", path=str(path))
         return cls._from_mapping(values, folder=path.parent, name=path.stem)
-
-    @classmethod
-    def load(cls, name_or_path: str) -> Style:
-        """A preset by name, else a JSON file by path."""
-        if name_or_path.endswith(".json") or "/" in name_or_path:
-            return cls.from_json(Path(name_or_path))
-        return cls.preset(name_or_path)
 
     @classmethod
     def _from_mapping(cls, values: Mapping[str, Any], *, folder: Path | None, name: str) -> Style:
