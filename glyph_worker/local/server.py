@@ -6,19 +6,16 @@ import importlib.util
 import os
 import shutil
 import socket
-import subprocess
 import time
 from pathlib import Path
 
 import redis
 
 from glyph_worker.errors import StoreUnavailable
+from glyph_worker.local.process import SupervisedProcess
 
-# The shell waits for the end of its standard input, which the kernel closes when the parent
-# dies, however it dies; only then does it end the server.
-_SUPERVISE = (
-    '"$@" </dev/null & pid=$!; trap "" INT TERM; cat >/dev/null; kill -TERM $pid; wait $pid'
-)
+STOP_PATIENCE_S = 60.0
+"""A server that writes its append-only file to a slow disk may need it."""
 
 
 def find_server() -> str | None:
@@ -50,7 +47,7 @@ class EmbeddedServer:
         self.port = port or free_port()
         self.password = password
         self._options = options
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: SupervisedProcess | None = None
         self.pid = 0
 
     def url(self, db: int = 0) -> str:
@@ -72,12 +69,9 @@ class EmbeddedServer:
             "--maxmemory-policy", "noeviction", "--daemonize", "no",
             *(("--requirepass", self.password) if self.password else ()), *self._options,
         ]  # fmt: skip
-        with (self.folder / "server.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                ["/bin/sh", "-c", _SUPERVISE, "sh", *command],
-                stdin=subprocess.PIPE, stdout=log, stderr=log,
-                start_new_session=True,  # Ctrl-C ends us, and we end the server last
-            )  # fmt: skip
+        log = self.folder / "server.log"
+        self._process = SupervisedProcess("the server", command, log=log, environ={})
+        self._process.start()
         deadline = time.monotonic() + timeout_s
         with redis.Redis.from_url(self.url(), socket_timeout=2) as client:
             while True:
@@ -89,16 +83,14 @@ class EmbeddedServer:
                         self.stop()
                         raise StoreUnavailable(
                             f"{program} did not come up on port {self.port} in {timeout_s:.0f} s; "
-                            f"see {self.folder / 'server.log'}"
+                            f"see {log}"
                         ) from exc
                     time.sleep(0.02)
 
     def stop(self) -> None:
         """End the server in order; its append-only file stays."""
         if self._process is not None:
-            assert self._process.stdin is not None
-            self._process.stdin.close()
-            self._process.wait()
+            self._process.stop(patience_s=STOP_PATIENCE_S)
             self._process = None
 
     def __enter__(self) -> EmbeddedServer:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import secrets
 import socket
-import subprocess
 import sys
 import time
 import urllib.error
@@ -15,23 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from glyph_worker.errors import ConfigurationError, WaitTimeout
+from glyph_worker.local.process import SupervisedProcess
 from glyph_worker.local.server import free_port
 from glyph_worker.settings import Settings
 
 FLOWER_PORT = 5555
-MAX_RESTARTS = 20
-
-# The shell sees the end of its input however we end, and ends what it runs; and it ends itself with
-# what it runs, so that we see that.
-_SUPERVISE = """
-exec 3<&0
-"$@" </dev/null 3<&- & pid=$!
-trap "" INT TERM
-( while read -r _; do :; done <&3; kill -TERM $pid ) & watcher=$!
-wait $pid; code=$?
-kill -KILL $watcher 2>/dev/null
-exit $code
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +25,6 @@ class SideService:
     name: str
     url: str
     note: str = ""
-
-
-@dataclass(slots=True)
-class _Process:
-    name: str
-    command: list[str]
-    more: dict[str, str]
-    running: subprocess.Popen[bytes]
-    num_restarts: int = 0
 
 
 class SideServices:
@@ -58,7 +35,7 @@ class SideServices:
         self._broker_url = settings.broker_url.get_secret_value()
         self._settings = settings
         self._folder = folder
-        self._processes: list[_Process] = []
+        self._processes: list[SupervisedProcess] = []
 
     def start(self) -> list[SideService]:
         """Returns when both answer. Raises ConfigurationError, WaitTimeout."""
@@ -91,38 +68,19 @@ class SideServices:
 
     def revive(self) -> list[str]:
         """Start again what ended by itself; one line for each. Raises ConfigurationError."""
-        lines = []
-        for process in self._processes:
-            if (code := process.running.poll()) is None:
-                continue
-            process.num_restarts += 1
-            if process.num_restarts > MAX_RESTARTS:
-                raise ConfigurationError(
-                    f"{process.name} ended {MAX_RESTARTS + 1} times, last with code {code}; "
-                    f"its log is {self._folder / (process.name + '.log')}"
-                )
-            lines.append(f"{process.name} ended with code {code}; started again")
-            assert process.running.stdin is not None
-            process.running.stdin.close()
-            process.running = self._run(process.name, process.command, process.more)
-        return lines
+        return [line for process in self._processes if (line := process.revive())]
 
     def _start(self, name: str, command: list[str], more: dict[str, str]) -> None:
-        self._processes.append(_Process(name, command, more, self._run(name, command, more)))
-
-    def _run(self, name: str, command: list[str], more: dict[str, str]) -> subprocess.Popen[bytes]:
-        log = self._folder / f"{name}.log"
-        environ = os.environ | {
+        environ = {
             "GLYPH_BROKER_URL": self._broker_url,
             "GLYPH_MODEL": self._settings.model,
             "GLYPH_KEY_PREFIX": self._settings.key_prefix,
         }
-        with log.open("ab") as out:
-            return subprocess.Popen(
-                ["/bin/sh", "-c", _SUPERVISE, "sh", *command],
-                stdin=subprocess.PIPE, stdout=out, stderr=out, env=environ | more,
-                start_new_session=True,
-            )  # fmt: skip
+        process = SupervisedProcess(
+            name, command, log=self._folder / f"{name}.log", environ=environ | more
+        )
+        process.start()
+        self._processes.append(process)
 
     def _wait(self, name: str, url: str, *, timeout_s: float = 60.0) -> None:
         deadline = time.monotonic() + timeout_s
@@ -143,10 +101,9 @@ class SideServices:
 
     def stop(self) -> None:
         for process in self._processes:
-            assert process.running.stdin is not None
-            process.running.stdin.close()
+            process.terminate()
         for process in self._processes:
-            process.running.wait()
+            process.stop(patience_s=self._settings.gateway.drain_s + 5)
         self._processes.clear()
 
 
