@@ -15,7 +15,7 @@ from typing import Any, Literal, cast
 from pydantic import BaseModel
 
 from glyph_worker.errors import GlyphError
-from glyph_worker.settings import PREFIX, Settings
+from glyph_worker.settings import PREFIX, Settings, set_by
 from glyph_worker.traces import Traces
 
 
@@ -271,6 +271,6 @@ def _described(section: BaseModel, prefix: str) -> Iterator[dict[str, str]]:
         value = getattr(section, name)
         if isinstance(value, BaseModel):
             yield from _described(value, f"{prefix}{name.upper()}_")
-        else:
+        elif set_by(field) == "user":
             meaning = " ".join((field.description or "").split())
             yield {"variable": f"{prefix}{name.upper()}", "value": str(value), "meaning": meaning}

@@ -12,11 +12,33 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
 
 from glyph_worker.errors import InvalidSetting
 
 PREFIX = "GLYPH_"
+
+
+OFF = "GLYPH_OFF"
+
+
+def _switch() -> Any:
+    """An optimisation or guard, on by default; GLYPH_OFF names those that are to be off."""
+    return Field(default=True, json_schema_extra={"set_by": OFF})
+
+
+def _constant(**rules: Any) -> Any:
+    """A value that nobody who runs the service has reason to change; code may, tests do."""
+    return Field(**rules, json_schema_extra={"set_by": "code"})
 
 
 class _Section(BaseModel):
@@ -55,7 +77,7 @@ class FeatureSettings(_Section):
 
     ttl_s: int = Field(default=7 * 86_400, ge=1)
     """How long page features stay in the cache server."""
-    store: bool = True
+    store: bool = _switch()
     """Off: nothing is asked of, fetched from or published to the cache server."""
     device_bytes: int = Field(default=1 << 30, ge=0)
     """Features kept in the device's memory, bytes. 0 keeps none."""
@@ -63,27 +85,27 @@ class FeatureSettings(_Section):
     """Features kept in host memory behind a GPU's, bytes. Unused on the CPU, which is its own."""
     micro_batch: int = Field(default=8, ge=1, le=256)
     """Most pages encoded together."""
-    single_flight: bool = True
+    single_flight: bool = _switch()
     """One encode per page across all workers. Off: each worker encodes what it lacks."""
-    claim_lease_s: float = Field(default=3.0, gt=0.05)
+    claim_lease_s: float = _constant(default=3.0, gt=0.05)
     """A dead worker's pages are taken over after this time."""
-    claim_patience_s: float = Field(default=30.0, gt=0)
+    claim_patience_s: float = _constant(default=30.0, gt=0)
     """Longest wait for another worker's encode before a page is encoded here as well."""
-    break_even: bool = True
+    break_even: bool = _switch()
     """Measure, and leave the cache server alone where it costs more than it saves. Off: always
     use it."""
     timeout_s: float = Field(default=0.5, gt=0)
     """Longest wait for the cache server's answer to a question."""
-    transfer_timeout_s: float = Field(default=5.0, gt=0)
+    transfer_timeout_s: float = _constant(default=5.0, gt=0)
     """Longest stall of a transfer of features; jobs wait for none longer than an encode takes."""
-    chunk_bytes: int = Field(default=16 << 20, ge=1024)
+    chunk_bytes: int = _constant(default=16 << 20, ge=1024)
     """Values above this are stored in chunks."""
     packing: Literal["raw", "packed", "int8"] = "raw"
     """`packed`: smaller, lossless, slower. `int8`: half or a quarter, and lossy: see the drift
     table in ops/bench/results before turning it on."""
     audit_share: float = Field(default=0.002, ge=0, le=1)
     """Share of the cache server's hits that are computed again and compared."""
-    quarantine_s: int = Field(default=3_600, ge=1)
+    quarantine_s: int = _constant(default=3_600, ge=1)
     """How long a digest that failed its audit may not be cached."""
     shared_pool: bool = False
     """One pool for all tenants. Off: tenants cannot tell by timing what others have asked."""
@@ -108,36 +130,36 @@ class EngineSettings(_Section):
     """Memory for keys and values; 0 is what is free after the weights and a measured peak."""
     kv_host_bytes: int = Field(default=0, ge=0)
     """Host memory for evicted document prefixes; 0 drops them."""
-    block_tokens: int = Field(default=0, ge=0, le=1_024)
+    block_tokens: int = _constant(default=0, ge=0, le=1_024)
     """Tokens in one block of the KV pool."""
-    prefix_sharing: bool = True
+    prefix_sharing: bool = _switch()
     """Keep a document's keys and values once, for all questions on it."""
-    grouped_decode: bool = True
+    grouped_decode: bool = _switch()
     """Read a shared prefix once per step for all its questions, not once per question."""
-    fetch_tokens: int = Field(default=65_536, ge=1)
+    fetch_tokens: int = _constant(default=65_536, ge=1)
     """Most visual tokens whose features wait in memory for their turn; one document always may."""
-    fetch_window_pages: int = Field(default=16, ge=1)
+    fetch_window_pages: int = _constant(default=16, ge=1)
     """Pages asked for at once, so that a long document is prefilled while its rest is encoded."""
-    prefill_as_landed: bool = True
+    prefill_as_landed: bool = _switch()
     """Prefill a document's first pages while the rest of its window is encoded."""
-    affinity: bool = True
+    affinity: bool = _switch()
     """Questions on a resident document go first, within the age limit."""
-    max_age_s: float = Field(default=10.0, gt=0)
+    max_age_s: float = _constant(default=10.0, gt=0)
     """After each such wait a sequence counts as one priority higher; nothing starves."""
-    finite_guard: bool = True
+    finite_guard: bool = _switch()
     """Check every step's logits; a sequence that overflows starts again in bfloat16."""
     attention: Literal["auto", "plain", "torch", "triton"] = "auto"
     """Attention kernels: triton on CUDA, torch elsewhere. `plain`: nothing fused, all scores in
     memory; for comparison."""
-    cuda_graphs: bool = True
+    cuda_graphs: bool = _switch()
     """Replay decode steps, and micro-batches of pages that come again, as CUDA graphs."""
-    compile: bool = True
+    compile: bool = _switch()
     """Compile the vision tower on CUDA; never on CPU."""
-    packed_weights: bool = True
+    packed_weights: bool = _switch()
     """Lay float32 matrices out for the CPU beforehand: twice the memory, 2 to 4 times the speed."""
     int8_weights: bool = False
     """Keep the language model's matrices as 8-bit integers with a scale per row."""
-    self_test: bool = True
+    self_test: bool = _switch()
     """At load, compare logits with the library's own forward and refuse to serve if they differ."""
     step_timeout_s: float = Field(default=120.0, gt=0)
     """A step longer than this hangs: the engine ends itself and its jobs run elsewhere."""
@@ -188,7 +210,7 @@ class GatewaySettings(_Section):
     """Longest long poll and longest wait of POST /infer."""
     max_streams: int = Field(default=1_000, ge=1)
     """Most event streams open at once."""
-    stream_idle_s: float = Field(default=15.0, gt=0)
+    stream_idle_s: float = _constant(default=15.0, gt=0)
     """A stream without news gets a comment this often, so that proxies keep it."""
     drain_s: float = Field(default=10.0, ge=0)
     """After SIGTERM, time for requests and streams to end."""
@@ -202,7 +224,7 @@ class GatewaySettings(_Section):
     """Deliveries tried before a webhook is given up."""
     webhook_pause_s: float = Field(default=5.0, gt=0)
     """Pause before the second try; each further one is six times as long, up to six hours."""
-    webhook_timeout_s: float = Field(default=10.0, gt=0)
+    webhook_timeout_s: float = _constant(default=10.0, gt=0)
     """Longest wait for a receiver's answer."""
 
 
@@ -226,12 +248,40 @@ class Settings(_Section):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     trace_endpoint: str = ""
     """OTLP/HTTP endpoint for OpenTelemetry traces, e.g. http://127.0.0.1:4318. Empty: no traces."""
+    off: str = ""
+    """Optimisations and guards to switch off, comma-separated, to compare or to find a fault:
+    affinity, break_even, compile, cuda_graphs, finite_guard, grouped_decode, packed_weights,
+    prefill_as_landed, prefix_sharing, self_test, single_flight, store."""
     limits: LimitSettings = LimitSettings()
     render: RenderSettings = RenderSettings()
     features: FeatureSettings = FeatureSettings()
     engine: EngineSettings = EngineSettings()
     queue: QueueSettings = QueueSettings()
     gateway: GatewaySettings = GatewaySettings()
+
+    @field_validator("off")
+    @classmethod
+    def _known(cls, off: str) -> str:
+        known = switches(cls)
+        for key in _names(off):
+            if key not in known:
+                raise ValueError(f"{key!r} is none of {', '.join(sorted(known))}")
+        return off
+
+    @model_validator(mode="before")
+    @classmethod
+    def _switch_off(cls, values: Any) -> Any:
+        """Hand `off` on to the sections whose switches it names."""
+        if not isinstance(values, dict) or not values.get("off"):
+            return values
+        known, out = switches(cls), dict(values)
+        for key in _names(str(values["off"])):
+            section = out.get(known.get(key, ""), {})
+            if key in known and isinstance(section, BaseModel):
+                out[known[key]] = section.model_copy(update={key: False})
+            elif key in known:
+                out[known[key]] = {**section, key: False}
+        return out
 
     @property
     def cache_server(self) -> SecretStr | None:
@@ -259,6 +309,7 @@ class Settings(_Section):
             if name.startswith(PREFIX) and not name.startswith("GLYPH_TEST_"):
                 _place(cls, values, name, text)
         values.update(overrides)
+        _refuse_constants(cls, values)
         try:
             return cls.model_validate(values)
         except ValidationError as exc:
@@ -271,8 +322,7 @@ def _place(cls: type[Settings], values: dict[str, Any], name: str, text: str) ->
         values[field] = text
         return
     section, _, key = field.partition("_")
-    kind = cls.model_fields[section].annotation if section in cls.model_fields else None
-    if isinstance(kind, type) and issubclass(kind, _Section) and key in kind.model_fields:
+    if key in sections(cls).get(section, {}):
         values.setdefault(section, {})[key] = text
         return
     # Limits read better without their section: GLYPH_MAX_PAGES.
@@ -282,6 +332,49 @@ def _place(cls: type[Settings], values: dict[str, Any], name: str, text: str) ->
     raise InvalidSetting(
         f"{name} is no setting; `glyph-worker doctor --settings` lists all", name=name
     )
+
+
+def sections(cls: type[Settings]) -> dict[str, dict[str, FieldInfo]]:
+    """The fields of each section, by its name."""
+    kinds = {name: field.annotation for name, field in cls.model_fields.items()}
+    return {
+        name: kind.model_fields
+        for name, kind in kinds.items()
+        if isinstance(kind, type) and issubclass(kind, _Section)
+    }
+
+
+def set_by(field: FieldInfo) -> str:
+    """`user`, or GLYPH_OFF for a switch, or `code` for a constant."""
+    extra = field.json_schema_extra
+    return str(extra.get("set_by", "user")) if isinstance(extra, dict) else "user"
+
+
+def switches(cls: type[Settings]) -> dict[str, str]:
+    """Names that GLYPH_OFF takes, and the section of each."""
+    return {
+        key: section
+        for section, fields in sections(cls).items()
+        for key, field in fields.items()
+        if set_by(field) == OFF
+    }
+
+
+def _names(off: str) -> list[str]:
+    return [name for part in off.split(",") if (name := part.strip())]
+
+
+def _refuse_constants(cls: type[Settings], values: dict[str, Any]) -> None:
+    """Raises InvalidSetting, saying what to do instead."""
+    for section, fields in sections(cls).items():
+        for key in values.get(section, {}) if isinstance(values.get(section), dict) else ():
+            name = f"{PREFIX}{section}_{key}".upper()
+            if key in fields and set_by(fields[key]) == OFF:
+                raise InvalidSetting(f"{name} is no setting; say {OFF}={key}", name=name)
+            if key in fields and set_by(fields[key]) == "code":
+                raise InvalidSetting(
+                    f"{name} is no setting but a constant in glyph_worker/settings.py", name=name
+                )
 
 
 def _explain(exc: ValidationError) -> str:

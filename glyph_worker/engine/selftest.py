@@ -143,7 +143,7 @@ def self_test(reader: Reader, settings: EngineSettings, backend: Backend = TORCH
         raise ModelUnusable(
             f"self-test: logits differ from the library's by {worst:.3g} standard deviations, "
             f"{TOLERANCES[kind]} allowed in {kind}; try GLYPH_ENGINE_ATTENTION=torch, "
-            "GLYPH_ENGINE_COMPILE=false, GLYPH_ENGINE_CUDA_GRAPHS=false, and report it",
+            "GLYPH_OFF=compile,cuda_graphs, and report it",
             difference=worst,
             tolerance=TOLERANCES[kind],
         )

@@ -41,40 +41,39 @@ STYLES = {
 
 # -- settings ---------------------------------------------------------------------------------
 
+SWITCHED_OFF = (
+    "packed_weights", "prefill_as_landed", "prefix_sharing", "grouped_decode", "compile",
+    "cuda_graphs", "store",
+)  # fmt: skip
 OFF = {
+    "GLYPH_OFF": ",".join(SWITCHED_OFF),
     "GLYPH_DTYPE": "float32",
     "GLYPH_ENGINE_ATTENTION": "plain",
-    "GLYPH_ENGINE_PACKED_WEIGHTS": "false",
     "GLYPH_ENGINE_THREADS": str(os.cpu_count()),
     "GLYPH_ENGINE_MAX_SLOTS": "1",
     "GLYPH_ENGINE_PREFILL_TOKENS": "65536",
-    "GLYPH_ENGINE_PREFILL_AS_LANDED": "false",
-    "GLYPH_ENGINE_PREFIX_SHARING": "false",
-    "GLYPH_ENGINE_GROUPED_DECODE": "false",
-    "GLYPH_ENGINE_COMPILE": "false",
-    "GLYPH_ENGINE_CUDA_GRAPHS": "false",
-    "GLYPH_FEATURES_STORE": "false",
     "GLYPH_FEATURES_DEVICE_BYTES": "0",
     "GLYPH_FEATURES_HOST_BYTES": "0",
     "GLYPH_FEATURES_MICRO_BATCH": "1",
 }
 FUSED = {"GLYPH_ENGINE_ATTENTION": "auto"}
 HALF = {"GLYPH_DTYPE": "auto"}
-PACKED = {"GLYPH_ENGINE_PACKED_WEIGHTS": "true"}
 BATCHED = {"GLYPH_ENGINE_MAX_SLOTS": "4", "GLYPH_FEATURES_MICRO_BATCH": "4"}
 ASYNC = {
     "GLYPH_ENGINE_MAX_SLOTS": "8",
     "GLYPH_ENGINE_PREFILL_TOKENS": "0",
-    "GLYPH_ENGINE_PREFILL_AS_LANDED": "true",
     "GLYPH_ENGINE_THREADS": "0",
 }
-FEATURES = {"GLYPH_FEATURES_STORE": "true", "GLYPH_FEATURES_DEVICE_BYTES": str(8 << 20)}
-PREFIX = {
-    "GLYPH_ENGINE_PREFIX_SHARING": "true",
-    "GLYPH_ENGINE_GROUPED_DECODE": "true",
-    "GLYPH_ENGINE_KV_BYTES": str(32 << 20),
-}
-COMPILED = {"GLYPH_ENGINE_COMPILE": "true", "GLYPH_ENGINE_CUDA_GRAPHS": "true"}
+FEATURES = {"GLYPH_FEATURES_DEVICE_BYTES": str(8 << 20)}
+PREFIX = {"GLYPH_ENGINE_KV_BYTES": str(32 << 20)}
+
+
+def switch_on(settings: dict[str, str], *names: str) -> dict[str, str]:
+    """The same settings with these optimisations no longer off."""
+    left = [name for name in settings["GLYPH_OFF"].split(",") if name not in names]
+    return settings | {"GLYPH_OFF": ",".join(left)}
+
+
 # Everything at the product's defaults, the pools bounded to what these mixes need.
 ALL = {
     "GLYPH_ENGINE_KV_BYTES": str(32 << 20),
@@ -124,18 +123,19 @@ def rows(device: str, *, own_style: bool) -> list[Row]:
     name = "FP16, fused attention" if cuda else "fused attention (FP16 is off on the CPU)"
     table.append(Row(name, small, on, sample="few"))
     if not cuda:
-        on = on | PACKED
+        on = switch_on(on, "packed_weights")
         table.append(Row("matrices laid out for the CPU", small, on, sample="few"))
     on = on | BATCHED
     table.append(Row("micro-batches of 4", small, on, window=4, sample="some"))
-    on = on | ASYNC
+    on = switch_on(on | ASYNC, "prefill_as_landed")
     table.append(Row("async workers", small, on, window=EVERYTHING, sample="some"))
-    on = on | FEATURES
+    on = switch_on(on | FEATURES, "store")
     table.append(Row("feature cache", small, on, window=EVERYTHING))
-    on = on | PREFIX
+    on = switch_on(on | PREFIX, "prefix_sharing", "grouped_decode")
     table.append(Row("KV prefix reuse", small, on, window=EVERYTHING))
     if cuda:
-        table.append(Row("compiled, CUDA graphs", small, on | COMPILED, window=EVERYTHING))
+        on = switch_on(on, "compile", "cuda_graphs")
+        table.append(Row("compiled, CUDA graphs", small, on, window=EVERYTHING))
     table.append(Row(BEST, small, ALL, window=EVERYTHING))
     table.append(Row(RESTARTED, small, ALL, window=EVERYTHING, restarted=True))
     if not cuda and not own_style:

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 import redis
+from pydantic import SecretStr
 
 from glyph_worker.document import digest
 from glyph_worker.errors import StoreDenied, StoreUnavailable
 from glyph_worker.features.memory import MemoryStore
 from glyph_worker.features.types import FeatureStore
-from glyph_worker.settings import Settings
+from glyph_worker.settings import FeatureSettings, Settings
 from glyph_worker.store.features import CacheStore
 from glyph_worker.store.open import Stores
 
@@ -195,8 +196,8 @@ def test_a_fenced_publish_leaves_no_chunk_behind(cache_url: str) -> None:
 
 
 def test_a_worker_s_store_follows_its_settings(cache_url: str) -> None:
-    settings = Settings.load(
-        broker_url=cache_url, key_prefix="t", environ={"GLYPH_FEATURES_CHUNK_BYTES": "1024"}
+    settings = Settings(
+        broker_url=SecretStr(cache_url), key_prefix="t", features=FeatureSettings(chunk_bytes=1024)
     )
     store = Stores.open(settings).cache
     put(store, A, b"x" * 5000)

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.timeout(480)
 # What is on the cache server is used, always: on a tiny model a worker would rightly find encoding
 # cheaper than asking or waiting, and one hit in 500 is encoded again to audit it.
 REUSE = {
-    "GLYPH_FEATURES_BREAK_EVEN": "false",
+    "GLYPH_OFF": "break_even",
     "GLYPH_FEATURES_TIMEOUT_S": "30",
     "GLYPH_FEATURES_AUDIT_SHARE": "0",
 }

@@ -55,3 +55,28 @@ def test_a_password_never_shows() -> None:
     loaded = Settings.load(environ={"GLYPH_BROKER_URL": "redis://:hunter2@h/0"})
     assert "hunter2" not in repr(loaded)
     assert all("hunter2" not in row["value"] for row in describe_settings(loaded))
+
+
+def test_off_names_switches_of_every_section() -> None:
+    loaded = Settings.load(environ={"GLYPH_OFF": "cuda_graphs, store"})
+    assert not loaded.engine.cuda_graphs
+    assert not loaded.features.store
+    assert loaded.engine.prefix_sharing
+
+
+def test_off_refuses_what_is_no_switch() -> None:
+    with pytest.raises(InvalidSetting, match=r"GLYPH_OFF: .*'graphs' is none of affinity"):
+        Settings.load(environ={"GLYPH_OFF": "graphs"})
+
+
+def test_a_switch_and_a_constant_are_no_settings_of_their_own(tmp_path: Path) -> None:
+    with pytest.raises(InvalidSetting, match="say GLYPH_OFF=prefix_sharing"):
+        Settings.load(environ={"GLYPH_ENGINE_PREFIX_SHARING": "false"})
+    file = tmp_path / "glyph.toml"
+    file.write_text("[features]\nclaim_lease_s = 9\n")
+    with pytest.raises(InvalidSetting, match="a constant"):
+        Settings.load(file=file, environ={})
+
+
+def test_there_are_few_enough_settings_to_read_them() -> None:
+    assert len(describe_settings(Settings())) <= 62
