@@ -1,0 +1,28 @@
+"""The engine: questions on documents in, answers out, batched continuously. The map of this folder.
+
+Who calls in: `worker.inference` makes one Engine per process; a caller's thread blocks in
+`Engine.answer`. What leaves: a SequenceResult, its progress while it grows, and EngineStats.
+In reading order:
+
+engine     callers' threads on one side, the one thread that owns the model on the other; start here
+core       pools, scheduler and runner, one step at a time, without threads
+request    a request is admitted as a sequence, or refused with the numbers
+sequence   a sequence with its tensors and its caller
+scheduled  the scheduler's half: counts only
+scheduler  who runs, which tokens come next
+slots      who has which place in the batch
+prefix     whose keys and values are kept, a tree of pages
+blocks     which parts of the pool are free
+kv         the pool itself, device and host
+kv_budget  how large it may be
+runner     a plan becomes tensors, tensors become tokens
+sampler    logits to tokens
+step       one step; a failed one is retried in parts
+pieces     keys cut evenly for decoding rows
+backend    which kernels, cut or not, replayed or not
+graphs     decode steps as CUDA graphs
+result     how far a sequence is, how it ended
+stats      counters and a snapshot
+selftest   at load: equal to the library, or do not serve
+watchdog   notices a step that hangs
+"""

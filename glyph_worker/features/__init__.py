@@ -1,14 +1,25 @@
 """Page features: encoded once, kept, reused, and never trusted unchecked. The map of this folder.
 
-cache     FeatureCache.get: memory, then the cluster, else the tower; start here
-flight    which page is on its way, who waits for it       (one flight per page and process)
-cluster   claims, followers, takeover                      (one encode per page and cluster)
-fetch     server → checked → device        publish   tower → server, in the background
-encode    the tower in micro-batches       landing   what arrives: kept, handed out, audited
-policy    fetch or compute, by medians     guard     a server that fails costs nobody a job
-digest    how features are named           wire      features as bytes, and every check on them
-tiers     what stays in memory             audit     how far two encodes may be apart
-known     render workers: which pages need no pixels      (loads no torch)
-upkeep    stats, audit, clear, warm for the CLI
-protocol  types · ledger counters · transfer copies · memory, fakes for tests and benchmarks
+Who calls in: the answer stage (`FeatureCache.get`), and render workers (`known_pages`).
+What leaves: features in device memory, each page as it arrives. In reading order:
+
+cache         FeatureCache.get: memory, then the cluster, else the tower; start here
+feature_call  one `get` under way
+inflight      which page is on its way, who waits for it
+claims        one encode per page and cluster: claims, followers, takeover
+fetch         server → checked → device
+publish       tower → server, in the background
+encode        the tower in micro-batches
+arrivals      what arrives: kept, handed out, audited
+break_even    fetch or compute, by medians
+memory_tier   which stay in memory
+digest        how features are named
+wire          features as bytes, and every check on them
+audit         how far two encodes may differ
+transfer      between device and host memory
+known_pages   which pages need no pixels
+maintenance   stats, audit, clear, warm for the CLI
+types         what is asked of others
+counters      what happened, counted
+memory        the store's contract in this process, for tests and single workers
 """

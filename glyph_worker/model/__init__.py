@@ -1,0 +1,24 @@
+"""Checkpoints of the GLM-4V family on our own forwards. The map of this folder; torch lives here.
+
+Who calls in: the engine (`Reader.language`), the feature cache (`Reader.encode_pages`), and whoever
+loads (`checkpoint.load_reader`). In reading order:
+
+checkpoint      a folder becomes a Reader: the one loading path; start here
+reader          what was loaded
+embedded        where the shipped checkpoint lies
+processor       what the image processor does to a page
+prompt          pages and a question as tokens, tokens as text
+positions       where tokens stand (M-RoPE)
+identity        a checkpoint named by its bytes
+vision          page pixels to visual tokens
+vision_graphs   the same, replayed
+language        one forward over a step's tokens
+linear          a matrix as its device likes it
+attention       shared and private keys, merged
+kernels         what lies between matrices
+kernels_triton  the same for CUDA
+capture         recording a CUDA graph
+cores           who computes on the CPU
+library         the library's own forward: the yardstick
+synthetic       random checkpoints for tests
+"""

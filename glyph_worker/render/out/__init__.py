@@ -1,0 +1,1 @@
+"""Pages as pixels (raster), as checked bytes for the cache (wire), as PNG files (preview)."""

@@ -1,0 +1,1 @@
+"""What changes pixels, in one frozen value. style, its limits, the presets by name."""
