@@ -2,7 +2,7 @@
 
 Needs the `gateway` extra; importing it needs neither torch, transformers nor pillow. Start it with
 `glyph-worker gateway`, or mount `glyph_worker.gateway.app:create_app(settings)` anywhere.
-An endpoint is a route in the file of its noun, and that file's router is listed in `app`. In reading
+An endpoint is a route in the file of its noun; `app` lists the routers. In reading
 order:
 
 app          the routes put together; start here
