@@ -14,7 +14,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.middleware.cors import CORSMiddleware
 
 from glyph_worker.gateway import events, health, infer, jobs, metrics, page, pages, webhooks
-from glyph_worker.gateway.body import BodyLimit
+from glyph_worker.gateway.body_limit import BodyLimit
 from glyph_worker.gateway.context import Context
 from glyph_worker.gateway.problems import Problem, install
 from glyph_worker.gateway.schemas import BatchBody, InferBody, SubmitBody
@@ -56,6 +56,7 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         separate_input_output_schemas=False,
+        redirect_slashes=False,  # a redirect is no problem+json, and loses the body
     )
     app.state.context = context
     for part in (jobs, events, pages, infer, webhooks, health, metrics, page):

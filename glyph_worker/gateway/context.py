@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
 from collections import OrderedDict
-from collections.abc import Callable
-from functools import partial
-from typing import Annotated, Any, TypeVar
+from typing import Annotated
 
 from fastapi import Depends, Request
 
@@ -19,8 +15,6 @@ from glyph_worker.settings import Settings
 from glyph_worker.store.connection import connect
 from glyph_worker.store.keys import Keys
 from glyph_worker.traces import Traces
-
-T = TypeVar("T")
 
 MAX_CLIENTS = 1_000
 
@@ -80,10 +74,3 @@ InContext = Annotated[Context, Depends(_context)]
 TenantName = Annotated[str, Depends(_tenant)]
 TenantClient = Annotated[Client, Depends(_client)]
 """The client of whoever holds the API key; raises KeyMissing before the body is read."""
-
-
-async def threaded(call: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-    """Run a blocking call of the one synchronous core beside the event loop."""
-    # With the request's context, so that what it calls knows the request's span.
-    run = partial(contextvars.copy_context().run, call, *args, **kwargs)
-    return await asyncio.get_running_loop().run_in_executor(None, run)

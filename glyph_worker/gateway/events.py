@@ -13,10 +13,11 @@ from fastapi.responses import StreamingResponse
 from glyph_worker import errors
 from glyph_worker.client import Client
 from glyph_worker.errors import GlyphError, InvalidOption, RefusedError, UnknownJob
-from glyph_worker.gateway.context import Context, InContext, TenantClient, threaded
+from glyph_worker.gateway.context import Context, InContext, TenantClient
 from glyph_worker.gateway.jobs import JobPath
 from glyph_worker.gateway.problems import responses
 from glyph_worker.gateway.schemas import job_fields
+from glyph_worker.gateway.threads import threaded
 from glyph_worker.gateway.watch import FIRST, is_sequence
 from glyph_worker.job import Job
 

@@ -18,13 +18,15 @@ from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from glyph_worker.errors import GlyphError, KeyMissing
-from glyph_worker.gateway.context import Context, InContext, threaded
+from glyph_worker.gateway.context import Context, InContext
 from glyph_worker.gateway.gauges import Gauges, QueueLook
+from glyph_worker.gateway.threads import threaded
 from glyph_worker.store.tally import PAGES, STAGES, TOKENS, Engine, Sums
 
 router = APIRouter(tags=["operations"])
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
@@ -207,7 +209,9 @@ class HttpMetrics:
             if message["type"] == "http.response.start":
                 route = getattr(scope.get("route"), "path", "none")
                 self._metrics.seconds.labels(route).observe(time.perf_counter() - began)
-                self._metrics.requests.labels(route, scope["method"], message["status"]).inc()
+                # What a caller may make up must not become a series of its own.
+                method = scope["method"] if scope["method"] in _METHODS else "other"
+                self._metrics.requests.labels(route, method, message["status"]).inc()
             await send(message)
 
         await self._app(scope, receive, watched)

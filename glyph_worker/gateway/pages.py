@@ -16,9 +16,10 @@ from fastapi import APIRouter, Header, Path, Response
 
 from glyph_worker import codec, errors
 from glyph_worker.errors import ConfigurationError, RequestError, UnknownJob
-from glyph_worker.gateway.context import Context, InContext, TenantClient, threaded
+from glyph_worker.gateway.context import Context, InContext, TenantClient
 from glyph_worker.gateway.jobs import JobPath
 from glyph_worker.gateway.problems import responses
+from glyph_worker.gateway.threads import threaded
 from glyph_worker.job import JobOptions
 from glyph_worker.store.blobs import BlobStore
 from glyph_worker.store.jobs import JobStore

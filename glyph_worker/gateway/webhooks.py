@@ -22,9 +22,10 @@ from pydantic import BaseModel, Field
 
 from glyph_worker.errors import GlyphError, InvalidSetting, UnknownJob, WebhookRefused
 from glyph_worker.gateway.address import resolve
-from glyph_worker.gateway.context import Context, InContext, TenantName, threaded
+from glyph_worker.gateway.context import Context, InContext, TenantName
 from glyph_worker.gateway.problems import responses
 from glyph_worker.gateway.schemas import job_fields
+from glyph_worker.gateway.threads import threaded
 from glyph_worker.job import Job
 from glyph_worker.settings import GatewaySettings
 from glyph_worker.store.webhooks import DueWebhook, WebhookStore
