@@ -18,8 +18,8 @@ from glyph_worker.gateway.jobs import JobPath
 from glyph_worker.gateway.problems import responses
 from glyph_worker.gateway.schemas import job_fields
 from glyph_worker.gateway.threads import threaded
-from glyph_worker.gateway.watch import FIRST, is_sequence
 from glyph_worker.job import Job
+from glyph_worker.store.watcher import FIRST, is_sequence
 
 router = APIRouter(tags=["jobs"])
 

@@ -37,7 +37,7 @@ from glyph_worker.gateway.schemas import (
 )
 from glyph_worker.gateway.threads import threaded
 from glyph_worker.gateway.uploads import extract
-from glyph_worker.gateway.webhooks import check_address
+from glyph_worker.gateway.webhooks import check_webhook
 from glyph_worker.job import Job
 
 router = APIRouter(tags=["jobs"])
@@ -237,7 +237,7 @@ async def _submit(
 
 async def _check_webhook(context: Context, options: Mapping[str, Any]) -> None:
     if (webhook := options.get("webhook")) is not None:
-        await threaded(check_address, webhook, context.settings.gateway)
+        await check_webhook(webhook, context)
 
 
 async def _awaited(client: Client, context: Context, job_id: str, wait: float) -> Job:

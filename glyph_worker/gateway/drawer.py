@@ -1,7 +1,6 @@
-"""A job's pages as the model sees them: laid out again, drawn, PNG. The only route that draws.
+"""A job's pages as the model sees them: laid out again and drawn. Serves nothing.
 
-Needs the `render` extra, loaded on the first call. One page at a time is drawn in a process: the
-gateway's cores are for requests.
+Needs the `render` extra, loaded on the first call.
 """
 
 from __future__ import annotations
@@ -10,24 +9,20 @@ import asyncio
 import struct
 import zlib
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from fastapi import APIRouter, Header, Path, Response
+import redis
 
-from glyph_worker import codec, errors
-from glyph_worker.errors import ConfigurationError, RequestError, UnknownJob
-from glyph_worker.gateway.context import Context, InContext, TenantClient
-from glyph_worker.gateway.jobs import JobPath
-from glyph_worker.gateway.problems import responses
-from glyph_worker.gateway.threads import threaded
+from glyph_worker import codec
+from glyph_worker.errors import ConfigurationError, UnknownJob
 from glyph_worker.job import JobOptions
+from glyph_worker.settings import Settings
 from glyph_worker.store.blobs import BlobStore
 from glyph_worker.store.jobs import JobStore
+from glyph_worker.store.keys import Keys
 
 if TYPE_CHECKING:
     from glyph_worker.render.page import LaidPage
-
-router = APIRouter(tags=["pages"])
 
 MAX_DOCUMENTS = 4
 """Layouts kept, so that leafing through a document lays it out once."""
@@ -40,17 +35,11 @@ class UnknownPage(UnknownJob):
 
 
 class PageDrawer:
-    def __init__(self, context: Context) -> None:
-        settings = context.settings
+    def __init__(self, settings: Settings, broker: redis.Redis, keys: Keys, *, url: str) -> None:
         queue = settings.queue
         self._settings = settings
-        self._jobs = JobStore(
-            context.broker, context.keys, url=context.url,
-            ttl_s=queue.job_ttl_s, lease_s=queue.lease_s,
-        )  # fmt: skip
-        self._blobs = BlobStore(
-            context.broker, context.keys, url=context.url, ttl_s=queue.job_ttl_s
-        )
+        self._jobs = JobStore(broker, keys, url=url, ttl_s=queue.job_ttl_s, lease_s=queue.lease_s)
+        self._blobs = BlobStore(broker, keys, url=url, ttl_s=queue.job_ttl_s)
         self._laid: OrderedDict[tuple[str, str], list[LaidPage]] = OrderedDict()
         self.turn = asyncio.Semaphore(1)
 
@@ -115,34 +104,3 @@ def png(pixels: Any) -> bytes:
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
         + chunk(b"IDAT", zlib.compress(raw, level=6)) + chunk(b"IEND", b"")
     )  # fmt: skip
-
-
-@router.get(
-    "/v1/jobs/{job_id}/pages/{number}.png",
-    response_class=Response,
-    responses=responses(
-        UnknownJob, errors.JobExpired, errors.InvalidStyle, ConfigurationError, RequestError,
-        errors.NotAllowed,
-    )
-    | {
-        200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}},
-        304: {"description": "As If-None-Match has it."},
-    },
-    summary="One page as the model sees it",
-)  # fmt: skip
-async def page(
-    job_id: JobPath,
-    number: Annotated[int, Path(ge=1, le=1_000_000, description="From 1.")],
-    client: TenantClient,
-    context: InContext,
-    if_none_match: Annotated[str | None, Header()] = None,
-) -> Response:
-    await threaded(client.status, job_id)  # another tenant's job is unknown
-    drawer = context.drawer
-    known = (if_none_match or "").strip('W/"')
-    async with drawer.turn:
-        digest, image = await threaded(drawer.draw, job_id, number, known)
-    headers = {"ETag": f'"{digest}"', "Cache-Control": "private, max-age=3600"}
-    if image is None:
-        return Response(status_code=304, headers=headers)
-    return Response(image, media_type="image/png", headers=headers)
