@@ -152,8 +152,8 @@ def _workers(settings: Settings) -> Iterator[Finding]:
 def _gateway(settings: Settings) -> Iterator[Finding]:
     if importlib.util.find_spec("fastapi") is None:
         raise ImportError("fastapi is not installed")
+    from glyph_worker.gateway.signer import Signer
     from glyph_worker.gateway.tenants import Tenants, is_loopback
-    from glyph_worker.gateway.webhooks import Signer
 
     section = settings.gateway
     tenants, signer = Tenants(section), Signer(section)

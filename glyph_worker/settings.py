@@ -202,6 +202,10 @@ class GatewaySettings(_Section):
     """Origins whose pages may call the API from a browser, comma-separated. Empty: none."""
     max_body_bytes: int = Field(default=24_000_000, ge=1_024)
     """Largest request body; more is refused while it streams in."""
+    max_connections: int = Field(default=0, ge=0)
+    """Most open connections, some more for health checks apart; 0: what descriptors allow."""
+    request_timeout_s: float = Field(default=15.0, gt=0)
+    """Longest wait for a request's head, and until its body comes at 10 kB/s or faster."""
     pdf_timeout_s: float = Field(default=20.0, gt=0)
     """Longest time to find a PDF's text; one that needs more is refused."""
     max_questions: int = Field(default=1_000, ge=1)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,11 @@ from glyph_worker.local.server import free_port
 
 
 class GatewayProcess:
-    def __init__(self, folder: Path, environ: dict[str, str], **more: str) -> None:
+    def __init__(
+        self, folder: Path, environ: dict[str, str], *, max_descriptors: int = 0, **more: str
+    ) -> None:
+        """`max_descriptors`: what the system lets it open, soft and hard; 0: as we may."""
+        limit = partial(resource.setrlimit, resource.RLIMIT_NOFILE, (max_descriptors,) * 2)
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._log = folder / f"gateway-{self.port}.log"
@@ -32,6 +38,7 @@ class GatewayProcess:
                 },
                 stdout=log,
                 stderr=log,
+                preexec_fn=limit if max_descriptors else None,
             )
         wait_until(self._answers, description=f"gateway listens\n{self.log}", timeout_s=40)
 

@@ -22,6 +22,7 @@ from glyph_worker.errors import (
     StoreUnavailable,
     UnknownJob,
     WaitTimeout,
+    WebhookRefused,
 )
 from glyph_worker.job import (
     Answer,
@@ -39,6 +40,7 @@ from glyph_worker.store.connection import connect
 from glyph_worker.store.jobs import JobStore
 from glyph_worker.store.keys import Keys
 from glyph_worker.store.streams import StreamStore
+from glyph_worker.store.webhooks import ANNOUNCED_S, WebhookStore
 from glyph_worker.traces import current_traceparent
 
 if TYPE_CHECKING:
@@ -126,6 +128,8 @@ class Client:
         source, chosen = checked(document, questions, options, self._settings.limits)
         urgency = Priority.of(priority)
         check_ttl(ttl_s)
+        if webhook:
+            self._check_called()
         cost = estimated_cost(len(source.text), chosen.max_new_tokens)
         if deadline_s is not None:
             self._check_deadline(deadline_s, cost * len(questions), urgency)
@@ -259,13 +263,22 @@ class Client:
         """What came after `after`, waiting a second for it, and whether that was the end."""
         job = self._jobs.get(job_id, tenant=self.tenant)
         deltas = list(self._streams.read(job_id, after, block_s=0 if job.status.final else 1.0))
-        ended = any(delta.status is not None for delta in deltas)
+        # A final job's stream may be longer than one read.
+        ended = any(delta.status is not None for delta in deltas) or (
+            job.status.final and not deltas
+        )
         if job.status.final and not deltas and after == "0":
             # The stream is gone, or was never needed: the whole answer as one entry.
             answer = self._jobs.answer(job_id)
             text = "" if answer is None else answer.text
             deltas = [Delta(seq="0-1", text=text, attempt=job.attempt, status=job.status)]
-        return deltas, ended or job.status.final
+        return deltas, ended
+
+    def for_tenant(self, tenant: str) -> Client:
+        """A client for another owner's jobs, over the same connections."""
+        other = Client(self._settings, tenant=tenant)
+        other._redis = self._redis
+        return other
 
     @cached_property
     def aio(self) -> AsyncClient:
@@ -280,15 +293,25 @@ class Client:
             waited_s = time.monotonic() - began
             yield min(max(_FASTEST_POLL_S, _LATE * waited_s), _SLOWEST_POLL_S)
             if deadline is not None and time.monotonic() >= deadline:
-                job = self._jobs.get(job_id, tenant=self.tenant)
-                if job.status.final:
-                    continue
-                where = f", {job.stage}" if job.stage else ""
-                raise WaitTimeout(
-                    f"job {job_id} is {job.status}{where} after {timeout:g} s; it goes on: "
-                    "wait longer, poll its status, or cancel it",
-                    job_id=job_id,
-                )
+                self._check_late(job_id, timeout)
+
+    def _check_late(self, job_id: str, timeout: float | None) -> None:
+        """Raises WaitTimeout, but not for a job that ended in the last moment."""
+        job = self._jobs.get(job_id, tenant=self.tenant)
+        if not job.status.final:
+            where = f", {job.stage}" if job.stage else ""
+            raise WaitTimeout(
+                f"job {job_id} is {job.status}{where} after {timeout:g} s; it goes on: "
+                "wait longer, poll its status, or cancel it",
+                job_id=job_id,
+            )
+
+    def _check_called(self) -> None:
+        if not WebhookStore(self._redis, self._keys, url=self._url, ttl_s=0).are_called():
+            raise WebhookRefused(
+                "nobody would call the webhook: no gateway with GLYPH_GATEWAY_WEBHOOK_SECRET has "
+                f"run here in the last {ANNOUNCED_S // 60} minutes; start one, or leave it away"
+            )
 
     def _check_deadline(self, deadline_s: float, cost: float, priority: Priority) -> None:
         if not deadline_s > 0:

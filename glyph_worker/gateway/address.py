@@ -1,13 +1,54 @@
-"""Where the gateway may call: public HTTP(S) addresses, resolved once and pinned. Calls nothing."""
+"""Where the gateway may call: public HTTP(S) addresses, resolved once and pinned. Calls nothing.
+
+`target_of` reads the URL and `pinned` decides; neither opens a socket. Only `Resolver` asks DNS.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
+import re
 import socket
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
-from glyph_worker.errors import WebhookRefused
+import idna
+
+from glyph_worker.errors import TransientError, WebhookRefused
+
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+MAX_URL_CHARS = 2_000
+RESOLVE_S = 5.0
+MAX_LOOKUPS = 8
+"""Names looked up at once, in threads of their own: slow name servers hold up nothing else."""
+
+_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_.])?")
+_NUMBER = re.compile(r"(^|\.)([0-9]+|0[xX][0-9a-fA-F]*)\.?$")
+"""A last label that no name has: nearly an address, and each system reads it in its own way."""
+
+
+class Unresolved(TransientError):
+    """The host's name has no address at the moment; later it may."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A webhook's URL, read and found sound; its host in ASCII."""
+
+    parts: SplitResult
+    host: str
+    """A name, or an address without brackets."""
+    port: int | None
+    literal: IPAddress | None
+    """The address that `host` is, in whatever notation."""
+
+    @property
+    def authority(self) -> str:
+        name = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{name}:{self.port}" if self.port else name
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,59 +58,165 @@ class Address:
     url: str
     """With the address in the place of the name."""
     host: str
-    """The name, for the Host header and the certificate."""
+    """The name, for the certificate."""
     host_header: str
 
 
-def resolve(url: str, *, private: bool) -> Address:
-    """Raises WebhookRefused for what is no HTTP(S) URL, unknown, or not public (unless `private`).
-
-    A name with one private address among public ones is refused whole.
-    """
+def target_of(url: str) -> Target:
+    """Raises WebhookRefused for what is no HTTP(S) URL with a sound host."""
+    if len(url) > MAX_URL_CHARS:
+        raise WebhookRefused(f"the webhook has {len(url)} characters, limit is {MAX_URL_CHARS}")
+    if not url.isprintable() or " " in url:
+        raise WebhookRefused("the webhook holds a space or a control character; percent-encode it")
     try:
         parts = urlsplit(url)
-        port = parts.port
+        port, host = parts.port, parts.hostname
     except ValueError as exc:
         raise WebhookRefused(f"the webhook is no URL: {exc}") from exc
-    host = parts.hostname
     if parts.scheme not in ("http", "https") or not host:
         raise WebhookRefused("a webhook is an http:// or https:// URL with a host")
     if parts.username is not None or parts.password is not None:
         raise WebhookRefused("a webhook's URL carries no user and password; verify its signature")
-    try:
-        found = socket.getaddrinfo(
-            host, port or (443 if parts.scheme == "https" else 80), type=socket.SOCK_STREAM
+    if port == 0:
+        raise WebhookRefused("the webhook's port is 0; name the receiver's own")
+    ascii_host = _in_ascii(host)
+    literal = _literal(ascii_host)
+    if literal is not None and not host.isascii():
+        raise WebhookRefused(
+            f"the webhook's host {host!r} is the address {literal} in other characters"
         )
-    except (OSError, UnicodeError) as exc:
-        raise WebhookRefused(f"the webhook's host {host!r} has no address") from exc
-    addresses = [ipaddress.ip_address(str(row[4][0]).partition("%")[0]) for row in found]
+    if literal is None and (_NUMBER.search(ascii_host) or not _NAME.fullmatch(ascii_host)):
+        raise WebhookRefused(f"the webhook's host {host!r} is no name and no address")
+    return Target(parts=parts, host=ascii_host, port=port, literal=literal)
+
+
+def _in_ascii(host: str) -> str:
+    """As it is asked for in DNS; every kind of dot is a dot, every kind of digit a digit."""
+    if host.isascii():
+        return host
+    try:
+        return idna.encode(host, uts46=True, std3_rules=True).decode()
+    except (idna.IDNAError, UnicodeError) as exc:
+        raise WebhookRefused(f"the webhook's host {host!r} is no name: {exc}") from exc
+
+
+def _literal(host: str) -> IPAddress | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        pass
+    try:
+        # What the system itself takes for an address: 2130706433, 0x7f.1, 127.1
+        return ipaddress.IPv4Address(socket.inet_aton(host))
+    except (OSError, UnicodeError, ValueError):
+        return None
+
+
+def pinned(target: Target, addresses: Sequence[IPAddress], *, private: bool) -> Address:
+    """The decision. Raises WebhookRefused for what is not public (unless `private`).
+
+    A name with one private address among public ones is refused whole.
+    """
     for address in addresses:
         if not private and not is_public(address):
             raise WebhookRefused(
-                f"the webhook's host {host!r} is at {address}, which is not public; "
+                f"the webhook's host {target.host!r} is at {address}, which is not public; "
                 "the operator may allow such with GLYPH_GATEWAY_WEBHOOK_PRIVATE=true"
             )
     # IPv4 first: it is what most hosts without IPv6 routes can reach.
     chosen = sorted(addresses, key=lambda address: address.version)[0]
     literal = f"[{chosen}]" if chosen.version == 6 else str(chosen)
-    netloc = f"{literal}:{port}" if port else literal
-    name = f"[{host}]" if ":" in host else host
+    netloc = f"{literal}:{target.port}" if target.port else literal
     return Address(
-        url=parts._replace(netloc=netloc, fragment="").geturl(),
-        host=host,
-        host_header=f"{name}:{port}" if port else name,
+        url=target.parts._replace(netloc=netloc, fragment="").geturl(),
+        host=target.host,
+        host_header=target.authority,
     )
 
 
-def is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    """Globally routable unicast; an IPv6 form of an IPv4 address counts as that address."""
-    if isinstance(address, ipaddress.IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour or (address.teredo or (None, None))[1]
-        if inner is None and address in _NAT64:
-            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        if inner is not None:
-            return is_public(inner)
-    return address.is_global and not address.is_multicast and not address.is_reserved
+class Resolver:
+    """Names to pinned addresses, within RESOLVE_S whatever the name servers do."""
+
+    def __init__(self, *, private: bool) -> None:
+        self._private = private
+        self._threads = ThreadPoolExecutor(MAX_LOOKUPS, thread_name_prefix="resolver")
+
+    async def resolve(self, url: str) -> Address:
+        """Raises WebhookRefused, and Unresolved where another try may end otherwise."""
+        target = target_of(url)
+        if target.literal is not None:
+            return pinned(target, [target.literal], private=self._private)
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(RESOLVE_S):
+                found = await loop.run_in_executor(self._threads, _looked_up, target)
+        except TimeoutError as exc:
+            raise Unresolved(
+                f"the webhook's host {target.host!r} was not found within {RESOLVE_S:g} s"
+            ) from exc
+        except (OSError, UnicodeError, ValueError) as exc:
+            raise Unresolved(f"the webhook's host {target.host!r} has no address") from exc
+        return pinned(target, found, private=self._private)
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
 
+def _looked_up(target: Target) -> list[IPAddress]:
+    port = target.port or (443 if target.parts.scheme == "https" else 80)
+    rows = socket.getaddrinfo(target.host, port, type=socket.SOCK_STREAM)
+    return [ipaddress.ip_address(str(row[4][0]).partition("%")[0]) for row in rows]
+
+
+def is_public(address: IPAddress) -> bool:
+    """Globally routable unicast, by our own table: Python's differs from version to version.
+
+    An IPv6 form of an IPv4 address, as a translator makes it, counts as that address.
+    """
+    if isinstance(address, ipaddress.IPv4Address):
+        return not any(address in network for network in _NOT_PUBLIC_4)
+    if address.ipv4_mapped is not None:
+        return is_public(address.ipv4_mapped)
+    if address in _NAT64:
+        return is_public(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+    # What is not handed out yet (all but an eighth) is not public, whoever takes it one day.
+    return address in _GLOBAL_6 and not any(address in network for network in _NOT_PUBLIC_6)
+
+
+# https://www.iana.org/assignments/iana-ipv4-special-registry and …-ipv6-special-registry, whole:
+# also what is reachable from everywhere but serves nobody's webhooks (anycast, relays, AS112).
+_NOT_PUBLIC_4 = tuple(
+    ipaddress.IPv4Network(row)
+    for row in (
+        "0.0.0.0/8",  # this network
+        "10.0.0.0/8",  # private
+        "100.64.0.0/10",  # shared, behind carriers' NAT
+        "127.0.0.0/8",  # loopback
+        "169.254.0.0/16",  # link-local, clouds' metadata
+        "172.16.0.0/12",  # private
+        "192.0.0.0/24",  # protocol assignments
+        "192.0.2.0/24",  # documentation
+        "192.31.196.0/24",  # AS112
+        "192.52.193.0/24",  # AMT
+        "192.88.99.0/24",  # 6to4 relays, given up
+        "192.168.0.0/16",  # private
+        "192.175.48.0/24",  # AS112
+        "198.18.0.0/15",  # benchmarks
+        "198.51.100.0/24",  # documentation
+        "203.0.113.0/24",  # documentation
+        "224.0.0.0/4",  # multicast
+        "240.0.0.0/4",  # reserved, and the broadcast address
+    )
+)
+_GLOBAL_6 = ipaddress.IPv6Network("2000::/3")
+_NOT_PUBLIC_6 = tuple(
+    ipaddress.IPv6Network(row)
+    for row in (
+        "2001::/23",  # protocol assignments: Teredo, benchmarks, AMT, ORCHID, …
+        "2001:db8::/32",  # documentation
+        "2002::/16",  # 6to4, given up; holds any IPv4 address
+        "2620:4f:8000::/48",  # AS112
+        "3fff::/20",  # documentation
+    )
+)
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")

@@ -13,8 +13,18 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.middleware.cors import CORSMiddleware
 
-from glyph_worker.gateway import events, health, infer, jobs, metrics, page_images, site, webhooks
+from glyph_worker.gateway import (
+    events,
+    health,
+    infer,
+    jobs,
+    metrics,
+    page_images,
+    site,
+    webhooks,
+)
 from glyph_worker.gateway.body_limit import BodyLimit
+from glyph_worker.gateway.collectors import HttpMetrics
 from glyph_worker.gateway.deps import Context
 from glyph_worker.gateway.problems import Problem, install
 from glyph_worker.gateway.schemas import BatchBody, InferBody, SubmitBody
@@ -39,7 +49,6 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="gateway")
         asyncio.get_running_loop().set_default_executor(threads)
-        context.watcher.start()
         context.deliverer.start()
         try:
             yield
@@ -56,6 +65,7 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         separate_input_output_schemas=False,
+        redirect_slashes=False,  # a redirect is no problem+json, and loses the body
     )
     app.state.context = context
     for part in (jobs, events, page_images, infer, webhooks, health, metrics, site):
@@ -74,7 +84,7 @@ def create_app(settings: Settings) -> FastAPI:
             expose_headers=["Location", "Retry-After"],
         )  # fmt: skip
     app.add_middleware(BodyLimit, max_bytes=gateway.max_body_bytes)
-    app.add_middleware(metrics.HttpMetrics, context=context)
+    app.add_middleware(HttpMetrics, metrics=context.metrics)
     if settings.trace_endpoint:
         app.add_middleware(RequestSpans, traces=context.traces)
     return app

@@ -1,60 +1,67 @@
-"""What the routes share: settings, a client per tenant, the watcher. One per gateway process."""
+"""What the routes share, put together once per gateway process; knows no route."""
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
 from collections import OrderedDict
-from collections.abc import Callable
-from functools import partial
-from typing import Annotated, Any, TypeVar
+from typing import Annotated
 
 from fastapi import Depends, Request
 
 from glyph_worker.client import Client
+from glyph_worker.gateway.address import Resolver
+from glyph_worker.gateway.collectors import GatewayMetrics
+from glyph_worker.gateway.deliverer import Deliverer
+from glyph_worker.gateway.drawer import PageDrawer
 from glyph_worker.gateway.pdf import PdfReader
-from glyph_worker.gateway.tenants import Tenants
-from glyph_worker.gateway.watcher import Watcher
+from glyph_worker.gateway.signer import Signer
+from glyph_worker.gateway.tenants import DEFAULT_TENANT, Tenants
 from glyph_worker.settings import Settings
 from glyph_worker.store.connection import connect
 from glyph_worker.store.keys import Keys
+from glyph_worker.store.watcher import Watcher
+from glyph_worker.store.webhooks import WebhookStore
 from glyph_worker.traces import Traces
 
-T = TypeVar("T")
-
 MAX_CLIENTS = 1_000
+LINGER_S = 5.0
 
 
 class Context:
     """Raises StoreUnavailable when the settings name no broker."""
 
     def __init__(self, settings: Settings) -> None:
+        gateway = settings.gateway
         self.settings = settings
-        self.tenants = Tenants(settings.gateway)
+        self.tenants = Tenants(gateway)
+        self._default = Client(settings, tenant=DEFAULT_TENANT)  # without a broker it ends here
         self._clients: OrderedDict[str, Client] = OrderedDict()
-        self.client("default")  # settings without a broker end here
         assert settings.broker_url is not None
-        self.url = settings.broker_url.get_secret_value()
+        self.url = url = settings.broker_url.get_secret_value()
         self.keys = Keys(settings.key_prefix)
-        self.broker = connect(self.url)
-        self.watcher = Watcher(self.broker, self.keys, url=self.url)
+        self.broker = connect(url)
+        self.watcher = Watcher(self.broker, self.keys, url=url, linger_s=LINGER_S)
         self.num_streams = 0
         self.traces = Traces(settings.trace_endpoint, service="glyph-gateway")
-        self.pdf = PdfReader(timeout_s=settings.gateway.pdf_timeout_s)
-        # Here and not above: they know the context.
-        from glyph_worker.gateway.metrics import GatewayMetrics
-        from glyph_worker.gateway.page_images import PageDrawer
-        from glyph_worker.gateway.webhooks import Deliverer, Signer
-
-        self.drawer = PageDrawer(self)
-        self.signer = Signer(settings.gateway)
-        self.deliverer = Deliverer(self, self.signer)
-        self.metrics = GatewayMetrics(self)
+        self.pdf = PdfReader(timeout_s=gateway.pdf_timeout_s)
+        self.drawer = PageDrawer(settings, self.broker, self.keys, url=url)
+        self.signer = Signer(gateway)
+        self.resolver = Resolver(private=gateway.webhook_private)
+        self.webhooks = WebhookStore(
+            self.broker, self.keys, url=url, ttl_s=settings.queue.job_ttl_s
+        )
+        self.deliverer = Deliverer(
+            gateway, store=self.webhooks, client_of=self.client, resolver=self.resolver,
+            signer=self.signer,
+        )  # fmt: skip
+        self.metrics = GatewayMetrics(
+            self.broker, self.keys, url=url, num_streams=lambda: self.num_streams,
+            webhook_outcomes=self.deliverer.outcomes,
+        )  # fmt: skip
 
     def client(self, tenant: str) -> Client:
         """The tenant's own client: to it, other tenants' jobs are unknown."""
         if tenant not in self._clients:
-            self._clients[tenant] = Client(self.settings, tenant=tenant)
+            self._clients[tenant] = self._default.for_tenant(tenant)
             if len(self._clients) > MAX_CLIENTS:
                 self._clients.popitem(last=False)
         return self._clients[tenant]
@@ -80,10 +87,3 @@ InContext = Annotated[Context, Depends(_context)]
 TenantName = Annotated[str, Depends(_tenant)]
 TenantClient = Annotated[Client, Depends(_client)]
 """The client of whoever holds the API key; raises KeyMissing before the body is read."""
-
-
-async def threaded(call: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-    """Run a blocking call of the one synchronous core beside the event loop."""
-    # With the request's context, so that what it calls knows the request's span.
-    run = partial(contextvars.copy_context().run, call, *args, **kwargs)
-    return await asyncio.get_running_loop().run_in_executor(None, run)

@@ -13,12 +13,13 @@ from fastapi.responses import StreamingResponse
 from glyph_worker import errors
 from glyph_worker.client import Client
 from glyph_worker.errors import GlyphError, InvalidOption, RefusedError, UnknownJob
-from glyph_worker.gateway.deps import Context, InContext, TenantClient, threaded
+from glyph_worker.gateway.deps import Context, InContext, TenantClient
 from glyph_worker.gateway.jobs import JobPath
 from glyph_worker.gateway.problems import responses
 from glyph_worker.gateway.schemas import job_fields
-from glyph_worker.gateway.watcher import FIRST, is_sequence
+from glyph_worker.gateway.threads import threaded
 from glyph_worker.job import Job
+from glyph_worker.store.watcher import FIRST, is_sequence
 
 router = APIRouter(tags=["jobs"])
 

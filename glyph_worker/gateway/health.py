@@ -7,8 +7,9 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from glyph_worker.errors import StoreUnavailable, WorkerDraining
-from glyph_worker.gateway.deps import InContext, threaded
+from glyph_worker.gateway.deps import InContext
 from glyph_worker.gateway.problems import MEDIA_TYPE, SCHEMA_REF
+from glyph_worker.gateway.threads import threaded
 from glyph_worker.store.connection import connect
 from glyph_worker.store.workers import WorkerStore
 

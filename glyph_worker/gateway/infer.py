@@ -7,9 +7,11 @@ from fastapi.responses import JSONResponse
 
 from glyph_worker import errors
 from glyph_worker.errors import GlyphError, WaitTimeout
-from glyph_worker.gateway.deps import InContext, TenantClient, threaded
+from glyph_worker.gateway.deps import InContext, TenantClient
+from glyph_worker.gateway.json_body import json_body_of
 from glyph_worker.gateway.problems import responses
-from glyph_worker.gateway.schemas import InferBody, InferReply, json_body, parsed
+from glyph_worker.gateway.schemas import InferBody, InferReply, json_body
+from glyph_worker.gateway.threads import threaded
 
 router = APIRouter(tags=["infer"])
 
@@ -19,7 +21,7 @@ router = APIRouter(tags=["infer"])
     response_model=InferReply,
     responses=responses(
         errors.DocumentTooLarge, errors.InvalidOption, errors.QuotaExceeded, WaitTimeout,
-        errors.JobCancelled, GlyphError, errors.NotAllowed,
+        errors.JobCancelled, GlyphError, errors.NotAllowed, errors.UnsupportedMedia,
     ),
     openapi_extra=json_body(InferBody),
     summary="Ask and wait for the answer",
@@ -29,8 +31,9 @@ async def infer(request: Request, client: TenantClient, context: InContext) -> J
 
     A client that hangs up leaves the job running: its answer stays to be fetched by id.
     """
-    body: InferBody = parsed(InferBody, await request.body())
-    job = await threaded(client.submit, body.text, body.question, **body.options())
+    body: InferBody = await json_body_of(request, InferBody, max_questions=1)
+    job = await threaded(client.submit, body.source, body.question, **body.options())
+    del body  # as large as the document, and the wait is long
     wait_s = context.settings.gateway.max_wait_s
     await context.watcher.ended(job.id, within_s=wait_s)
     answer = await threaded(client.result, job.id)

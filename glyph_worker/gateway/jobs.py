@@ -19,9 +19,9 @@ from glyph_worker.errors import (
     JobFailed,
     JobFinished,
     UnknownJob,
-    UnsupportedMedia,
 )
-from glyph_worker.gateway.deps import Context, InContext, TenantClient, threaded
+from glyph_worker.gateway.deps import Context, InContext, TenantClient
+from glyph_worker.gateway.json_body import json_body_of, media_type_of
 from glyph_worker.gateway.problems import responses
 from glyph_worker.gateway.schemas import (
     AnswerView,
@@ -35,8 +35,9 @@ from glyph_worker.gateway.schemas import (
     json_body,
     parsed,
 )
+from glyph_worker.gateway.threads import threaded
 from glyph_worker.gateway.uploads import extract
-from glyph_worker.gateway.webhooks import check_address
+from glyph_worker.gateway.webhooks import check_webhook
 from glyph_worker.job import Job
 
 router = APIRouter(tags=["jobs"])
@@ -236,7 +237,7 @@ async def _submit(
 
 async def _check_webhook(context: Context, options: Mapping[str, Any]) -> None:
     if (webhook := options.get("webhook")) is not None:
-        await threaded(check_address, webhook, context.settings.gateway)
+        await check_webhook(webhook, context)
 
 
 async def _awaited(client: Client, context: Context, job_id: str, wait: float) -> Job:
@@ -257,15 +258,11 @@ async def _read(
     request: Request, context: Context, kind: type[SubmitBody] | type[BatchBody]
 ) -> tuple[str | bytes, list[str], dict[str, Any]]:
     """Document, questions and options from JSON or from a form."""
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if content_type in ("application/json", ""):
-        body = parsed(kind, await request.body())
+    if media_type_of(request) != "multipart/form-data":
+        limit = context.settings.gateway.max_questions
+        body = await json_body_of(request, kind, max_questions=limit)
         questions = [body.question] if isinstance(body, SubmitBody) else body.questions
         return body.document, questions, body.chosen()
-    if content_type not in ("multipart/form-data", "application/x-www-form-urlencoded"):
-        raise UnsupportedMedia(
-            f"content type {content_type!r} is not read; send JSON or multipart/form-data"
-        )
     try:
         async with request.form(max_files=1, max_fields=1_100, max_part_size=1 << 24) as form:
             return await _from_form(form, context)
@@ -278,7 +275,9 @@ async def _from_form(
 ) -> tuple[str | bytes, list[str], dict[str, Any]]:
     known = {"document", "question", *Options.model_fields}
     if unknown := sorted(set(form) - known):
-        raise InvalidOption(f"unknown field {unknown[0]!r}; there are {', '.join(sorted(known))}")
+        raise InvalidOption(
+            f"unknown field {unknown[0][:80]!r}; there are {', '.join(sorted(known))}"
+        )
     part = form.get("document")
     if part is None:
         raise InvalidOption("the form has no field `document`; send the file or the text there")
@@ -300,5 +299,5 @@ async def _from_form(
         if texts:
             values[name] = texts if name == "stop" else texts[-1]
     # Numbers are text in a form; validation from JSON would refuse them.
-    options: Options = parsed(Options, json.dumps(values).encode())
+    options: Options = parsed(Options, json.dumps(values).encode(), max_questions=0)
     return document, questions, options.chosen()

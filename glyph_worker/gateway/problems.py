@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from itertools import islice
 from typing import Any
 
 import structlog
@@ -12,6 +13,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
+from starlette.types import Scope
 
 from glyph_worker import errors
 from glyph_worker.errors import (
@@ -117,6 +120,10 @@ def responses(*kinds: type[GlyphError]) -> dict[int | str, dict[str, Any]]:
 SCHEMA_REF = {"$ref": "#/components/schemas/Problem"}
 
 _CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed"}
+_DETAILS = {
+    404: "there is nothing at this path; /openapi.json lists what there is",
+    405: "this path takes other methods; Allow has them",
+}
 
 
 def install(app: FastAPI) -> None:
@@ -128,11 +135,14 @@ def install(app: FastAPI) -> None:
             log.warning("gateway.refused", error=exc.code, message=exc.message)
         return problem_of(exc)
 
-    async def framework(_: Request, exc: Exception) -> JSONResponse:
+    async def framework(request: Request, exc: Exception) -> JSONResponse:
         assert isinstance(exc, HTTPException)
         code = _CODES.get(exc.status_code, "invalid_request")
         headers = dict(exc.headers or {})
-        return problem(code, exc.status_code, str(exc.detail), headers=headers)
+        if exc.status_code == 405:
+            headers["Allow"] = ", ".join(allowed_methods(app, request.scope))
+        detail = _DETAILS.get(exc.status_code, str(exc.detail))
+        return problem(code, exc.status_code, detail, headers=headers)
 
     async def invalid(_: Request, exc: Exception) -> JSONResponse:
         assert isinstance(exc, RequestValidationError)
@@ -148,11 +158,28 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, unexpected)
 
 
+def allowed_methods(app: FastAPI, scope: Scope) -> list[str]:
+    """Of all routes at this path: the framework names those of the first one only."""
+    methods = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+    return [
+        method
+        for method in methods
+        if any(
+            route.matches({**scope, "method": method})[0] is Match.FULL
+            for route in app.router.routes
+        )
+    ]
+
+
 def invalid_input(found: Iterable[Any]) -> errors.InvalidOption:
     """Pydantic's findings as one error; never echoes the input, which may be the document."""
     rows = [
-        {"at": ".".join(str(part) for part in row["loc"]), "problem": str(row["msg"])}
-        for row in found
-    ][:20]
+        # A place may be a key of the caller's, as long as he likes.
+        {
+            "at": ".".join(str(part)[:80] for part in row["loc"][:8]),
+            "problem": str(row["msg"])[:200],
+        }
+        for row in islice(found, 20)
+    ]
     message = "; ".join(f"{row['at']}: {row['problem']}" for row in rows) or "invalid input"
     return errors.InvalidOption(message, errors=rows)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError, model_validator
 
 from glyph_worker.errors import InvalidOption
+from glyph_worker.gateway.json_bounds import MORE_VALUES, check_bounds
 from glyph_worker.gateway.problems import invalid_input
 from glyph_worker.job import Answer, Job, JobOptions
 
@@ -79,7 +80,7 @@ class BatchBody(Options):
     )
 
     document: str
-    questions: list[str] = Field(min_length=1)
+    questions: Annotated[list[str], FailFast()] = Field(min_length=1)
 
 
 class ImageConfig(BaseModel):
@@ -93,14 +94,30 @@ class InferBody(BaseModel):
 
     model_config = ConfigDict(
         extra="forbid",
-        json_schema_extra={"examples": [{"text": _DOCUMENT, "question": "What is the total?"}]},
+        json_schema_extra={
+            "examples": [{"document": _DOCUMENT, "question": "What is the total?"}],
+            "oneOf": [{"required": ["document"]}, {"required": ["text"]}],
+        },
     )
 
-    text: str
+    document: str = Field("", description="Text; it is laid out on pages that the model reads.")
+    text: str = Field("", description="The article's name for `document`; send one of the two.")
     question: str = "Summarize this text."
     image_config: ImageConfig | None = Field(None, description="How the text is drawn.")
     max_new_tokens: int | None = Field(None, ge=1)
     temperature: float | None = Field(None, ge=0, le=5)
+
+    @model_validator(mode="after")
+    def _one_document(self) -> Self:
+        given = self.model_fields_set & {"document", "text"}
+        if len(given) != 1:
+            raise ValueError("send the document as `document` (or as `text`), and once")
+        return self
+
+    @property
+    def source(self) -> str:
+        """The document, under whichever name it came."""
+        return self.document or self.text
 
     def options(self) -> dict[str, Any]:
         options: dict[str, Any] = {
@@ -125,7 +142,7 @@ class Links(BaseModel):
 
 
 class JobView(BaseModel):
-    """What is true of a job now. Times are seconds since the epoch, 0 if not yet."""
+    """What is true of a job now. Times are seconds since the epoch, null if not yet."""
 
     model_config = ConfigDict(
         extra="allow",
@@ -152,10 +169,10 @@ class JobView(BaseModel):
     position: int | None = Field(None, description="Jobs that will start before it.")
     eta: dict[str, float] | None = Field(None, description="Seconds to its end: p50_s, p90_s.")
     text: str = Field("", description="The answer so far.")
-    created_at: float = 0.0
-    started_at: float = 0.0
-    finished_at: float = 0.0
-    deadline_at: float = 0.0
+    created_at: float | None = None
+    started_at: float | None = None
+    finished_at: float | None = None
+    deadline_at: float | None = Field(None, description="null: none was set.")
     document_digest: str = ""
     error: dict[str, Any] | None = Field(None, description="code, message, details when failed.")
     cancel_requested: bool = False
@@ -202,18 +219,26 @@ class InferReply(BaseModel):
     receipt: dict[str, Any]
 
 
+TIMES = ("created_at", "started_at", "finished_at", "deadline_at")
+
+
 def job_fields(job: Job) -> dict[str, Any]:
-    """A job as JobView's fields; what is not known stays away."""
+    """A job as JobView's fields; what is not known stays away, and a time not yet is null."""
     fields = {name: value for name, value in job.to_fields().items() if value is not None}
-    return fields | {"links": Links.of(job.id).model_dump()}
+    times = {name: fields.get(name) or None for name in TIMES}
+    return fields | times | {"links": Links.of(job.id).model_dump()}
 
 
 def answer_fields(job_id: str, answer: Answer) -> dict[str, Any]:
     return {"job_id": job_id} | answer.to_fields()
 
 
-def parsed(kind: type[BaseModel], raw: bytes) -> Any:
-    """A body that was read by hand. Raises InvalidOption, with the place and never the input."""
+def parsed(kind: type[BaseModel], raw: bytes, *, max_questions: int) -> Any:
+    """A body that was read by hand. Raises InvalidOption, with the place and never the input.
+
+    A million wrong values are refused before one of them is looked at.
+    """
+    check_bounds(raw, max_values=max_questions + MORE_VALUES)
     try:
         return kind.model_validate_json(raw)
     except ValidationError as exc:

@@ -7,17 +7,28 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
+from functools import partial
 
 import structlog
 import uvicorn
 
 from glyph_worker.errors import InvalidSetting
 from glyph_worker.gateway.app import create_app
+from glyph_worker.gateway.connections import (
+    ACCEPT_AT_ONCE,
+    Connection,
+    Connections,
+    room_for,
+)
 from glyph_worker.gateway.tenants import Tenants, is_loopback
 from glyph_worker.settings import GatewaySettings, Settings
 from glyph_worker.telemetry import configure_logging
 
 log = structlog.get_logger(__name__)
+
+BACKLOG = 2_048
+"""Connections the system holds until they are accepted."""
 
 
 def serve(settings: Settings, *, exit_with_parent: bool = False) -> None:
@@ -31,8 +42,14 @@ def serve(settings: Settings, *, exit_with_parent: bool = False) -> None:
     app = create_app(settings)
     listener = listen(gateway)
     port = listener.getsockname()[1]
+    connections = Connections(
+        max_open=room_for(gateway.max_connections), patience_s=gateway.request_timeout_s
+    )
     config = uvicorn.Config(
         app,
+        http=partial(Connection, all_open=connections),  # type: ignore[arg-type]
+        ws="none",
+        backlog=ACCEPT_AT_ONCE,
         log_config=None,
         access_log=False,
         server_header=False,
@@ -40,7 +57,7 @@ def serve(settings: Settings, *, exit_with_parent: bool = False) -> None:
         timeout_keep_alive=30,
         h11_max_incomplete_event_size=64 * 1024,
     )
-    server = _Server(config, app.state.context.watcher.close)
+    server = _Server(config, connections, app.state.context.watcher.close)
     if exit_with_parent:
         threading.Thread(target=_follow_parent, name="parent", daemon=True).start()
     # uvicorn raises the signal that ended it again when all is closed: an orderly end is code 0.
@@ -71,13 +88,25 @@ def listen(gateway: GatewaySettings) -> socket.socket:
 class _Server(uvicorn.Server):
     """Ends long polls and streams as soon as it is told to stop: they would outlast the grace."""
 
-    def __init__(self, config: uvicorn.Config, on_stop: object) -> None:
+    def __init__(
+        self, config: uvicorn.Config, connections: Connections, on_stop: Callable[[], None]
+    ) -> None:
         super().__init__(config)
+        self._connections = connections
         self._on_stop = on_stop
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        # asyncio gives the system the number it accepts at once, and a burst is larger than that.
+        for listener in sockets or ():
+            listener.listen(BACKLOG)
+
+    async def on_tick(self, counter: int) -> bool:
+        self._connections.sweep()
+        return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: object) -> None:
         super().handle_exit(sig, frame)  # type: ignore[arg-type]
-        assert callable(self._on_stop)
         self._on_stop()
 
 

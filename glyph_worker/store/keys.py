@@ -17,8 +17,8 @@ Broker server (AOF, noeviction). `job_ttl` is queue.job_ttl_s:
   {prefix}:totals                   hash    jobs ended, by status; 30 days
   {prefix}:events                   stream  every transition, newest 20,000; 7 days
   {prefix}:dead                     zset    ids of poisonous jobs, newest 10,000; 30 days
-  {prefix}:webhooks                 zset    ids of ended jobs whose webhook is to be called; no TTL,
-                                            emptied by the gateway
+  {prefix}:webhooks                 zset    ids of ended jobs whose webhook is to be called; 30 days
+  {prefix}:signing                  string  a gateway that calls webhooks is there; 15 min
   {prefix}:tally                    hash    sums over ended jobs, for metrics; 30 days
   {prefix}:engines                  hash    answer worker → what its engine last said; 1 h
   {prefix}:workers                  hash    name → what a worker last said of itself; 1 h
@@ -90,6 +90,10 @@ class Keys:
     @property
     def webhooks(self) -> str:
         return f"{self.prefix}:webhooks"
+
+    @property
+    def signing(self) -> str:
+        return f"{self.prefix}:signing"
 
     @property
     def cancels(self) -> str:

@@ -39,10 +39,15 @@ class StreamStore:
         with translated(self.url):
             found = cast(Any, self.client.xread({key: after}, count=200, block=block_ms))
         for seq, fields in found[0][1] if found else ():
-            status = fields.get(b"status")
-            yield Delta(
-                seq=seq.decode(),
-                text=fields.get(b"text", b"").decode(),
-                attempt=int(fields.get(b"attempt", 0)),
-                status=None if status is None else JobStatus(status.decode()),
-            )
+            yield delta_of(seq, fields)
+
+
+def delta_of(seq: bytes, fields: dict[bytes, bytes]) -> Delta:
+    """One entry of a stream. Raises ValueError for what is none of ours."""
+    status = fields.get(b"status")
+    return Delta(
+        seq=seq.decode(),
+        text=fields.get(b"text", b"").decode(),
+        attempt=int(fields.get(b"attempt", 0)),
+        status=None if status is None else JobStatus(status.decode()),
+    )

@@ -6,8 +6,12 @@ from dataclasses import dataclass
 
 import redis
 
+from glyph_worker.store.connection import translated
 from glyph_worker.store.keys import Keys
 from glyph_worker.store.scripts import Scripts
+
+ANNOUNCE_S, ANNOUNCED_S = 60.0, 900
+"""How often a gateway that signs says so, and how long that is believed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,11 +27,25 @@ class WebhookStore:
     """At least once: taken, tried, settled. Raises StoreUnavailable, StoreFull, StoreDenied."""
 
     def __init__(self, client: redis.Redis, keys: Keys, *, url: str, ttl_s: int) -> None:
+        self._client = client
+        self._keys = keys
+        self._url = url
         self._run = Scripts(client, keys, url=url, ttl_s=ttl_s)
+
+    def announce(self) -> None:
+        """There is a gateway that calls webhooks."""
+        with translated(self._url):
+            self._client.set(self._keys.signing, "1", ex=ANNOUNCED_S)
+
+    def are_called(self) -> bool:
+        """Whether a gateway that calls webhooks was there in the last ANNOUNCED_S seconds."""
+        with translated(self._url):
+            return bool(self._client.exists(self._keys.signing))
 
     def take(self, *, limit: int, lease_s: float) -> list[DueWebhook]:
         """Those due now; each comes back after `lease_s` unless it is settled."""
-        flat = [raw.decode() for raw in self._run("webhooks", limit, lease_s)]
+        # What a record holds may be anything: one that cannot be read is refused as a URL.
+        flat = [raw.decode("utf-8", "replace") for raw in self._run("webhooks", limit, lease_s)]
         return [
             DueWebhook(job_id=i, tenant=tenant, url=url, tries=int(tries))
             for i, tenant, url, tries in zip(
@@ -41,3 +59,7 @@ class WebhookStore:
 
     def put_off(self, job_id: str, pause_s: float) -> None:
         self._run("webhook_settle", job_id, pause_s, "")
+
+    def give_back(self, job_id: str, pause_s: float) -> None:
+        """Taken but not tried: due again after the pause, and no try is counted."""
+        self._run("webhook_settle", job_id, pause_s, "untried")

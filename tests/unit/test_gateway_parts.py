@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import ipaddress
 import socket
 import zlib
 from typing import Any
@@ -21,18 +20,16 @@ from glyph_worker.errors import (
     NotAllowed,
     UnreadableDocument,
     UnsupportedMedia,
-    WebhookRefused,
 )
-from glyph_worker.gateway.address import is_public, resolve
 from glyph_worker.gateway.pdf import PdfReader
 from glyph_worker.gateway.problems import KINDS
 from glyph_worker.gateway.schemas import OPTION_NAMES, Options
 from glyph_worker.gateway.serve import listen
+from glyph_worker.gateway.signer import Signer
 from glyph_worker.gateway.tenants import Tenants
 from glyph_worker.gateway.uploads import extract
-from glyph_worker.gateway.watcher import is_sequence
-from glyph_worker.gateway.webhooks import Signer
 from glyph_worker.settings import GatewaySettings
+from glyph_worker.store.watcher import is_sequence
 
 KEY = "a-key-of-sixteen-or-more"
 
@@ -72,41 +69,6 @@ def test_an_open_gateway_is_for_its_own_page_only() -> None:
     ):
         with pytest.raises(NotAllowed):
             tenants.tenant_of(strange)
-
-
-@pytest.mark.parametrize(
-    "address",
-    ["127.0.0.1", "10.1.2.3", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1", "::1",
-     "fe80::1", "fd00::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::",
-     "255.255.255.255"],
-)  # fmt: skip
-def test_inward_addresses_are_not_public(address: str) -> None:
-    assert not is_public(ipaddress.ip_address(address))
-
-
-def test_outward_addresses_are_public() -> None:
-    assert is_public(ipaddress.ip_address("93.184.215.14"))
-    assert is_public(ipaddress.ip_address("2606:2800:21f:cb07:6820:80da:af6b:8b2c"))
-
-
-@pytest.mark.parametrize(
-    "url",
-    ["ftp://a.example/", "http://", "//a", "http://127.0.0.1/", "http://localhost:8080/x",
-     "http://[::1]/", "http://2130706433/", "http://0x7f.1/", "https://user:pw@93.184.215.14/",
-     "http://a.invalid/", "http://93.184.215.14:99999/"],
-)  # fmt: skip
-def test_a_webhook_never_points_inwards(url: str) -> None:
-    with pytest.raises(WebhookRefused):
-        resolve(url, private=False)
-
-
-def test_a_webhooks_address_is_pinned() -> None:
-    address = resolve("https://93.184.215.14:8443/hook?a=1#x", private=False)
-    assert address.url == "https://93.184.215.14:8443/hook?a=1"
-    assert address.host_header == "93.184.215.14:8443"
-    private = resolve("http://localhost:9/", private=True)
-    assert private.url == "http://127.0.0.1:9/"
-    assert private.host == "localhost"
 
 
 def secret(raw: bytes) -> str:

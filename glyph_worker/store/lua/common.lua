@@ -163,7 +163,12 @@ local function finish(id, status, ...)
   note(id, status, seen[8], seen[9])
   redis.call('XADD', key('stream', id), 'MAXLEN', '~', 2000, '*', 'status', status)
   redis.call('EXPIRE', key('stream', id), tonumber(seen[3]) or TTL)
-  if seen[7] and seen[7] ~= '' then redis.call('ZADD', key('webhooks'), now, id) end
+  if seen[7] and seen[7] ~= '' then
+    redis.call('ZADD', key('webhooks'), now, id)
+    -- Where no gateway calls them, those whose record must be gone go too.
+    redis.call('ZREMRANGEBYSCORE', key('webhooks'), '-inf', now - 2592000)
+    redis.call('EXPIRE', key('webhooks'), 2592000)
+  end
   local cost = tonumber(seen[2] or '1')
   if redis.call('INCRBYFLOAT', key('backlog'), -cost) + 0 < 0
      or redis.call('ZCARD', key('active')) == 0 then

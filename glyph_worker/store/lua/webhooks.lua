@@ -3,8 +3,8 @@
 -- Returns {id, tenant, url, tries, …}; forgets those whose record is gone.
 local found = {}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('webhooks'), '-inf', now, 'LIMIT', 0, ARGV[2])) do
-  local seen = redis.call('HMGET', key('job', id), 'webhook', 'tenant')
-  if not seen[1] or seen[1] == '' then
+  local seen = redis.pcall('HMGET', key('job', id), 'webhook', 'tenant')  -- or is no hash
+  if seen.err or not seen[1] or seen[1] == '' then
     redis.call('ZREM', key('webhooks'), id)
   else
     redis.call('ZADD', key('webhooks'), now + ARGV[3], id)

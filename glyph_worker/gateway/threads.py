@@ -1,0 +1,18 @@
+"""Blocking calls beside the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+async def threaded(call: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    """Run a blocking call of the one synchronous core beside the event loop."""
+    # With the request's context, so that what it calls knows the request's span.
+    run = partial(contextvars.copy_context().run, call, *args, **kwargs)
+    return await asyncio.get_running_loop().run_in_executor(None, run)

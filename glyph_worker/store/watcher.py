@@ -1,0 +1,228 @@
+"""News of many jobs over one connection: whoever waits in one event loop shares it.
+
+Holds no thread, and no connection while nobody waits. `follow` gives what an answer grew by,
+`ended` returns with a job's end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from typing import Any
+
+import redis
+import redis.asyncio
+import structlog
+
+from glyph_worker.codec import UnreadableEnvelope
+from glyph_worker.errors import GlyphError
+from glyph_worker.job import FINAL, Delta
+from glyph_worker.store.aio import twin_of
+from glyph_worker.store.connection import translated
+from glyph_worker.store.keys import Keys
+from glyph_worker.store.streams import delta_of
+
+log = structlog.get_logger(__name__)
+
+BLOCK_MS, GAP_S = 50, 0.005
+"""A poll waits so long for news; one that found some leaves time for more to come together."""
+AGAIN_S = 1.0
+"""After the server failed."""
+FIRST, MAX_BUFFERED = "0-0", 200
+"""A follower that does not read gets no more than this; the rest stays in Redis for it."""
+
+_FINAL = frozenset(status.value.encode() for status in FINAL)
+
+
+@dataclass(eq=False)
+class _Follower:
+    job_id: str
+    after: str
+    fresh: list[Delta] = field(default_factory=list)
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    error: GlyphError | None = None
+
+
+@dataclass(eq=False)
+class _Waiter:
+    job_id: str
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Watcher:
+    """One per event loop. Two hundred waits cost one round trip per poll."""
+
+    def __init__(self, client: redis.Redis, keys: Keys, *, url: str, linger_s: float = 0.0) -> None:
+        """`client` lends its settings; it is not used. `linger_s`: how long the connection is kept
+        when nobody waits any more."""
+        self._client = client
+        self._keys = keys
+        self._url = url
+        self._linger_s = linger_s
+        self._wanted = asyncio.Event()
+        self._followers: set[_Follower] = set()
+        self._waiters: set[_Waiter] = set()
+        self._closing = False
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def num_watching(self) -> int:
+        return len(self._followers) + len(self._waiters)
+
+    @property
+    def closing(self) -> bool:
+        return self._closing
+
+    def close(self) -> None:
+        """Every wait and every stream ends soon; clients come back elsewhere."""
+        self._closing = True
+        for follower in self._followers:
+            follower.ready.set()
+        for waiter in self._waiters:
+            waiter.ended.set()
+
+    async def stop(self) -> None:
+        self.close()
+        if (task := self._task) is not None:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def ended(self, job_id: str, *, within_s: float) -> None:
+        """Return when the job is final or gone, the time is over or the watcher closes."""
+        waiter = _Waiter(job_id)
+        self._waiters.add(waiter)
+        self._start()
+        try:
+            if not self._closing:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(waiter.ended.wait(), within_s)
+        finally:
+            self._waiters.discard(waiter)
+
+    async def follow(
+        self, job_id: str, *, after: str, idle_s: float
+    ) -> AsyncGenerator[list[Delta]]:
+        """What the answer grew by, in order, the last delta with its final status.
+
+        An empty list after `idle_s` without news. Ends with the job or the watcher. Raises
+        StoreUnavailable, and UnreadableEnvelope for a stream that is none of ours.
+        """
+        follower = _Follower(job_id, after)
+        self._followers.add(follower)
+        self._start()
+        try:
+            while not self._closing:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(follower.ready.wait(), idle_s)
+                follower.ready.clear()
+                if follower.error is not None:
+                    raise follower.error
+                fresh, follower.fresh = follower.fresh, []
+                yield fresh
+                if any(delta.status is not None for delta in fresh):
+                    return
+        finally:
+            self._followers.discard(follower)
+
+    def _start(self) -> None:
+        self._wanted.set()
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._poll())
+
+    async def _is_wanted(self) -> bool:
+        if not self.num_watching and self._linger_s:
+            self._wanted.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wanted.wait(), self._linger_s)
+        return bool(self.num_watching)
+
+    async def _poll(self) -> None:
+        """As long as anybody waits."""
+        client = twin_of(self._client)
+        try:
+            while await self._is_wanted():
+                try:
+                    await self._look(client)
+                except GlyphError as exc:
+                    log.warning("watcher.missed", error=exc.code)
+                    await self._failed(exc)
+                except Exception as exc:  # the loop's edge: it serves all who wait
+                    log.exception("watcher.crashed")
+                    await self._failed(UnreadableEnvelope(f"the stream cannot be read: {exc}"))
+        finally:
+            self._task = None  # from here on a new task is begun, while this one closes
+            await client.aclose()
+
+    async def _failed(self, exc: GlyphError) -> None:
+        for follower in self._followers:
+            follower.error = exc
+            follower.ready.set()
+        await asyncio.sleep(AGAIN_S)
+
+    async def _look(self, client: redis.asyncio.Redis) -> None:
+        hungry = [f for f in self._followers if not f.fresh]
+        afters: dict[str, str] = {}
+        for follower in hungry:
+            known = afters.get(follower.job_id)
+            if known is None or _order(follower.after) < _order(known):
+                afters[follower.job_id] = follower.after
+        ids = list({waiter.job_id for waiter in self._waiters})
+        entries, statuses = await self._read(client, afters, ids)
+        for follower in hungry:
+            self._feed(follower, entries.get(follower.job_id, []))
+        for waiter in self._waiters:
+            # No record any more is an end too: the next look says so.
+            if waiter.job_id in statuses and (statuses[waiter.job_id] or b"succeeded") in _FINAL:
+                waiter.ended.set()
+        await asyncio.sleep(GAP_S if afters else BLOCK_MS / 1e3)
+
+    @staticmethod
+    def _feed(follower: _Follower, rows: list[tuple[bytes, dict[bytes, bytes]]]) -> None:
+        try:
+            found = [
+                delta
+                for delta in (delta_of(seq, fields) for seq, fields in rows)
+                if _order(delta.seq) > _order(follower.after)
+            ]
+        except ValueError as exc:
+            # This stream alone is broken.
+            follower.error = UnreadableEnvelope(f"job {follower.job_id}'s stream: {exc}")
+            follower.ready.set()
+            return
+        if found:
+            follower.fresh, follower.after = found, found[-1].seq
+            follower.ready.set()
+
+    async def _read(
+        self, client: redis.asyncio.Redis, afters: dict[str, str], ids: list[str]
+    ) -> tuple[dict[str, Any], dict[str, bytes | None]]:
+        """Entries by job, statuses by job, in one round trip."""
+        names = {self._keys.stream(job_id).encode(): job_id for job_id in afters}
+        with translated(self._url):
+            async with client.pipeline(transaction=False) as pipe:
+                for job_id in ids:
+                    pipe.hget(self._keys.job(job_id), "status")
+                if afters:
+                    streams: dict[Any, Any] = {
+                        self._keys.stream(job_id): after for job_id, after in afters.items()
+                    }
+                    pipe.xread(streams, count=MAX_BUFFERED, block=BLOCK_MS)
+                replies: list[Any] = await pipe.execute()
+        found = replies.pop() if afters else []
+        entries = {names[name]: rows for name, rows in found or []}
+        return entries, dict(zip(ids, replies, strict=True))
+
+
+def _order(seq: str) -> tuple[int, int]:
+    """Sequence numbers as Redis compares them. Raises ValueError."""
+    first, _, second = seq.partition("-")
+    return int(first), int(second or 0)
+
+
+def is_sequence(seq: str) -> bool:
+    first, dash, second = seq.partition("-")
+    parts = (first, second) if dash else (first,)
+    return all(part.isascii() and part.isdigit() and len(part) < 20 for part in parts)

@@ -1,0 +1,220 @@
+"""Guests who hold the door: half requests, crowds, slow senders. Health is answered throughout."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+from gateway_process import GatewayProcess
+from waiting import wait_until
+
+from glyph_worker.client import Client
+
+MAX_DESCRIPTORS = 400
+
+
+@pytest.fixture(scope="module")
+def gateway(
+    redis_server: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[GatewayProcess]:
+    gateway = GatewayProcess(
+        tmp_path_factory.mktemp("limits"),
+        {"GLYPH_BROKER_URL": redis_server.url(8)},
+        max_descriptors=MAX_DESCRIPTORS,
+        GLYPH_GATEWAY_REQUEST_TIMEOUT_S="1",
+        GLYPH_GATEWAY_MAX_QUESTIONS="50",
+    )
+    yield gateway
+    gateway.stop()
+
+
+@pytest.fixture
+def patient(redis_server: Any, tmp_path: Path) -> Iterator[GatewayProcess]:
+    """One that waits long for a request: what it closes, it closes to make room."""
+    gateway = GatewayProcess(
+        tmp_path,
+        {"GLYPH_BROKER_URL": redis_server.url(8)},
+        max_descriptors=MAX_DESCRIPTORS,
+        GLYPH_GATEWAY_REQUEST_TIMEOUT_S="600",
+        GLYPH_GATEWAY_MAX_WAIT_S="600",
+    )
+    yield gateway
+    gateway.stop()
+
+
+def dial(gateway: GatewayProcess, raw: bytes = b"") -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", gateway.port), timeout=20)
+    connection.sendall(raw)
+    return connection
+
+
+def said(connection: socket.socket) -> bytes:
+    """All it says until it closes; a reset ends it as well."""
+    parts = []
+    with connection, contextlib.suppress(ConnectionError):
+        while part := connection.recv(65_536):
+            parts.append(part)
+    return b"".join(parts)
+
+
+def problem_in(reply: bytes) -> dict[str, Any]:
+    head, _, body = reply.partition(b"\r\n\r\n")
+    assert b"content-type: application/problem+json" in head.lower(), reply
+    problem: dict[str, Any] = json.loads(body)
+    return problem
+
+
+def is_healthy(gateway: GatewayProcess) -> bool:
+    return httpx.get(gateway.url + "/healthz", timeout=5, trust_env=False).status_code == 200
+
+
+HEAD = b"POST /v1/jobs HTTP/1.1\r\nhost: 127.0.0.1\r\n"
+JSON = HEAD + b"content-type: application/json\r\n"
+
+
+@pytest.mark.parametrize(
+    "half",
+    [b"GET /healthz HT", HEAD, JSON + b"content-length: 900\r\n\r\n{",
+     JSON + b"transfer-encoding: chunked\r\n\r\n5\r\n{\"doc"],
+)  # fmt: skip
+def test_half_a_request_is_given_up_with_a_word(gateway: GatewayProcess, half: bytes) -> None:
+    reply = problem_in(said(dial(gateway, half)))
+    assert (reply["status"], reply["code"]) == (408, "request_timeout")
+
+
+def test_a_silent_connection_is_closed_without_a_word(gateway: GatewayProcess) -> None:
+    assert said(dial(gateway)) == b""
+
+
+def test_a_head_that_drips_is_given_up_as_a_whole(gateway: GatewayProcess) -> None:
+    connection = dial(gateway, HEAD)
+    connection.settimeout(0.05)
+    began, reply = time.monotonic(), b""
+    while not reply and time.monotonic() - began < 60:
+        with contextlib.suppress(ConnectionError):
+            connection.sendall(b"x-a: 1\r\n")
+        with contextlib.suppress(TimeoutError):
+            reply = connection.recv(4096)
+    assert b"408" in reply
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    "half", [b"", b"GET /", JSON + b"content-length: 900\r\n\r\n{"], ids=["silent", "head", "body"]
+)
+def test_a_crowd_of_half_requests_never_stops_health_checks(
+    patient: GatewayProcess, half: bytes
+) -> None:
+    with contextlib.ExitStack() as crowd:
+        for number in range(700):
+            crowd.enter_context(dial(patient, half))
+            if number % 50 == 49:
+                assert is_healthy(patient), patient.log
+        assert is_healthy(patient)
+        num_open = psutil.Process(patient.process.pid).num_fds()
+        assert num_open < MAX_DESCRIPTORS - 20
+    assert "Too many open files" not in patient.log
+
+
+def test_requests_at_work_are_never_closed_for_a_crowd(
+    patient: GatewayProcess, redis_server: Any
+) -> None:
+    end = b"host: 127.0.0.1\r\nconnection: close\r\n\r\n"
+    with patient.http() as http, contextlib.ExitStack() as crowd:
+        job = http.post("/v1/jobs", json={"document": "text", "question": "a?"}).json()
+        path = f"/v1/jobs/{job['id']}"
+        poll = f"GET {path}?wait=500 HTTP/1.1\r\n".encode() + end
+        other = b"GET /v1/x HTTP/1.1\r\n" + end
+        polls: list[socket.socket] = []
+        # More long polls than there is room for: others learn it, health checks do not.
+        while (status := problem_in(said(dial(patient, other)))["status"]) == 404:
+            polls += [crowd.enter_context(dial(patient, poll)) for _ in range(10)]
+            assert len(polls) < MAX_DESCRIPTORS
+        assert status == 503
+        for _ in range(200):
+            crowd.enter_context(dial(patient, b"GET /"))
+        assert problem_in(said(dial(patient, other)))["code"] == "refused"
+        assert is_healthy(patient)
+        Client.from_env(broker_url=redis_server.url(8)).cancel(job["id"])
+        replies = [said(one) for one in polls]
+    served = [reply for reply in replies if b" 200 OK" in reply[:20]]
+    assert all(b"cancelled" in reply for reply in served)
+    assert len(served) > MAX_DESCRIPTORS // 2
+    assert len(served) >= len(replies) - 20, "all but the last, who found no room"
+
+
+def test_a_body_in_tiny_pieces_is_refused_before_it_costs_seconds(gateway: GatewayProcess) -> None:
+    connection = dial(gateway, JSON + b"transfer-encoding: chunked\r\n\r\n")
+    process = psutil.Process(gateway.process.pid)
+    before = sum(process.cpu_times()[:2])
+    with contextlib.suppress(ConnectionError):
+        for _ in range(100):
+            connection.sendall(b"1\r\n \r\n" * 10_000)
+    reply = said(connection)
+    if reply:  # else it was reset under our writing
+        assert "larger chunks" in problem_in(reply)["detail"]
+    assert is_healthy(gateway)
+    assert sum(process.cpu_times()[:2]) - before < 5
+
+
+def test_what_is_no_http_is_answered_with_a_problem(gateway: GatewayProcess) -> None:
+    reply = problem_in(said(dial(gateway, b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n")))
+    assert (reply["status"], reply["code"]) == (400, "bad_request")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"document":"a","questions":[' + b"1," * 1_000_000 + b"1]}",
+        b'{"document":"a","questions":[' + b"[]," * 1_000_000 + b"1]}",
+        b"{" + b",".join(b'"%d":1' % n for n in range(200_000)) + b"}",
+        b"[" * 1_000_000,
+        b'{"document":"a","questions":' + b"[" * 150 + b"]" * 150 + b"}",
+        b'"' * 2_000_000,
+        b'{"' + b"k" * 2_000_000 + b'":1}',
+    ],
+    ids=["numbers", "lists", "keys", "deep", "nested", "quotes", "a long key"],
+)
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/jobs:batch", "/infer"])
+def test_a_body_of_wrong_things_costs_no_more_than_its_bytes(
+    gateway: GatewayProcess, path: str, body: bytes
+) -> None:
+    process = psutil.Process(gateway.process.pid)
+    before_s, before_bytes = sum(process.cpu_times()[:2]), process.memory_info().rss
+    reply = httpx.post(
+        gateway.url + path, content=body, headers={"content-type": "application/json"},
+        timeout=30, trust_env=False,
+    )  # fmt: skip
+    assert reply.status_code == 422, reply.text[:300]
+    assert len(reply.content) < 10_000
+    assert sum(process.cpu_times()[:2]) - before_s < 2
+    assert process.memory_info().rss - before_bytes < 20 * len(body) + 20_000_000
+
+
+def test_every_question_of_a_fitting_batch_is_taken_and_one_more_is_refused(
+    gateway: GatewayProcess,
+) -> None:
+    with gateway.http() as http:
+        body: dict[str, Any] = {"document": "a", "questions": [f'q{n}, "?"' for n in range(50)]}
+        assert http.post("/v1/jobs:batch", json=body).status_code == 202
+        body["questions"].append("one more?")
+        reply = http.post("/v1/jobs:batch", json=body)
+        assert reply.status_code == 422
+        assert "51 questions, limit is 50" in reply.json()["detail"]
+
+
+def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_fault(
+    gateway: GatewayProcess,
+) -> None:
+    dial(gateway, JSON + b"content-length: 900\r\n\r\n{").close()
+    wait_until(lambda: is_healthy(gateway), description="it is still well")
+    assert "crashed" not in gateway.log
+    assert "Exception in ASGI" not in gateway.log
