@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import Glm4vForConditionalGeneration
 
+from glyph_worker.model.formats import device_formats
 from glyph_worker.nano import vocabulary as v
 from glyph_worker.nano.configure import reader_config
 from glyph_worker.nano.draw import cell_atlas, draw, normalise
@@ -163,7 +164,8 @@ class Trainee(nn.Module):
         return seen, torch.stack(losses).sum() / len(seen), torch.stack(rights).sum() / len(seen)
 
     def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16)
+        fast = "bfloat16" in device_formats(self.device)
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=fast)
 
 
 def _begins(learned: Tensor) -> Tensor:
