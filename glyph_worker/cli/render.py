@@ -22,6 +22,9 @@ def render(
     as_json: AsJson = False,
 ) -> None:
     """Draw a document's pages as PNGs to look at."""
+    from glyph_worker.cli.extras import require
+
+    require("render")
     from glyph_worker.render.preview import render_file
     from glyph_worker.render.style import Style
     from glyph_worker.worker.style import resolve_style
