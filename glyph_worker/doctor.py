@@ -230,6 +230,8 @@ def _device(settings: Settings) -> Iterator[Finding]:
         raise ImportError("torch is not installed")
     import torch
 
+    from glyph_worker.model.formats import cpu_formats, instruction_set
+
     if torch.cuda.is_available():
         free, total = torch.cuda.mem_get_info()
         name = torch.cuda.get_device_name()
@@ -241,7 +243,15 @@ def _device(settings: Settings) -> Iterator[Finding]:
             fix="check nvidia-smi and that torch is a CUDA build, or set GLYPH_DEVICE=cpu",
         )  # fmt: skip
     else:
-        yield Finding(what="device", level="ok", found=f"cpu, {torch.get_num_threads()} threads")
+        fast = sorted(cpu_formats())
+        found = f"cpu, {torch.get_num_threads()} threads, {instruction_set()}: {', '.join(fast)}"
+        yield Finding(what="device", level="ok", found=found)
+        if settings.dtype not in ("auto", *fast):
+            yield Finding(
+                what="dtype", level="note",
+                found=f"{settings.dtype} is only stored: this CPU multiplies it in float32",
+                fix="GLYPH_DTYPE=auto, unless memory for twice the bytes is missing",
+            )  # fmt: skip
 
 
 def _model(settings: Settings) -> Iterator[Finding]:

@@ -30,6 +30,7 @@ GlyphError
 │   └── WorkerDraining      this worker is stopping; another will take the job
 ├── ConfigurationError      the operator's to mend
 │   ├── InvalidSetting      an unknown name or a bad value
+│   ├── MissingExtra        a part of the package that was not installed with it
 │   ├── StoreDenied         wrong password or missing rights
 │   ├── ModelUnusable       checkpoint missing, broken or of another family
 │   └── FontUnusable        font missing, broken or without outlines
@@ -203,6 +204,10 @@ class ConfigurationError(GlyphError):
 
 class InvalidSetting(ConfigurationError):
     code = "invalid_setting"
+
+
+class MissingExtra(ConfigurationError):
+    code = "missing_extra"
 
 
 class StoreDenied(ConfigurationError):

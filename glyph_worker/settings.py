@@ -246,7 +246,8 @@ class Settings(_Section):
     device: str = "auto"
     """`auto`, `cpu`, `cuda` or `cuda:N`."""
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
-    """`auto`: float16 on CUDA, float32 on CPU."""
+    """`auto`: float16 on CUDA, float32 on CPU. A CPU that has no products of 16-bit numbers stores
+    them so and multiplies in float32."""
     data_dir: Path = Path("~/.local/share/glyph_worker")
     """Where the embedded server keeps its append-only file."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -38,5 +38,12 @@ def main() -> None:
     except GlyphError as exc:
         print(f"error[{exc.code}]: {exc}", file=sys.stderr)
         raise SystemExit(exc.exit_code) from None
+    except ModuleNotFoundError as exc:
+        from glyph_worker.cli.extras import explained
+
+        if (found := explained(exc)) is None:
+            raise
+        print(f"error[{found.code}]: {found}", file=sys.stderr)
+        raise SystemExit(found.exit_code) from None
     except BrokenPipeError:
         raise SystemExit(0) from None

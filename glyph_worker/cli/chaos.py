@@ -33,6 +33,9 @@ def chaos(
 
     Starts workers of its own and hits only those. Exit 1 when a promise was broken.
     """
+    from glyph_worker.cli.extras import require
+
+    require("answer")
     from glyph_worker.chaos.command import chaos_command
 
     found = chaos_command(

@@ -57,6 +57,9 @@ def jobs_replay(
     as_json: AsJson = False,
 ) -> None:
     """Do a stored job again here, beside the same batch-mates, without touching it."""
+    from glyph_worker.cli.extras import require
+
+    require("answer")
     from glyph_worker.worker.replay import replay
 
     done = replay(Settings.load(), job_id, out_dir)

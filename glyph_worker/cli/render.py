@@ -22,6 +22,9 @@ def render(
     as_json: AsJson = False,
 ) -> None:
     """Draw a document's pages as PNGs to look at."""
+    from glyph_worker.cli.extras import require
+
+    require("render")
     from glyph_worker.render.choose import resolve_style
     from glyph_worker.render.out.preview import render_file
     from glyph_worker.render.style.presets import named_style

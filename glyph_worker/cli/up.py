@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from glyph_worker.cli.show import AsJson, err, out, print_json, read_file
-from glyph_worker.errors import ConfigurationError, InvalidOption
+from glyph_worker.errors import InvalidOption
 from glyph_worker.settings import Settings
 
 
@@ -24,6 +24,9 @@ def demo(
     ),
 ) -> None:
     """Start everything on this machine, ask questions, show answers and reuse, end everything."""
+    from glyph_worker.cli.extras import require
+
+    require("answer")
     from glyph_worker.local.demo import run_demo
 
     own = None if file is None else (read_file(file), list(ask or []))
@@ -44,6 +47,15 @@ def up(
     ] = False,
 ) -> None:
     """Serve on this machine until Ctrl-C: embedded server (if none is set) and workers."""
+    from glyph_worker.cli.extras import require
+
+    if answer_workers:
+        require("answer")  # `render` is a part of it
+    elif render_workers:
+        require("render")
+    if everything:
+        require("gateway")
+        require("flower")
     from glyph_worker.local.service import LocalService
     from glyph_worker.local.side_services import SideServices
 
@@ -80,7 +92,11 @@ def gateway(
     ] = False,
 ) -> None:
     """Serve HTTP: the API, the page, metrics. Needs the extra `gateway`."""
+    from glyph_worker.cli.extras import require
     from glyph_worker.telemetry import configure_logging
+
+    require("gateway")
+    from glyph_worker.gateway.serve import serve
 
     settings = Settings.load()
     chosen = {"host": host, "port": port}
@@ -89,10 +105,4 @@ def gateway(
     )
     settings = settings.model_copy(update={"gateway": section})
     configure_logging(settings.log_level)
-    try:
-        from glyph_worker.gateway.serve import serve
-    except ImportError as exc:
-        raise ConfigurationError(
-            f"the gateway cannot start: {exc}; pip install 'glyph_worker[gateway]'"
-        ) from exc
     serve(settings, exit_with_parent=exit_with_parent)

@@ -18,6 +18,9 @@ Concurrency = Annotated[int, typer.Option(min=0, help="0: chosen for this machin
 
 
 def _serve(kind: Any, concurrency: int, exit_with_parent: bool) -> None:
+    from glyph_worker.cli.extras import require
+
+    require(kind)
     from glyph_worker.telemetry import configure_logging
     from glyph_worker.worker.lifecycle import run_worker
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from glyph_worker.model.processor import Page, ProcessorConfig
 from glyph_worker.model.reader import Reader
+from glyph_worker.model.wide_products import wide_products
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +81,15 @@ def library_logits(
 ) -> Tensor:
     """Logits that choose each answer token and the one after: [len(answer) + 1, vocab]."""
     prompt = library_prompt(reader, pages, question, answer)
-    out = reader.model(
-        input_ids=prompt.input_ids,
-        mm_token_type_ids=prompt.mm_token_type_ids,
-        pixel_values=prompt.pixel_values,
-        image_grid_thw=prompt.image_grid_thw,
-        use_cache=False,
-        logits_to_keep=len(answer) + 1,
-    )
+    with wide_products(reader.device):
+        out = reader.model(
+            input_ids=prompt.input_ids,
+            mm_token_type_ids=prompt.mm_token_type_ids,
+            pixel_values=prompt.pixel_values,
+            image_grid_thw=prompt.image_grid_thw,
+            use_cache=False,
+            logits_to_keep=len(answer) + 1,
+        )
     logits: Tensor = out.logits[0]
     return logits
 

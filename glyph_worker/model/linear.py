@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from glyph_worker.model.formats import device_formats
+
 log = logging.getLogger(__name__)
 
 PACK_LIMIT_BYTES = 8 << 30
@@ -21,18 +23,27 @@ class Linear(Protocol):
     def __call__(self, x: Tensor) -> Tensor: ...
 
 
+def slow_dtypes(device: torch.device) -> tuple[torch.dtype, ...]:
+    """16-bit dtypes whose products a device only imitates: it multiplies float32 in their place."""
+    fast = device_formats(device)
+    both = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+    return tuple(dtype for name, dtype in both.items() if name not in fast)
+
+
 class PlainLinear:
     """The library's own call; casts its weight when asked in another dtype (the fallback lane)."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
         self.weight = weight  # [outputs, inputs]
         self.bias = bias
+        self._slow = slow_dtypes(weight.device)
 
     def __call__(self, x: Tensor) -> Tensor:
-        if x.dtype == self.weight.dtype:
+        dtype = torch.float32 if x.dtype in self._slow else x.dtype
+        if dtype == self.weight.dtype:
             return F.linear(x, self.weight, self.bias)
-        bias = None if self.bias is None else self.bias.to(x.dtype)
-        return F.linear(x, self.weight.to(x.dtype), bias)
+        bias = None if self.bias is None else self.bias.to(dtype)
+        return F.linear(x.to(dtype), self.weight.to(dtype), bias).to(x.dtype)
 
 
 class PackedLinear:
@@ -54,7 +65,7 @@ class PackedLinear:
 
 
 class Int8Linear:
-    """8-bit weights with one scale per output; the product runs in x's dtype.
+    """8-bit weights with one scale per output; the product runs in x's dtype where that is fast.
 
     Halves the memory of 16-bit weights. One matrix at a time is widened while it is used.
     """
@@ -66,14 +77,16 @@ class Int8Linear:
             (weight.detach().float() / self._scale[:, None]).round().clamp(-127, 127).to(torch.int8)
         )
         self._bias = bias
+        self._slow = slow_dtypes(weight.device)
 
     @property
     def num_bytes(self) -> int:
         return self._weight.numel() + self._scale.numel() * self._scale.element_size()
 
     def __call__(self, x: Tensor) -> Tensor:
-        out = F.linear(x, self._weight.to(x.dtype)) * self._scale.to(x.dtype)
-        return out if self._bias is None else out + self._bias.to(x.dtype)
+        dtype = torch.float32 if x.dtype in self._slow else x.dtype
+        out = F.linear(x.to(dtype), self._weight.to(dtype)) * self._scale.to(dtype)
+        return (out if self._bias is None else out + self._bias.to(dtype)).to(x.dtype)
 
 
 def can_pack(device: torch.device, dtype: torch.dtype) -> bool:

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from glyph_worker.errors import EngineFault
-from glyph_worker.model.linear import Linear, PackedLinear, PlainLinear
+from glyph_worker.model.linear import Linear, PackedLinear, PlainLinear, slow_dtypes
 from glyph_worker.model.processor import Grid, Page, ProcessorConfig
 from glyph_worker.model.vision_graphs import VisionGraphs
 
@@ -64,6 +64,7 @@ class VisionTower:
         self.max_patches = max_patches
         self.device: torch.device = visual.patch_embed.proj.weight.device
         self.dtype: torch.dtype = visual.patch_embed.proj.weight.dtype
+        self._slow = slow_dtypes(self.device)
         self.num_fallbacks = 0
         self.fused_attention = True
         """Off: every score in memory, to measure by."""
@@ -277,11 +278,14 @@ class VisionTower:
         q = rotate_halves(q, tables.cos, tables.sin).transpose(1, 2)
         k = rotate_halves(k, tables.cos, tables.sin).transpose(1, 2)
         v = v.transpose(1, 2)
+        if hidden.dtype in self._slow:
+            q, k, v = q.float(), k.float(), v.float()
         if self.fused_attention:
             mixed = F.scaled_dot_product_attention(q, k, v, scale=attn.scaling)
         else:
             mixed = torch.softmax((q @ k.transpose(-1, -2)) * attn.scaling, dim=-1) @ v
-        return block.out(mixed.transpose(1, 2).reshape(num_pages, num_patches, -1))
+        mixed = mixed.transpose(1, 2).reshape(num_pages, num_patches, -1)
+        return block.out(mixed.to(hidden.dtype))
 
     def _table(self, grid: Grid) -> _Tables:
         if grid not in self._tables:

@@ -7,27 +7,36 @@ import platform
 import subprocess
 from pathlib import Path
 
+from glyph_worker.model.formats import instruction_set
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def commit() -> str:
-    done = subprocess.run(
-        ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    except OSError:  # no git
+        return "unknown"
     return done.stdout.strip() or "unknown"
 
 
 def device_name(device: str = "cpu") -> str:
+    """Also the instruction set: some ratios differ by half between AVX2 and AVX-512."""
     if device == "cuda":
         import torch
 
         return torch.cuda.get_device_name().lower().replace(" ", "-")
+    return f"cpu-{_cpu_model()}-{os.cpu_count()}c-{instruction_set()}"
+
+
+def _cpu_model() -> str:
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
-            name = line.split(":", 1)[1].strip().lower().replace(" ", "-")
-            return f"cpu-{name}-{os.cpu_count()}c"
-    return f"cpu-{platform.machine()}"
+            return line.split(":", 1)[1].strip().lower().replace(" ", "-")
+    return platform.machine()
 
 
 def resident_bytes(*pids: int) -> int:

@@ -10,7 +10,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
@@ -21,6 +21,7 @@ import torch
 from safetensors.torch import load_model
 from torch import nn
 
+from glyph_worker.model.wide_products import wide_products
 from train import recipe
 from train.export import export
 from train.log import Log, exact
@@ -85,20 +86,21 @@ def optimizers(weights: dict[str, nn.Parameter], stage: str) -> list[torch.optim
     ]
 
 
-def ahead(stage: str, seed: str, first: int, steps: int, **diet: bool) -> Iterator[Any]:
+def ahead(
+    pool: Executor, stage: str, seed: str, first: int, steps: int, **diet: bool
+) -> Iterator[Any]:
     """The stage's batches from step `first`, made by another process while this one trains."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        waiting: deque[Future[Any]] = deque()
-        for step in range(first, steps):
-            if stage == "eyes":
-                waiting.append(pool.submit(recipe.make_pages, seed, step))
-            else:
-                work = partial(recipe.make_batch, stage, seed, step, steps, **diet)
-                waiting.append(pool.submit(work))
-            if len(waiting) > 3:
-                yield waiting.popleft().result()
-        while waiting:
+    waiting: deque[Future[Any]] = deque()
+    for step in range(first, steps):
+        if stage == "eyes":
+            waiting.append(pool.submit(recipe.make_pages, seed, step))
+        else:
+            work = partial(recipe.make_batch, stage, seed, step, steps, **diet)
+            waiting.append(pool.submit(work))
+        if len(waiting) > 3:
             yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
 
 
 class Run:
@@ -130,13 +132,14 @@ class Run:
             load_model(self.trainee.model, str(start / "model.safetensors"), device=device)
 
     def train(self) -> None:
-        for stage in STAGES[STAGES.index(self.progress.stage) :]:
-            if self.progress.stage != stage:
-                self.progress = Progress(stage=stage)
-            if self.progress.step < self.steps[stage]:
-                self._train(stage)
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            for stage in STAGES[STAGES.index(self.progress.stage) :]:
+                if self.progress.stage != stage:
+                    self.progress = Progress(stage=stage)
+                if self.progress.step < self.steps[stage]:
+                    self._train(stage, pool)
 
-    def _train(self, stage: str) -> None:
+    def _train(self, stage: str, pool: Executor) -> None:
         steps, first = self.steps[stage], self.progress.step
         weights = trained(self.trainee, stage)
         optims = optimizers(weights, stage)
@@ -147,7 +150,8 @@ class Run:
         self.saved = {}
         log = Log(self.folder / "log.jsonl", stage, steps)
         kept = time.monotonic()
-        for step, batch in enumerate(ahead(stage, self.seed, first, steps, **self.diet), first):
+        batches = ahead(pool, stage, self.seed, first, steps, **self.diet)
+        for step, batch in enumerate(batches, first):
             now = rate(stage, step, steps, self.rate_share)
             for optimizer in optims:
                 for group in optimizer.param_groups:
@@ -160,9 +164,10 @@ class Run:
                 units = int((batch.document > 0).sum())
             torch.autograd.backward(outcome.loss)
             nn.utils.clip_grad_norm_(weights.values(), 1.0)
-            for optimizer in optims:
-                optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
+            with wide_products(self.trainee.device):  # Muon's are in bfloat16
+                for optimizer in optims:
+                    optimizer.step()
+                    optimizer.zero_grad(set_to_none=True)
             if outcome.right is not None:
                 for kind, results in exact(batch, outcome.right).items():
                     log.exact[kind].extend(results)

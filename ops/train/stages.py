@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import Glm4vForConditionalGeneration
 
+from glyph_worker.model.formats import device_formats
 from train import vocabulary as v
 from train.attention_targets import FIRST_WEIGHT
 from train.configure import reader_config
@@ -163,7 +164,8 @@ class Trainee(nn.Module):
         return seen, torch.stack(losses).sum() / len(seen), torch.stack(rights).sum() / len(seen)
 
     def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16)
+        fast = "bfloat16" in device_formats(self.device)
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=fast)
 
 
 def _begins(learned: Tensor) -> Tensor:

@@ -88,3 +88,17 @@ def test_a_silent_collector_is_noted(found: Any, door: SideService) -> None:
 def test_marks_that_would_swing_are_a_fault(found: Any) -> None:
     assert found()["overload"].level == "ok"
     assert found(GLYPH_RENDER_STEP_UP_LOAD="9")["overload"].level == "fault"
+
+
+def test_it_says_which_number_formats_the_cpu_multiplies(
+    found: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from glyph_worker.model import formats
+
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr(formats, "cpu_formats", lambda: frozenset({"float32"}))
+    assert found()["device"].found.endswith(f"{formats.instruction_set()}: float32")
+    assert "dtype" not in found()
+    finding = found(GLYPH_DTYPE="bfloat16")["dtype"]
+    assert finding.level == "note"
+    assert "GLYPH_DTYPE=auto" in finding.fix
