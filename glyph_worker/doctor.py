@@ -8,15 +8,18 @@ import os
 import platform
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import BaseModel
 
 from glyph_worker.errors import GlyphError
 from glyph_worker.settings import PREFIX, Settings, set_by
 from glyph_worker.traces import Traces
+
+if TYPE_CHECKING:
+    from glyph_worker.store.workers import WorkerInfo
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,21 +38,28 @@ def examine() -> list[Finding]:
     except GlyphError as exc:
         return [*findings, Finding(what="settings", level="fault", found=str(exc), fix="see above")]
     findings.append(Finding(what="settings", level="ok", found="every GLYPH_* name is known"))
-    for check in (_redis, _workers, _gateway, _flower, _traces, _overload, _device, _model, _fonts):
+    checks = (
+        _redis, _workers, _gateway, _flower, _traces, _overload, _device, _compiler, _model, _style,
+    )  # fmt: skip
+    for check in checks:
         findings += _guarded(check, settings)
     return findings
 
 
 def _guarded(check: Callable[[Settings], Iterator[Finding]], settings: Settings) -> list[Finding]:
     name = check.__name__.strip("_")
+    findings = []
     try:
-        return list(check(settings))
+        for finding in check(settings):
+            findings.append(finding)  # what was found before a fault stays found
     except GlyphError as exc:
         message, _, fix = str(exc).rpartition("; ")
-        return [Finding(what=name, level="fault", found=message or fix, fix=fix if message else "")]
+        found, fix = (message, fix) if message else (fix, "")
+        findings.append(Finding(what=name, level="fault", found=found, fix=fix))
     except ImportError as exc:
         fix = "pip install 'glyph_worker[all]'"
-        return [Finding(what=name, level="note", found=f"not examined: {exc}", fix=fix)]
+        findings.append(Finding(what=name, level="note", found=f"not examined: {exc}", fix=fix))
+    return findings
 
 
 def _python() -> Finding:
@@ -147,6 +157,45 @@ def _workers(settings: Settings) -> Iterator[Finding]:
             found=f"{len(of_kind)} alive, {capacity} jobs at once",
             fix="" if of_kind else f"start one: glyph-worker worker {kind}",
         )
+    yield from _styles(living)
+    yield from _engines(living)
+
+
+def _styles(living: list[WorkerInfo]) -> Iterator[Finding]:
+    from glyph_worker.store.workers import by_style, describe_styles
+
+    styles = by_style(living)
+    if len(styles) > 1:
+        yield Finding(
+            what="workers' style", level="fault",
+            found=f"they draw `auto` in {len(styles)} styles, so pages are drawn twice: "
+            f"{describe_styles(styles)}",
+            fix="the same GLYPH_MODEL, GLYPH_RENDER_STYLE and checkpoint folder for all of them",
+        )  # fmt: skip
+    elif styles:
+        yield Finding(what="workers' style", level="ok", found=describe_styles(styles))
+
+
+def _engines(living: list[WorkerInfo]) -> Iterator[Finding]:
+    """How the answer workers compute, and every faster way that one of them could not use."""
+    alike: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for info in living:
+        if info.backend:
+            host = info.name.partition(":")[0]
+            alike.setdefault((info.backend, info.refusals), []).append(host)
+    for (backend, refusals), hosts in sorted(alike.items()):
+        where = ", ".join(sorted(set(hosts))[:4])
+        yield from _attention(f"workers' attention ({where})", backend, refusals)
+
+
+def _attention(what: str, backend: str, refusals: Iterable[str]) -> Iterator[Finding]:
+    yield Finding(what=what, level="ok", found=backend)
+    for refusal in refusals:
+        yield Finding(
+            what=what, level="fault", found=f"slower than wanted, refused {refusal}",
+            fix="mend that, or choose what is used: GLYPH_ENGINE_ATTENTION=torch, "
+            "GLYPH_ENGINE_COMPILE=false, GLYPH_ENGINE_CUDA_GRAPHS=false",
+        )  # fmt: skip
 
 
 def _gateway(settings: Settings) -> Iterator[Finding]:
@@ -254,21 +303,48 @@ def _device(settings: Settings) -> Iterator[Finding]:
             )  # fmt: skip
 
 
+def _compiler(settings: Settings) -> Iterator[Finding]:
+    if importlib.util.find_spec("torch") is None:
+        raise ImportError("torch is not installed")
+    import torch
+
+    from glyph_worker.model.toolchain import compiler, kernel_cache, toolchain_fault
+
+    fault = toolchain_fault()
+    if fault is None:
+        found = f"{compiler()} builds what loads in {kernel_cache()}"
+        yield Finding(what="compiler", level="ok", found=found)
+    elif settings.device == "cpu" or not torch.cuda.is_available():
+        found = f"{fault.partition('; ')[0]}; not needed on the CPU"
+        yield Finding(what="compiler", level="ok", found=found)
+    else:
+        found, _, fix = fault.partition("; ")
+        found = f"{found}: Triton and torch.compile cannot be used"
+        yield Finding(what="compiler", level="fault", found=found, fix=fix)
+
+
 def _model(settings: Settings) -> Iterator[Finding]:
+    from glyph_worker.engine.engine import prepare, vision_refusals
+    from glyph_worker.engine.selftest import choose_backend
     from glyph_worker.model.checkpoint import load_reader
     from glyph_worker.render.choose import checkpoint_folder
 
     folder = checkpoint_folder(settings.model)
-    reader = load_reader(folder, device="cpu" if settings.model == "nano" else settings.device)
+    reader = load_reader(folder, device=settings.device, dtype=settings.dtype)
     found = f"{settings.model} ({reader.identity[:12]}), hidden size {reader.hidden_size}"
     yield Finding(what="model", level="ok", found=found)
+    # As a worker here would choose, self-test and all.
+    prepare(reader, settings.engine)
+    backend, refusals = choose_backend(reader, settings.engine)
+    refused = [str(refusal) for refusal in [*refusals, *vision_refusals(reader)]]
+    yield from _attention("attention", f"{backend.name} on {reader.device}", refused)
 
 
-def _fonts(settings: Settings) -> Iterator[Finding]:
+def _style(settings: Settings) -> Iterator[Finding]:
     from glyph_worker.render.choose import resolve_style
 
     style = resolve_style(settings, "auto")
-    yield Finding(what="render style", level="ok", found=f"{style.name} ({style.digest[:12]})")
+    yield Finding(what="style", level="ok", found=f"{style.name} ({style.digest[:12]})")
 
 
 def describe_settings(settings: Settings) -> list[dict[str, str]]:

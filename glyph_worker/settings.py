@@ -250,6 +250,9 @@ class Settings(_Section):
     them so and multiplies in float32."""
     data_dir: Path = Path("~/.local/share/glyph_worker")
     """Where the embedded server keeps its append-only file."""
+    heartbeat_dir: Path | None = None
+    """Where a worker touches the file that `glyph-worker worker alive` looks at; one folder per
+    service. None: a folder of this user's where temporary files are."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     trace_endpoint: str = ""
     """OTLP/HTTP endpoint for OpenTelemetry traces, e.g. http://127.0.0.1:4318. Empty: no traces."""

@@ -43,11 +43,27 @@ def worker_answer(concurrency: Concurrency = 0, exit_with_parent: ExitWithParent
     _serve("answer", concurrency, exit_with_parent)
 
 
+Kind = Annotated[str | None, typer.Argument(help="render or answer; default: any.")]
+
+
 @app.command("alive")
-def worker_alive(
-    kind: Annotated[str | None, typer.Argument(help="render or answer; default: any.")] = None,
-) -> None:
-    """For health checks: exit 0 when a worker of this host is heard of, 78 when none is."""
+def worker_alive(kind: Kind = None) -> None:
+    """Liveness: exit 0 when a worker of this machine beats, 78 when none does. Never asks Redis."""
+    from glyph_worker.worker.heartbeat import STALE_S, default_folder, living
+
+    folder = Settings.load().heartbeat_dir or default_folder()
+    found = living(folder, kind)
+    if not found:
+        raise ConfigurationError(
+            f"no {kind or ''} worker has beaten in {folder} for {STALE_S:.0f} s; start one, "
+            "or set GLYPH_HEARTBEAT_DIR as it has it"
+        )
+    print("\n".join(found))
+
+
+@app.command("ready")
+def worker_ready(kind: Kind = None) -> None:
+    """Readiness: exit 0 when Redis hears a worker of this host that takes jobs, else not 0."""
     import socket
 
     from glyph_worker.store.connection import connect
@@ -61,8 +77,8 @@ def worker_alive(
     with connect(url, timeout_s=3, num_retries=0) as client:
         living = WorkerStore(client, Keys(settings.key_prefix), url=url).living()
     here = [info for info in living if info.name.partition(":")[0] == socket.gethostname()]
-    mine = [info for info in here if kind in (None, info.kind)]
+    mine = [info for info in here if kind in (None, info.kind) and not info.draining]
     for info in mine:
         print(f"{info.kind} {info.pid}: {info.num_running} of {info.capacity}")
     if not mine:
-        raise ConfigurationError(f"no {kind or ''} worker of {socket.gethostname()} is heard of")
+        raise ConfigurationError(f"no {kind or ''} worker of {socket.gethostname()} takes jobs")

@@ -34,17 +34,35 @@ TORCH = Backend(kernels=TorchKernels(), splits=False, buffers="none")
 PLAIN = Backend(kernels=PlainKernels(), splits=False, buffers="none")
 
 
-def candidates(reader: Reader, settings: EngineSettings) -> list[Backend]:
-    """Backends to try, fastest first; the first that passes the self-test serves.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Refusal:
+    """A faster way to compute that was wanted and cannot be used here."""
 
-    Raises ModelUnusable when the settings ask for kernels that cannot be had.
+    what: str
+    """A backend's name, or the part of it that is missing."""
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.reason}"
+
+
+def candidates(reader: Reader, settings: EngineSettings) -> list[Backend]:
+    """`choices` without the refusals."""
+    return choices(reader, settings)[0]
+
+
+def choices(reader: Reader, settings: EngineSettings) -> tuple[list[Backend], list[Refusal]]:
+    """Backends to try, fastest first, and those that cannot even be tried.
+
+    The first that passes the self-test serves. Raises ModelUnusable when the settings ask for
+    kernels that cannot be had.
     """
     cuda = reader.device.type == "cuda"
     wanted = settings.attention
     if wanted == "plain":
-        return [PLAIN]
+        return [PLAIN], []
     if wanted == "torch" or (wanted == "auto" and not cuda):
-        return [TORCH]
+        return [TORCH], []
     if not cuda:
         raise ModelUnusable(
             f"attention=triton needs a CUDA device, this is {reader.device}; "
@@ -59,9 +77,9 @@ def candidates(reader: Reader, settings: EngineSettings) -> list[Backend]:
                 f"attention=triton needs the triton package: {exc}; "
                 "install a CUDA build of torch, or set GLYPH_ENGINE_ATTENTION=auto"
             ) from exc
-        return [TORCH]
+        return [TORCH], [Refusal(what="triton", reason=f"the package is missing ({exc})")]
     kernels = TritonKernels()
     out = [Backend(kernels=kernels, splits=True, buffers="none")]
     if settings.cuda_graphs:
         out.insert(0, Backend(kernels=kernels, splits=True, buffers="graphs"))
-    return out if wanted == "triton" else [*out, TORCH]
+    return (out if wanted == "triton" else [*out, TORCH]), []

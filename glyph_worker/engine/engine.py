@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 import torch
 
+from glyph_worker.engine.backend import Refusal
 from glyph_worker.engine.core import EngineCore
 from glyph_worker.engine.result import SequenceProgress, SequenceResult
 from glyph_worker.engine.scheduled import SequenceState
@@ -63,7 +64,7 @@ class Engine:
         self.reader = reader
         self.settings = settings
         prepare(reader, settings)
-        backend, self.refused_backend = choose_backend(reader, settings)
+        backend, self._refused_backends = choose_backend(reader, settings)
         self.core = EngineCore(reader, settings, clock=clock, settle=self._settle, backend=backend)
         self._clock = clock
         self._on_fatal = on_fatal
@@ -79,6 +80,11 @@ class Engine:
     def window_tokens(self) -> int:
         """Most tokens of one sequence."""
         return self.core.entry.window_tokens
+
+    @property
+    def refusals(self) -> list[Refusal]:
+        """Every faster way that was wanted and is not used. May grow while the engine runs."""
+        return [*self._refused_backends, *vision_refusals(self.reader)]
 
     # -- life ----------------------------------------------------------------------------------
 
@@ -315,6 +321,17 @@ def prepare(reader: Reader, settings: EngineSettings) -> None:
             reader.vision.compile()
         if settings.cuda_graphs:
             reader.vision.record()
+
+
+def vision_refusals(reader: Reader) -> list[Refusal]:
+    """What the vision tower was to use and could not, so far."""
+    tower = reader.vision
+    found = []
+    if tower.refused_compile is not None:
+        found.append(Refusal(what="compiled vision tower", reason=tower.refused_compile))
+    if tower.graphs is not None and tower.graphs.refused is not None:
+        found.append(Refusal(what="vision graphs", reason=tower.graphs.refused))
+    return found
 
 
 __all__ = ["AnswerRequest", "Deliver", "Engine", "PageInput", "SequenceProgress", "SequenceResult"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from glyph_worker.engine.backend import TORCH, Backend, candidates
+from glyph_worker.engine.backend import TORCH, Backend, Refusal, choices
 from glyph_worker.engine.core import EngineCore
 from glyph_worker.engine.kv import KVPool
 from glyph_worker.engine.sequence import AnswerRequest, FinishReason, PageInput, Sequence
@@ -23,6 +23,7 @@ from glyph_worker.model.library import (
 )
 from glyph_worker.model.processor import Page
 from glyph_worker.model.reader import Reader
+from glyph_worker.model.toolchain import toolchain_fault
 from glyph_worker.settings import EngineSettings
 
 TOLERANCES = {"float32": 2e-3, "float16": 0.1, "bfloat16": 0.6, "int8": 1.0}
@@ -81,24 +82,29 @@ def page_inputs(pages: list[Page], name: str) -> tuple[PageInput, ...]:
     )
 
 
-def choose_backend(reader: Reader, settings: EngineSettings) -> tuple[Backend, str | None]:
-    """The fastest backend that computes what the library computes, and why not a faster one.
+def choose_backend(reader: Reader, settings: EngineSettings) -> tuple[Backend, list[Refusal]]:
+    """The fastest backend that computes what the library computes, and why not each faster one.
 
     Raises ModelUnusable when none does. With the self-test off the first candidate is taken.
     """
-    found = candidates(reader, settings)
+    found, refusals = choices(reader, settings)
     if not settings.self_test:
-        return found[0], None
-    refused: str | None = None
+        return found[0], refusals
     for backend in found[:-1]:
         try:
             self_test(reader, settings, backend)
         except Exception as exc:  # noqa: BLE001  a kernel may fail in any way on a new device
-            refused = f"{backend.name}: {exc!r}"
+            cause = toolchain_fault() if reader.device.type == "cuda" else None
+            refusals.append(Refusal(what=backend.name, reason=cause or _short(exc)))
         else:
-            return backend, refused
+            return backend, refusals
     self_test(reader, settings, found[-1])
-    return found[-1], refused
+    return found[-1], refusals
+
+
+def _short(exc: BaseException) -> str:
+    """Its type and message on one line: compilers' messages have pages."""
+    return f"{type(exc).__name__}: {' '.join(str(exc).split())}"[:400]
 
 
 def self_test(reader: Reader, settings: EngineSettings, backend: Backend = TORCH) -> float:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import structlog
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -21,6 +22,8 @@ from glyph_worker.errors import EngineFault
 from glyph_worker.model.linear import Linear, PackedLinear, PlainLinear, slow_dtypes
 from glyph_worker.model.processor import Grid, Page, ProcessorConfig
 from glyph_worker.model.vision_graphs import VisionGraphs
+
+log = structlog.get_logger(__name__)
 
 ENCODER_REVISION = 1
 """Raise when the numbers this file computes change: cached page features are named by it."""
@@ -110,7 +113,8 @@ class VisionTower:
             except torch.OutOfMemoryError:
                 raise
             except Exception as exc:  # noqa: BLE001  the compiler's faults are not the page's
-                self.refused_compile = repr(exc)
+                self.refused_compile = repr(exc)[:400]
+                log.warning("vision.compile_refused", reason=self.refused_compile)
                 self._run = self._forward
                 return self._forward(pixels, grid, dtype)
 

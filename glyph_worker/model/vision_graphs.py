@@ -11,11 +11,14 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import structlog
 import torch
 from torch import Tensor
 
 from glyph_worker.model.capture import capture
 from glyph_worker.model.processor import Grid
+
+log = structlog.get_logger(__name__)
 
 Forward = Callable[[Tensor, Grid, torch.dtype], Tensor]
 """uint8 [num_pages, height, width] to features [num_pages, num_tokens, hidden]."""
@@ -77,7 +80,8 @@ class VisionGraphs:
             buffer = pixels.new_full((size, *pixels.shape[1:]), 255)
             graph, features = self._captured(buffer, grid)
         except Exception as exc:  # noqa: BLE001  without a graph the page is encoded all the same
-            self.refused = repr(exc)
+            self.refused = repr(exc)[:400]
+            log.warning("vision.graphs_refused", reason=self.refused)
             self._recorded.clear()
             return False
         self._recorded[key] = _Recorded(graph, buffer, features)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import cast
+from typing import Any, cast
 
 import redis
 
@@ -32,6 +32,38 @@ class WorkerInfo:
     draining: bool
     started_at: float
     seen_at: float
+    style: str = ""
+    """Name of the style that it resolves `auto` to, and the style's digest."""
+    style_digest: str = ""
+    backend: str = ""
+    """How an answer worker's engine computes: its attention kernels, `+graphs` where replayed."""
+    refusals: tuple[str, ...] = ()
+    """Faster ways that were wanted and cannot be used there, each with its reason."""
+
+    @classmethod
+    def from_fields(cls, fields: dict[str, Any]) -> WorkerInfo:
+        """Of an older or a newer release: what it does not say has its default, more is dropped."""
+        known = {name: fields[name] for name in cls.__dataclass_fields__ if name in fields}
+        return cls(**known | {"refusals": tuple(known.get("refusals", ()))})
+
+
+def by_style(workers: Iterable[WorkerInfo]) -> dict[str, list[WorkerInfo]]:
+    """Who draws `auto` in which style, by its digest. More than one: pages are drawn twice."""
+    found: dict[str, list[WorkerInfo]] = {}
+    for info in workers:
+        if info.style_digest:
+            found.setdefault(info.style_digest, []).append(info)
+    return found
+
+
+def describe_styles(styles: dict[str, list[WorkerInfo]]) -> str:
+    """`nano (1a2b3c4d5e6f): render of host-1, render of host-2; balanced (…): answer of host-3`."""
+    parts = []
+    for digest, infos in sorted(styles.items()):
+        who = sorted({f"{info.kind} of {info.name.partition(':')[0]}" for info in infos})
+        more = f" and {len(who) - 4} more" if len(who) > 4 else ""
+        parts.append(f"{infos[0].style} ({digest[:12]}): {', '.join(who[:4])}{more}")
+    return "; ".join(parts)
 
 
 def load_of(num_unfinished: int, workers: Iterable[WorkerInfo]) -> float:
@@ -65,7 +97,7 @@ class WorkerStore:
         """Those heard of in the last SILENT_S seconds; forgets the others."""
         with translated(self._url):
             rows = cast("dict[bytes, bytes]", self._client.hgetall(self._keys.workers))
-        infos = [WorkerInfo(**codec.unpack("worker", raw)) for raw in rows.values()]
+        infos = [WorkerInfo.from_fields(codec.unpack("worker", raw)) for raw in rows.values()]
         oldest = time.time() - SILENT_S
         gone = [info.name for info in infos if info.seen_at < oldest - 50]
         if gone:

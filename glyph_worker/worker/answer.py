@@ -78,8 +78,23 @@ class AnswerStage:
             owner=self._stores.owner,
             model=self.parts.reader.identity[:12],
             device=str(self.parts.reader.device),
+            attention=self.backend,
+            refused=len(self.refusals),
             load_ms=round((time.perf_counter() - began) * 1e3),
         )
+
+        for refusal in self.refusals:
+            log.warning("worker.slower_than_wanted", attention=self.backend, refused=refusal)
+
+    @property
+    def backend(self) -> str:
+        """How the engine computes, by name."""
+        return self.parts.engine.core.backend.name
+
+    @property
+    def refusals(self) -> list[str]:
+        """Faster ways that were wanted and are not used, each with its reason."""
+        return [str(refusal) for refusal in self.parts.engine.refusals]
 
     # The pool's side (queue.pool.StageInProcess) -------------------------------------------------
 

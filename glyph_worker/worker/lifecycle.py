@@ -8,7 +8,7 @@ import signal
 import socket
 import threading
 import time
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import structlog
 from celery import signals
@@ -19,11 +19,18 @@ from glyph_worker.queue.app import make_app
 from glyph_worker.queue.lease import Lease
 from glyph_worker.queue.messages import num_waiting
 from glyph_worker.queue.names import ANSWER_QUEUE, RENDER_QUEUE
+from glyph_worker.render.choose import resolve_style
 from glyph_worker.settings import Settings
 from glyph_worker.store.keys import Keys
 from glyph_worker.store.open import Stores
 from glyph_worker.store.workers import ANNOUNCE_S, WorkerInfo
+from glyph_worker.worker.heartbeat import Heartbeat
 from glyph_worker.worker.reconcile import Reconciler
+from glyph_worker.worker.style_check import StyleCheck
+
+if TYPE_CHECKING:
+    from glyph_worker.render.style.style import Style
+    from glyph_worker.worker.answer import AnswerStage
 
 log = structlog.get_logger(__name__)
 
@@ -48,12 +55,16 @@ def run_worker(
     app = make_app(settings)
     app.glyph_hostname = f"{kind}-{os.getpid()}@{socket.gethostname()}"
     app.steps["consumer"].add(Lease)
+    heartbeat = Heartbeat(settings.heartbeat_dir, kind)
+    heartbeat.start()  # before anything loads: loading is no reason to be restarted
+    style = resolve_style(settings, "auto")
     if kind == "answer":
         from glyph_worker.worker.answer import register as register_answer
         from glyph_worker.worker.profile import Profiler
 
         signals.worker_ready.connect(Profiler(settings.data_dir).install, weak=False)
         stage = register_answer(app, settings)
+        heartbeat.healthy = stage.healthy
         # Load and compile before Celery connects: nothing is prefetched before the engine is
         # ready, and a checkpoint that cannot be used ends the process with its own error.
         stage.start()
@@ -86,18 +97,35 @@ def run_worker(
     signals.setup_logging.connect(_keep_logging, weak=False)
     if exit_with_parent:
         threading.Thread(target=_follow_parent, name="parent", daemon=True).start()
-    log.info("worker.starting", kind=kind, concurrency=concurrency, pid=os.getpid())
-    presence = Presence(settings, kind, concurrency, drain)
+    log.info(
+        "worker.starting",
+        kind=kind,
+        concurrency=concurrency,
+        pid=os.getpid(),
+        style=style.name,
+        style_digest=style.digest[:12],
+    )
+    presence = Presence(settings, kind, concurrency, drain, style=style, stage=stage)
     signals.worker_ready.connect(presence.start, weak=False)
     worker.start()
     presence.stop()
+    heartbeat.stop()
     return int(worker.exitcode or 0)
 
 
 class Presence:
     """Once a second: says that this worker lives and what it is busy with, and reconciles."""
 
-    def __init__(self, settings: Settings, kind: Kind, capacity: int, drain: Drain) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        kind: Kind,
+        capacity: int,
+        drain: Drain,
+        *,
+        style: Style,
+        stage: AnswerStage | None,
+    ) -> None:
         stores = Stores.open(settings)
         self._reconciler = Reconciler(
             stores.jobs,
@@ -109,6 +137,8 @@ class Presence:
         self._workers, self._name = stores.workers, stores.owner
         self._kind, self._capacity, self._drain = kind, capacity, drain
         self._started_at = time.time()
+        self._style, self._stage = style, stage
+        self._style_check = StyleCheck(stores.workers)
         self._queue = RENDER_QUEUE if kind == "render" else ANSWER_QUEUE
         self._client = stores.broker
         self._deaf_after_s = max(DEAF_S, settings.queue.lease_s)
@@ -135,9 +165,14 @@ class Presence:
                 draining=self._drain.draining,
                 started_at=self._started_at,
                 seen_at=time.time(),
+                style=self._style.name,
+                style_digest=self._style.digest,
+                backend=self._stage.backend if self._stage else "",
+                refusals=tuple(self._stage.refusals) if self._stage else (),
             )
             try:
                 self._workers.announce(info)
+                self._style_check.poll(time.monotonic())
                 self._probe()
                 self._backlog.dispatch()
                 self._ladder.look(time.time())

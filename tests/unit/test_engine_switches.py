@@ -97,12 +97,14 @@ def test_a_backend_that_fails_its_self_test_gives_way_to_the_next(
     pieces = Backend(kernels=TorchKernels(), splits=True, buffers="plain")
     broken = Backend(kernels=Broken(), splits=True, buffers="none")
     absent = Backend(kernels=Absent(), splits=False, buffers="none")
-    monkeypatch.setattr(selftest, "candidates", lambda *_: [absent, broken, pieces, TORCH])
-    chosen, refused = selftest.choose_backend(reader, EngineSettings())
+    found = [absent, broken, pieces, TORCH]
+    monkeypatch.setattr(selftest, "choices", lambda *_: (found, []))
+    chosen, refusals = selftest.choose_backend(reader, EngineSettings())
     assert chosen is pieces
-    assert refused is not None
-    assert refused.startswith("broken: ")
-    monkeypatch.setattr(selftest, "candidates", lambda *_: [broken])
+    assert [refusal.what for refusal in refusals] == ["absent", "broken"]
+    assert "no kernel image for this device" in str(refusals[0])
+    assert "logits differ" in str(refusals[1])
+    monkeypatch.setattr(selftest, "choices", lambda *_: ([broken], []))
     with pytest.raises(ModelUnusable, match="logits differ"):
         selftest.choose_backend(reader, EngineSettings())
 
