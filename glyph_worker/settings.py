@@ -36,6 +36,17 @@ class LimitSettings(_Section):
     """Longest answer a job may ask for, tokens."""
 
 
+class IntakeSettings(_Section):
+    """What reading one file may cost. HTML and PDF are read in a process of their own."""
+
+    cpu_s: int = Field(default=20, ge=1)
+    """Most CPU seconds to find a page's or a PDF's text; one that needs more is refused."""
+    wall_s: float = Field(default=120.0, gt=0)
+    """Longest time for the same by the clock, for machines that are busy."""
+    memory_bytes: int = Field(default=1 << 30, ge=1 << 27)
+    """Most memory for the same, as address space."""
+
+
 class RenderSettings(_Section):
     """How the render workers draw."""
 
@@ -180,8 +191,6 @@ class GatewaySettings(_Section):
     """Origins whose pages may call the API from a browser, comma-separated. Empty: none."""
     max_body_bytes: int = Field(default=24_000_000, ge=1_024)
     """Largest request body; more is refused while it streams in."""
-    pdf_timeout_s: float = Field(default=20.0, gt=0)
-    """Longest time to find a PDF's text; one that needs more is refused."""
     max_questions: int = Field(default=1_000, ge=1)
     """Most questions in one batch request."""
     max_wait_s: float = Field(default=60.0, ge=0)
@@ -227,6 +236,7 @@ class Settings(_Section):
     trace_endpoint: str = ""
     """OTLP/HTTP endpoint for OpenTelemetry traces, e.g. http://127.0.0.1:4318. Empty: no traces."""
     limits: LimitSettings = LimitSettings()
+    intake: IntakeSettings = IntakeSettings()
     render: RenderSettings = RenderSettings()
     features: FeatureSettings = FeatureSettings()
     engine: EngineSettings = EngineSettings()

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from glyph_worker.document import Document
 from glyph_worker.job import Answer, Delta, Job
 
 if TYPE_CHECKING:
@@ -20,11 +21,11 @@ class AsyncClient:
     def __init__(self, core: Client) -> None:
         self._core = core
 
-    async def submit(self, document: str | bytes, question: str, **terms: Any) -> Job:
+    async def submit(self, document: str | bytes | Document, question: str, **terms: Any) -> Job:
         return await _threaded(self._core.submit, document, question, **terms)
 
     async def submit_many(
-        self, document: str | bytes, questions: Sequence[str], **terms: Any
+        self, document: str | bytes | Document, questions: Sequence[str], **terms: Any
     ) -> list[Job]:
         return await _threaded(self._core.submit_many, document, questions, **terms)
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeVar
 from fastapi import Depends, Request
 
 from glyph_worker.client import Client
-from glyph_worker.gateway.pdf import PdfReader
+from glyph_worker.gateway.files import FileIntake
 from glyph_worker.gateway.tenants import Tenants
 from glyph_worker.gateway.watcher import Watcher
 from glyph_worker.settings import Settings
@@ -40,7 +40,7 @@ class Context:
         self.watcher = Watcher(self.broker, self.keys, url=self.url)
         self.num_streams = 0
         self.traces = Traces(settings.trace_endpoint, service="glyph-gateway")
-        self.pdf = PdfReader(timeout_s=settings.gateway.pdf_timeout_s)
+        self.files = FileIntake(settings)
         # Here and not above: they know the context.
         from glyph_worker.gateway.metrics import GatewayMetrics
         from glyph_worker.gateway.page_images import PageDrawer

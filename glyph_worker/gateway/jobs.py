@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 
 from glyph_worker import errors
 from glyph_worker.client import Client
+from glyph_worker.document import Document
 from glyph_worker.errors import (
     InvalidOption,
     JobCancelled,
@@ -35,7 +36,6 @@ from glyph_worker.gateway.schemas import (
     json_body,
     parsed,
 )
-from glyph_worker.gateway.uploads import extract
 from glyph_worker.gateway.webhooks import check_address
 from glyph_worker.job import Job
 
@@ -66,7 +66,7 @@ _FILE = {
     "type": "string",
     "contentMediaType": "application/octet-stream",
     "format": "binary",
-    "description": "Text, Markdown, HTML or PDF.",
+    "description": "Text of any kind, HTML or PDF.",
 }
 
 
@@ -223,7 +223,7 @@ class _Ended(JobFailed):
 async def _submit(
     client: Client,
     context: Context,
-    document: str | bytes,
+    document: str | Document,
     question: str,
     key: str | None,
     options: dict[str, Any],
@@ -255,7 +255,7 @@ def _accepted(fields: dict[str, Any], location: str) -> JSONResponse:
 
 async def _read(
     request: Request, context: Context, kind: type[SubmitBody] | type[BatchBody]
-) -> tuple[str | bytes, list[str], dict[str, Any]]:
+) -> tuple[str | Document, list[str], dict[str, Any]]:
     """Document, questions and options from JSON or from a form."""
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type in ("application/json", ""):
@@ -275,7 +275,7 @@ async def _read(
 
 async def _from_form(
     form: FormData, context: Context
-) -> tuple[str | bytes, list[str], dict[str, Any]]:
+) -> tuple[str | Document, list[str], dict[str, Any]]:
     known = {"document", "question", *Options.model_fields}
     if unknown := sorted(set(form) - known):
         raise InvalidOption(f"unknown field {unknown[0]!r}; there are {', '.join(sorted(known))}")
@@ -283,11 +283,8 @@ async def _from_form(
     if part is None:
         raise InvalidOption("the form has no field `document`; send the file or the text there")
     if isinstance(part, UploadFile):
-        document = await extract(
-            await part.read(),
-            name=part.filename or "",
-            content_type=part.content_type or "",
-            pdf=context.pdf,
+        document: str | Document = await context.files.read(
+            await part.read(), name=part.filename or "", content_type=part.content_type or ""
         )
     else:
         document = part

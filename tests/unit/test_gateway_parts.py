@@ -11,6 +11,8 @@ import zlib
 from typing import Any
 
 import pytest
+from glyph_worker.gateway.pdf import PdfReader
+from glyph_worker.gateway.uploads import extract
 from pydantic import SecretStr
 from starlette.requests import Request
 
@@ -24,12 +26,10 @@ from glyph_worker.errors import (
     WebhookRefused,
 )
 from glyph_worker.gateway.address import is_public, resolve
-from glyph_worker.gateway.pdf import PdfReader
 from glyph_worker.gateway.problems import KINDS
 from glyph_worker.gateway.schemas import OPTION_NAMES, Options
 from glyph_worker.gateway.serve import listen
 from glyph_worker.gateway.tenants import Tenants
-from glyph_worker.gateway.uploads import extract
 from glyph_worker.gateway.watcher import is_sequence
 from glyph_worker.gateway.webhooks import Signer
 from glyph_worker.settings import GatewaySettings
