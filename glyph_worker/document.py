@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from glyph_worker.errors import DocumentTooLarge, EmptyDocument, InvalidEncoding
 
@@ -35,13 +36,20 @@ class Document:
 
     text: str
     digest: str
+    notes: tuple[str, ...] = ()
+    """What of the file it came from is not in the text, e.g. scanned pages. Not in the digest."""
+
+    def with_notes(self, notes: Iterable[str]) -> Document:
+        return replace(self, notes=tuple(notes))
 
     @classmethod
-    def of(cls, source: str | bytes, *, max_bytes: int) -> Document:
+    def of(cls, source: str | bytes | Document, *, max_bytes: int) -> Document:
         """Check and name a document. `bytes` must be UTF-8 (a byte-order mark is dropped).
 
-        Raises InvalidEncoding, EmptyDocument, DocumentTooLarge.
+        A Document keeps its notes. Raises InvalidEncoding, EmptyDocument, DocumentTooLarge.
         """
+        if isinstance(source, Document):
+            return cls.of(source.text, max_bytes=max_bytes).with_notes(source.notes)
         if len(source) > max_bytes:  # every character takes at least one byte
             raise _too_large(len(source), max_bytes)
         if isinstance(source, bytes):

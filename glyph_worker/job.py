@@ -168,6 +168,8 @@ class Receipt:
     answer_tokens: int = 0
     missing_glyphs: int = 0
     """Characters drawn as a visible escape because no font has them."""
+    document_notes: tuple[str, ...] = ()
+    """What of the document's file was not read, e.g. pages that are pictures."""
     queue_ms: float = 0.0
     render_ms: float = 0.0
     encode_ms: float = 0.0
@@ -201,6 +203,7 @@ class Answer:
         """Unknown receipt entries, from a newer worker in a rolling deploy, are dropped."""
         known = {f.name for f in dataclasses.fields(Receipt)}
         receipt = {k: v for k, v in fields["receipt"].items() if k in known}
+        receipt["document_notes"] = tuple(receipt.get("document_notes", ()))
         return cls(
             text=fields["text"],
             finish_reason=FinishReason(fields["finish_reason"]),
@@ -258,6 +261,8 @@ class Job:
     text: str = ""
     """The answer so far."""
     webhook: str = ""
+    document_notes: tuple[str, ...] = ()
+    """What of the document's file was not read, e.g. pages that are pictures."""
     position: int | None = None
     """Jobs that will start before it; None for one that does not wait."""
     eta: Eta | None = None

@@ -58,6 +58,17 @@ class LimitSettings(_Section):
     """Longest answer a job may ask for, tokens."""
 
 
+class IntakeSettings(_Section):
+    """What reading one file may cost. HTML and PDF are read in a process of their own."""
+
+    cpu_s: int = Field(default=20, ge=1)
+    """Most CPU seconds to find a page's or a PDF's text; one that needs more is refused."""
+    wall_s: float = Field(default=120.0, gt=0)
+    """Longest time for the same by the clock, for machines that are busy."""
+    memory_bytes: int = Field(default=1 << 30, ge=1 << 27)
+    """Most memory for the same, as address space."""
+
+
 class RenderSettings(_Section):
     """How the render workers draw."""
 
@@ -206,8 +217,6 @@ class GatewaySettings(_Section):
     """Most open connections, some more for health checks apart; 0: what descriptors allow."""
     request_timeout_s: float = Field(default=15.0, gt=0)
     """Longest wait for a request's head, and until its body comes at 10 kB/s or faster."""
-    pdf_timeout_s: float = Field(default=20.0, gt=0)
-    """Longest time to find a PDF's text; one that needs more is refused."""
     max_questions: int = Field(default=1_000, ge=1)
     """Most questions in one batch request."""
     max_wait_s: float = Field(default=60.0, ge=0)
@@ -261,6 +270,7 @@ class Settings(_Section):
     affinity, break_even, compile, cuda_graphs, finite_guard, grouped_decode, packed_weights,
     prefill_as_landed, prefix_sharing, self_test, single_flight, store."""
     limits: LimitSettings = LimitSettings()
+    intake: IntakeSettings = IntakeSettings()
     render: RenderSettings = RenderSettings()
     features: FeatureSettings = FeatureSettings()
     engine: EngineSettings = EngineSettings()

@@ -8,10 +8,11 @@ from typing import Annotated
 
 import typer
 
-from glyph_worker.cli.show import AsJson, File, err, job_row, out, print_json, read_file
+from glyph_worker.cli.show import AsJson, File, err, job_row, out, print_json, read_document
 from glyph_worker.client import Client
 from glyph_worker.errors import JobError
 from glyph_worker.job import Job, JobStatus
+from glyph_worker.settings import Settings
 
 
 def submit(
@@ -25,9 +26,10 @@ def submit(
     as_json: AsJson = False,
 ) -> None:
     """Queue questions on a document; print the jobs' ids, or with --wait the answers."""
-    client = Client.from_env()
+    settings = Settings.load()
+    client = Client(settings)
     jobs = client.submit_many(
-        read_file(file),
+        read_document(file, settings),
         question,
         max_new_tokens=max_new_tokens,
         temperature=temperature,

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from glyph_worker.document import Document
-from glyph_worker.errors import InvalidOption
+from glyph_worker.intake.reader import read_path
 from glyph_worker.job import Answer, Job
 from glyph_worker.settings import Settings
 
@@ -22,18 +22,17 @@ out = Console()
 err = Console(stderr=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
-File = Annotated[Path, typer.Argument(help="A UTF-8 text file; `-` reads standard input.")]
-
-
-def read_file(file: Path) -> bytes:
-    try:
-        return sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
-    except OSError as exc:
-        raise InvalidOption(f"{file} cannot be read: {exc.strerror or exc}") from exc
+File = Annotated[
+    Path, typer.Argument(help="A file with text, HTML or PDF; `-` reads standard input.")
+]
 
 
 def read_document(file: Path, settings: Settings) -> Document:
-    return Document.of(read_file(file), max_bytes=settings.limits.max_document_bytes)
+    """The file as a document; what of it is not read is told on standard error."""
+    document = read_path(file, settings)
+    for note in document.notes:
+        print(f"note: {note}", file=sys.stderr)
+    return document
 
 
 def print_json(value: Any) -> None:

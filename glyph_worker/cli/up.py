@@ -10,13 +10,15 @@ from typing import Annotated
 
 import typer
 
-from glyph_worker.cli.show import AsJson, err, out, print_json, read_file
+from glyph_worker.cli.show import AsJson, err, out, print_json, read_document
 from glyph_worker.errors import InvalidOption
 from glyph_worker.settings import Settings
 
 
 def demo(
-    file: Annotated[Path | None, typer.Argument(help="Your own text; default: ours.")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(help="Your own text, HTML or PDF; default: ours.")
+    ] = None,
     ask: Annotated[list[str] | None, typer.Option("--ask", "-q", help="A question.")] = None,
     as_json: AsJson = False,
     out_dir: Annotated[Path, typer.Option("--out", help="Where page PNGs go.")] = Path(
@@ -29,12 +31,13 @@ def demo(
     require("answer")
     from glyph_worker.local.demo import run_demo
 
-    own = None if file is None else (read_file(file), list(ask or []))
     if file is not None and not ask:
         raise InvalidOption("a file needs a question: --ask 'What is …?'")
     if file is None and ask:
         raise InvalidOption("a question needs a file: glyph-worker demo my.txt --ask …")
-    report = run_demo(Settings.load(), own=own, out_dir=out_dir, console=None if as_json else out)
+    settings = Settings.load()
+    own = None if file is None else (read_document(file, settings), list(ask or []))
+    report = run_demo(settings, own=own, out_dir=out_dir, console=None if as_json else out)
     if as_json:
         print_json(report)
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from glyph_worker.document import Document
 from glyph_worker.job import Answer, Delta, Job
 from glyph_worker.store.watcher import Watcher
 
@@ -32,11 +33,11 @@ class AsyncClient:
         self._core = core
         self._watchers: dict[asyncio.AbstractEventLoop, Watcher] = {}
 
-    async def submit(self, document: str | bytes, question: str, **terms: Any) -> Job:
+    async def submit(self, document: str | bytes | Document, question: str, **terms: Any) -> Job:
         return await _threaded(self._core.submit, document, question, **terms)
 
     async def submit_many(
-        self, document: str | bytes, questions: Sequence[str], **terms: Any
+        self, document: str | bytes | Document, questions: Sequence[str], **terms: Any
     ) -> list[Job]:
         return await _threaded(self._core.submit_many, document, questions, **terms)
 

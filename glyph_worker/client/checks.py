@@ -31,7 +31,7 @@ def check_ttl(ttl_s: int | None) -> None:
 
 
 def checked(
-    document: str | bytes,
+    document: str | bytes | Document,
     questions: Sequence[str],
     options: dict[str, Any],
     limits: LimitSettings,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from glyph_worker import codec
 from glyph_worker.client.aio import AsyncClient
 from glyph_worker.client.checks import check_tenant, check_ttl, checked
-from glyph_worker.document import digest
+from glyph_worker.document import Document, digest
 from glyph_worker.errors import (
     DeadlineTooShort,
     InvalidOption,
@@ -37,7 +37,7 @@ from glyph_worker.settings import Settings
 from glyph_worker.store.backlog import Backlog, Submission
 from glyph_worker.store.blobs import BlobStore
 from glyph_worker.store.connection import connect
-from glyph_worker.store.jobs import JobStore
+from glyph_worker.store.jobs import JobStore, document_notes
 from glyph_worker.store.keys import Keys
 from glyph_worker.store.streams import StreamStore
 from glyph_worker.store.webhooks import ANNOUNCED_S, WebhookStore
@@ -74,9 +74,13 @@ class Client:
         """From GLYPH_BROKER_URL, GLYPH_CACHE_URL, … Raises InvalidSetting."""
         return cls(Settings.load(**overrides), tenant=tenant)
 
+    @property
+    def settings(self) -> Settings:
+        return self._settings
+
     def submit(
         self,
-        document: str | bytes,
+        document: str | bytes | Document,
         question: str,
         *,
         idempotency_key: str | None = None,
@@ -110,7 +114,7 @@ class Client:
 
     def submit_many(
         self,
-        document: str | bytes,
+        document: str | bytes | Document,
         questions: Sequence[str],
         *,
         idempotency_key: str | None = None,
@@ -144,6 +148,7 @@ class Client:
                     tenant=self.tenant,
                     priority=urgency,
                     document_digest=source.digest,
+                    document_notes=source.notes,
                     question=question,
                     options=chosen,
                     cost=cost,
@@ -180,6 +185,7 @@ class Client:
                 cost=float(record[b"cost"]),
                 ttl_s=int(record[b"ttl_s"]),
                 webhook=record.get(b"webhook", b"").decode(),
+                document_notes=document_notes(record),
                 retry_of=job_id,
                 traceparent=current_traceparent(),
             )
@@ -338,6 +344,7 @@ class Client:
             created_at=time.time(),
             deadline_at=new.deadline_at or 0.0,
             document_digest=new.document_digest,
+            document_notes=new.document_notes,
             webhook=new.webhook,
         )
 

@@ -12,7 +12,7 @@ from glyph_worker.gateway.address import Resolver
 from glyph_worker.gateway.collectors import GatewayMetrics
 from glyph_worker.gateway.deliverer import Deliverer
 from glyph_worker.gateway.drawer import PageDrawer
-from glyph_worker.gateway.pdf import PdfReader
+from glyph_worker.gateway.files import FileIntake
 from glyph_worker.gateway.signer import Signer
 from glyph_worker.gateway.tenants import DEFAULT_TENANT, Tenants
 from glyph_worker.settings import Settings
@@ -42,7 +42,7 @@ class Context:
         self.watcher = Watcher(self.broker, self.keys, url=url, linger_s=LINGER_S)
         self.num_streams = 0
         self.traces = Traces(settings.trace_endpoint, service="glyph-gateway")
-        self.pdf = PdfReader(timeout_s=gateway.pdf_timeout_s)
+        self.files = FileIntake(settings)
         self.drawer = PageDrawer(settings, self.broker, self.keys, url=url)
         self.signer = Signer(gateway)
         self.resolver = Resolver(private=gateway.webhook_private)

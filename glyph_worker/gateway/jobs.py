@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 
 from glyph_worker import errors
 from glyph_worker.client import Client
+from glyph_worker.document import Document
 from glyph_worker.errors import (
     InvalidOption,
     JobCancelled,
@@ -36,7 +37,6 @@ from glyph_worker.gateway.schemas import (
     parsed,
 )
 from glyph_worker.gateway.threads import threaded
-from glyph_worker.gateway.uploads import extract
 from glyph_worker.gateway.webhooks import check_webhook
 from glyph_worker.job import Job
 
@@ -67,7 +67,7 @@ _FILE = {
     "type": "string",
     "contentMediaType": "application/octet-stream",
     "format": "binary",
-    "description": "Text, Markdown, HTML or PDF.",
+    "description": "Text of any kind, HTML or PDF.",
 }
 
 
@@ -224,7 +224,7 @@ class _Ended(JobFailed):
 async def _submit(
     client: Client,
     context: Context,
-    document: str | bytes,
+    document: str | Document,
     question: str,
     key: str | None,
     options: dict[str, Any],
@@ -256,7 +256,7 @@ def _accepted(fields: dict[str, Any], location: str) -> JSONResponse:
 
 async def _read(
     request: Request, context: Context, kind: type[SubmitBody] | type[BatchBody]
-) -> tuple[str | bytes, list[str], dict[str, Any]]:
+) -> tuple[str | Document, list[str], dict[str, Any]]:
     """Document, questions and options from JSON or from a form."""
     if media_type_of(request) != "multipart/form-data":
         limit = context.settings.gateway.max_questions
@@ -272,7 +272,7 @@ async def _read(
 
 async def _from_form(
     form: FormData, context: Context
-) -> tuple[str | bytes, list[str], dict[str, Any]]:
+) -> tuple[str | Document, list[str], dict[str, Any]]:
     known = {"document", "question", *Options.model_fields}
     if unknown := sorted(set(form) - known):
         raise InvalidOption(
@@ -282,11 +282,8 @@ async def _from_form(
     if part is None:
         raise InvalidOption("the form has no field `document`; send the file or the text there")
     if isinstance(part, UploadFile):
-        document = await extract(
-            await part.read(),
-            name=part.filename or "",
-            content_type=part.content_type or "",
-            pdf=context.pdf,
+        document: str | Document = await context.files.read(
+            await part.read(), name=part.filename or "", content_type=part.content_type or ""
         )
     else:
         document = part

@@ -176,6 +176,10 @@ class JobView(BaseModel):
     document_digest: str = ""
     error: dict[str, Any] | None = Field(None, description="code, message, details when failed.")
     cancel_requested: bool = False
+    document_notes: list[str] = Field(
+        default_factory=list,
+        description="What of the document's file was not read, e.g. pages that are pictures.",
+    )
     links: Links
 
 

@@ -23,14 +23,14 @@ from glyph_worker.settings import Settings
 
 ANSWER_TIMEOUT_S = 300.0
 
-Round = tuple[str, bytes, list[tuple[str, str | None]]]
+Round = tuple[str, bytes | Document, list[tuple[str, str | None]]]
 """A document's title, its bytes, and questions with the answers expected of them, if known."""
 
 
 def run_demo(
     settings: Settings,
     *,
-    own: tuple[bytes, list[str]] | None,
+    own: tuple[Document, list[str]] | None,
     out_dir: Path,
     console: Console | None,
 ) -> dict[str, Any]:
@@ -73,10 +73,10 @@ def run_demo(
     return report
 
 
-def _rounds(own: tuple[bytes, list[str]] | None) -> list[Round]:
+def _rounds(own: tuple[Document, list[str]] | None) -> list[Round]:
     if own is not None:
-        document, questions = own
-        return [("your document", document, [(question, None) for question in questions])]
+        mine, asked_of_it = own
+        return [("your document", mine, [(question, None) for question in asked_of_it])]
     folder = resources.files("glyph_worker.local").joinpath("documents")
     known = json.loads(folder.joinpath("questions.json").read_text())
     rounds: list[Round] = []
@@ -89,7 +89,7 @@ def _rounds(own: tuple[bytes, list[str]] | None) -> list[Round]:
 
 
 def _ask(
-    client: Client, title: str, document: bytes, questions: list[tuple[str, str | None]]
+    client: Client, title: str, document: bytes | Document, questions: list[tuple[str, str | None]]
 ) -> list[dict[str, Any]]:
     jobs = client.submit_many(document, [question for question, _ in questions])
     rows = []

@@ -35,6 +35,7 @@ class Submission:
     """Hashed; '' for none."""
     payload_digest: str = ""
     retry_of: str = ""
+    document_notes: tuple[str, ...] = ()
     traceparent: str = ""
     """The producer's span (W3C), which both stages continue; '' for none."""
 
@@ -73,6 +74,8 @@ class Backlog:
             fields["webhook"] = new.webhook
         if new.retry_of:
             fields["retry_of"] = new.retry_of
+        if new.document_notes:
+            fields["document_notes"] = codec.pack("document_notes", {"notes": new.document_notes})
         if new.traceparent:
             fields["traceparent"] = new.traceparent
         outcome, *found = self._run(

@@ -59,6 +59,8 @@ class ClaimedJob:
     """Workers that have died at work on it; from the first on it runs alone."""
     notes: dict[str, float]
     """Numbers earlier stages left for the receipt: queue_ms, render_ms, pages_rendered, …"""
+    document_notes: tuple[str, ...] = ()
+    """What of the document's file was not read."""
     traceparent: str = ""
 
     @property
@@ -294,6 +296,7 @@ def _order(job_id: str, record: Record, *, attempt: int, owner: str, strikes: in
             if name.startswith(b"note:")
         }
         | {"queue_ms": float(record.get(b"queue_ms", 0))},
+        document_notes=document_notes(record),
         traceparent=record.get(b"traceparent", b"").decode(),
     )
 
@@ -321,4 +324,11 @@ def _job(job_id: str, record: Record) -> Job:
         cancel_requested=record.get(b"cancel_requested") == b"1",
         text=record.get(b"text", b"").decode(),
         webhook=record.get(b"webhook", b"").decode(),
+        document_notes=document_notes(record),
     )
+
+
+def document_notes(record: Record) -> tuple[str, ...]:
+    """What of the document's file was not read, as its submit said."""
+    packed = record.get(b"document_notes")
+    return () if packed is None else tuple(codec.unpack("document_notes", packed)["notes"])

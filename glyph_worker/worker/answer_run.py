@@ -134,6 +134,7 @@ class AnswerRun:
             prefix_tokens_reused=outcome.num_prefix_tokens_reused,
             answer_tokens=outcome.num_answer_tokens,
             missing_glyphs=int(notes.get("missing_glyphs", 0)),
+            document_notes=claimed.document_notes,
             queue_ms=round(notes.get("queue_ms", 0.0) + outcome.queue_ms, 2),
             render_ms=round(notes.get("render_ms", 0.0) + source.draw_ms, 2),
             encode_ms=round(outcome.fetch_ms, 2),

@@ -10,6 +10,8 @@ import zlib
 from typing import Any
 
 import pytest
+from glyph_worker.gateway.pdf import PdfReader
+from glyph_worker.gateway.uploads import extract
 from pydantic import SecretStr
 from starlette.requests import Request
 
@@ -21,13 +23,11 @@ from glyph_worker.errors import (
     UnreadableDocument,
     UnsupportedMedia,
 )
-from glyph_worker.gateway.pdf import PdfReader
 from glyph_worker.gateway.problems import KINDS
 from glyph_worker.gateway.schemas import OPTION_NAMES, Options
 from glyph_worker.gateway.serve import listen
 from glyph_worker.gateway.signer import Signer
 from glyph_worker.gateway.tenants import Tenants
-from glyph_worker.gateway.uploads import extract
 from glyph_worker.settings import GatewaySettings
 from glyph_worker.store.watcher import is_sequence
 
