@@ -18,7 +18,7 @@ from glyph_worker.render.ink import Ink
 from glyph_worker.render.limits import FRAME_PADDING
 from glyph_worker.render.page import LaidPage, Line, RenderReport
 from glyph_worker.render.style import Style
-from glyph_worker.render.typeset import CJK, Typesetter, joined, source_lines
+from glyph_worker.render.typeset import WIDE, Typesetter, joined, source_lines
 
 
 class Flow:
@@ -61,7 +61,7 @@ class Flow:
                 after,
                 ruler,
                 report,
-                by_chars=CJK.search(source) is not None,
+                by_chars=WIDE.search(source) is not None,
                 indent=True,
             )
 
