@@ -34,6 +34,8 @@ class Line(NamedTuple):
     """Runs of `shown` drawn in the newline marker's colour."""
     rtl: bool = False
     """The paragraph runs right to left (only where not plain)."""
+    levels: bytes = b""
+    """Of each character of `shown`, as its paragraph gives them (only where not plain)."""
 
     def offset_of(self, index: int) -> int:
         """Offset in the normalised text of the character `shown[index]`."""
@@ -65,7 +67,7 @@ class RenderReport:
     normalized: dict[str, int] = field(default_factory=dict)
     """Changes made by `normalize`, by kind."""
     missing_glyphs: Counter[str] = field(default_factory=Counter)
-    """Characters that no font can draw, with their number; drawn as an escape such as [U+1F600]."""
+    """Characters that no font can draw, with their number; drawn as an escape such as [U+13000]."""
 
     @property
     def num_missing_glyphs(self) -> int:
