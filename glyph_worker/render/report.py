@@ -17,7 +17,7 @@ class RenderReport:
     normalized: dict[str, int] = field(default_factory=dict)
     """Changes made by `normalize`, by kind."""
     missing_glyphs: Counter[str] = field(default_factory=Counter)
-    """Characters that no font can draw, with their number; drawn as an escape such as [U+1F600]."""
+    """Characters that no font can draw, with their number; drawn as an escape such as [U+13000]."""
 
     @property
     def num_missing_glyphs(self) -> int:

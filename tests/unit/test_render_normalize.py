@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import unicodedata
 
 import pytest
@@ -42,6 +43,53 @@ def test_what_is_changed_is_counted(text: str, wanted: str, counts: dict[str, in
     done = normalize(text)
     assert done.text == wanted
     assert dict(done.counts) == counts
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("\x1b[32mok\x1b[0m \x1b[1;31mERROR\x1b[m", "ok ERROR"),
+        ("\x1b[38;5;208morange\x1b[39m \x1b[38:2::1:2:3mred", "orange red"),
+        ("\x1b[2K\x1b[?25lBuilding\x1b[?25h\x1b[3 q", "Building"),
+        ("\x1b]0;a title\x07text \x1b]8;;http://x.y/\x1b\\link\x1b]8;;\x1b\\", "text link"),
+        ("\x1bPq#0;2;0;0;0\x1b\\a\x1b_Gf=100;AAAA\x1b\\b\x1b^x\x1b\\c\x1bXy\x1b\\d", "abcd"),
+        ("\x1b(B\x1b=\x1b7text\x1b8\x1bM\x1b#8", "text"),
+        ("\x9b1;31mred\x9bm \x9d0;title\x9cdone \x90q\x9c.", "red done ."),
+        ("\x9bArtikel\x9c and \x98 \x9eena", "Artikel and  ena"),  # a wrongly decoded page
+        ("cut \x1b]8;;no end\nnext \x1b[31", "cut 8;;no end\nnext "),
+        ("N\x08NA\x08AM\x08ME _\x08o_\x08n x\x08_", "NAME on x"),
+        ("a\x1b[31\r\nb", "a\nb"),
+    ],
+)
+def test_terminal_sequences_are_dropped_whole(text: str, wanted: str) -> None:
+    done = normalize(text)
+    assert done.text == wanted
+    assert normalize(wanted).text == wanted
+    dropped = sum(done.counts.get(kind, 0) for kind in ("terminal", "controls"))
+    assert dropped + done.counts.get("line_ends", 0) == len(text) - len(wanted)
+    assert normalize(text + "\x1b[m").counts["terminal"] == done.counts.get("terminal", 0) + 3
+
+
+PIECES = st.sampled_from(
+    ["\x1b", "[", "]", "\x9d", "\x9b", "1;3", "m", "\x07", "\\", "\x08", "_", "\n"]
+)
+
+
+@given(st.lists(st.one_of(PIECES, ANY_TEXT), max_size=12).map("".join))
+def test_any_mixture_of_sequences_has_a_stable_normal_form(text: str) -> None:
+    once = normalize(text).text
+    assert normalize(once).text == once
+    assert not set(once) & set(map(chr, (*range(9), *range(11, 32), *range(127, 160))))
+
+
+@pytest.mark.parametrize(
+    "opening", ["\x1b]", "\x1bP", "\x1b[", "\x1b[1", "\x9d", "\x9b1", "_\x08", "\x1b "]
+)
+def test_unfinished_sequences_take_linear_time(opening: str) -> None:
+    text = opening * 400_000 + "a" * 400_000
+    begin = time.process_time()
+    assert normalize(text).text.strip("_").endswith("a" * 1000)
+    assert time.process_time() - begin < 5  # seconds of this process: quadratic would take hours
 
 
 def test_every_control_and_format_character_is_dropped_or_known() -> None:

@@ -129,10 +129,10 @@ def test_empty_text_has_no_pages() -> None:
 
 # Pixels of known pages: equal on every machine, Python version and Pillow that we support.
 GOLDEN = {
-    "nano": "307b6c452dde6b5f1f5388ae53e3b1e671be063e1ae5793ac201698ef4901ed3",
-    "balanced": "08b368e30d8c1ef3ea9e3bca5868ab700d8d741a7bfa0514e09dce054f68c6a9",
-    "reference": "7701368f95d64981c9130af882aabb6aa45d9a2e45356baef96f464cecee24ac",
-    "accurate-cjk": "c9fb194cf932cede40bf73d4bf961cc0b48b4fb479e083b17bccd85ee48d95e1",
+    "nano": "6c0d322d35faa9bbaf170c1279899e55ec2167086ff869756e6249f60b20cdf9",
+    "balanced": "96a6dc4b20fa3f833189fab2ab5d2054bbfe4cdfbb7bb7eec6bc0850982fa885",
+    "reference": "525e6b0e6b68a8c5deaa84f859dbdf7a14d928234623e870f13b938f4d084dfd",
+    "accurate-cjk": "8d8465ef4c3ee0ef11d51b649851b7a0006ac24e364b1fce7104c23f348795db",
 }
 GOLDEN_TEXT = (
     "Sphinx of black quartz, judge my vow: 0123456789! (naïve café — “quoted” …)\n"

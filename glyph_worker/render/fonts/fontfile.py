@@ -83,7 +83,7 @@ def find_font(path: str, *, key: str) -> FontFile:
         raise FontUnusable(f"{key} {path!r}: {exc}", key=key, path=path) from exc
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=64)
 def _read(place: Path, _mtime_ns: int, _size: int) -> FontFile:
     try:
         raw = place.read_bytes()

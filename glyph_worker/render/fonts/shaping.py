@@ -1,19 +1,35 @@
 """Lines that need shaping or run right to left: which glyphs, where, in what order. No pixels.
 
-python-bidi resolves directions, HarfBuzz shapes; plain lines never come here.
+lines.bidi resolves directions, HarfBuzz shapes; plain lines never come here.
 """
 
 from __future__ import annotations
 
 import itertools
+import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
 from glyph_worker.render.fonts.fontfile import FontFile
+from glyph_worker.render.lines.bidi import REMOVED, first_strong_level, levels_of
+from glyph_worker.render.lines.spelling import COMPLEX
 
 _MAX_WORDS = 20_000
+_JOINERS = "\u200c\u200d"
+_JOINING = " \u00a0" + _JOINERS
+_TURNS = re.compile(
+    "[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff]"
+)
+"""Only right-to-left blocks can give a left-to-right paragraph other levels than 0."""
+_VIRAMA = 9
+"""Canonical combining class of what binds two consonants."""
+_SILENT = "\u0e3a\u103a"
+"""Signs of that class that bind nothing."""
+_GLUE = re.compile("\u00a0\u00a0+")
+_PARTS = re.compile(f"(?:{COMPLEX.pattern}|[{_JOINERS}])+|(?:(?!{COMPLEX.pattern})[^{_JOINERS}])+")
+"""Words of complex letters, and what is between them."""
 # Only what a script needs: the reference does not kern and has no ligatures.
 _FEATURES = {"kern": False, "liga": False, "clig": False, "dlig": False}
 
@@ -56,9 +72,10 @@ class Shaper:
             self._widths[word] = width
         return width
 
-    def line(self, text: str, *, rtl: bool) -> list[Shaped]:
-        """The glyphs of a line from left to right; `rtl` is its paragraph's direction."""
-        levels = _levels(text, rtl)
+    def line(self, text: str, *, rtl: bool, levels: bytes = b"") -> list[Shaped]:
+        """The glyphs of a line from left to right; `rtl` is its paragraph's direction, `levels`
+        are its characters' in there (paragraph_levels), empty where the line is a paragraph."""
+        levels = _line_levels(text, levels or paragraph_levels(text, rtl=rtl), rtl)
         runs = list(self._runs(text, levels))
         for level in range(max(levels, default=0), 0, -1):
             runs = _reversed_from(runs, level)
@@ -67,18 +84,29 @@ class Shaper:
             out += self._shape(text, begin, end, font, bool(level % 2))
         return out
 
+    def clusters(self, word: str) -> list[str]:
+        """A word's parts that no line break may cut: letters with their marks and conjuncts."""
+        begins = sorted({0, *(glyph.at for glyph in self.line(word, rtl=False))})
+        return [word[a:b] for a, b in itertools.pairwise([*begins, len(word)]) if a < b]
+
     def _runs(self, text: str, levels: Sequence[int]) -> Iterator[tuple[int, int, int, int]]:
         """Stretches of one font and one level: begin, end, font, level."""
         fonts: list[int] = []
-        for char in text:
-            code = 0x20 if char == "\u00a0" else ord(char)
-            before = fonts[-1] if fonts else None
-            joins = unicodedata.category(char)[0] == "M" or char in " \u00a0\u200c\u200d"
-            if joins and before is not None:
-                keeps = code in self._fonts[before].glyph_of or char in "\u200c\u200d"
-                fonts.append(before if keeps else self._font_of(code))
-            else:
-                fonts.append(self._font_of(code))
+        for part in _PARTS.findall(text):
+            letters = COMPLEX.match(part) and unicodedata.category(part[0])[0] != "M"
+            font = self._font_for(part) if letters else None
+            if font is not None:  # letters join only within one font
+                fonts.extend([font] * len(part))
+                continue
+            for char in part:
+                code = 0x20 if char == "\u00a0" else ord(char)
+                before = fonts[-1] if fonts else None
+                joins = unicodedata.category(char)[0] == "M" or char in _JOINING
+                if joins and before is not None:
+                    keeps = code in self._fonts[before].glyph_of or char in _JOINERS
+                    fonts.append(before if keeps else self._font_of(code))
+                else:
+                    fonts.append(self._font_of(code))
         begin = 0
         for index in range(1, len(text) + 1):
             same = index < len(text) and (fonts[index], levels[index]) == (
@@ -88,6 +116,14 @@ class Shaper:
             if not same:
                 yield begin, index, fonts[begin], levels[begin]
                 begin = index
+
+    def _font_for(self, word: str) -> int | None:
+        """The first font that has all letters of a word; None when none has."""
+        codes = {ord(char) for char in word} - {0x200C, 0x200D}
+        for number, font in enumerate(self._fonts):
+            if all(code in font.glyph_of for code in codes):
+                return number
+        return None
 
     def _font_of(self, code: int) -> int:
         for number, font in enumerate(self._fonts):
@@ -125,41 +161,37 @@ class Shaper:
 
 def is_rtl(text: str) -> bool:
     """Whether a paragraph runs right to left: its first strong character decides."""
-    for char in text:
-        kind = unicodedata.bidirectional(char)
-        if kind in ("R", "AL"):
-            return True
-        if kind == "L":
-            return False
-    return False
+    return first_strong_level(text) == 1
 
 
-def _levels(text: str, rtl: bool) -> list[int]:
-    """Embedding level of every character (UAX #9; explicit controls are gone by then)."""
-    if not any(unicodedata.bidirectional(char) in ("R", "AL", "AN") for char in text):
-        return [int(rtl) * 2] * len(text) if rtl else [0] * len(text)
-    from bidi import algorithm
+def keeps_together(before: str, after: str) -> bool:
+    """Whether two neighbours belong to one cluster: marks, joiners, conjuncts."""
+    return (
+        unicodedata.category(after)[0] == "M"
+        or before in _JOINERS
+        or after in _JOINERS
+        or (unicodedata.combining(before) == _VIRAMA and before not in _SILENT)
+    )
 
-    storage = algorithm.get_empty_storage()
-    storage["base_level"] = int(rtl)
-    storage["base_dir"] = "R" if rtl else "L"
-    algorithm.get_embedding_levels(text, storage)
-    algorithm.explicit_embed_and_overrides(storage)
-    algorithm.resolve_weak_types(storage)
-    algorithm.resolve_neutral_types(storage, False)
-    algorithm.resolve_implicit_levels(storage, False)
-    kept = iter([int(char["level"]) for char in storage["chars"]])
-    levels: list[int] = []
-    for char in text:  # the algorithm drops joiners: they go with the character before
-        if unicodedata.bidirectional(char) in algorithm.X9_REMOVED:
-            levels.append(levels[-1] if levels else int(rtl))
-        else:
-            levels.append(next(kept, int(rtl)))
-    for index in range(len(text) - 1, -1, -1):  # rule L1: spaces at the end of a line
-        if not text[index].isspace():
-            break
-        levels[index] = int(rtl)
-    return levels
+
+def paragraph_levels(text: str, *, rtl: bool) -> bytes:
+    """Level of every character of a paragraph; a line's are a slice of them."""
+    if not rtl and not _TURNS.search(text):
+        return bytes(len(text))
+    glue = _GLUE.sub(lambda run: " " * len(run[0]), text)  # no-break spaces only by spelling
+    levels = levels_of(glue, int(rtl))
+    before = int(rtl)
+    for index, level in enumerate(levels):  # joiners go with the character before
+        if level == REMOVED:
+            levels[index] = before
+        before = levels[index]
+    return bytes(levels)
+
+
+def _line_levels(text: str, levels: bytes, rtl: bool) -> bytes:
+    """Rule L1 at the end of a line: its spaces have the paragraph's level."""
+    kept = len(text.rstrip())
+    return levels[:kept] + bytes([rtl]) * (len(text) - kept)
 
 
 def _reversed_from(

@@ -44,7 +44,15 @@ class Bulk:
         drawn = [shown[a:b] for a, b in zip(begins.tolist(), stops.tolist(), strict=True)]
         rows = zip(
             *((starts + offset).tolist(), (ends + offset).tolist(), drawn, closes.tolist()),
-            *(repeat(None), repeat(True), repeat(0.0), repeat(0.0), repeat(()), repeat(False)),
+            *(
+                repeat(None),
+                repeat(True),
+                repeat(0.0),
+                repeat(0.0),
+                repeat(()),
+                repeat(False),
+                repeat(b""),
+            ),
             strict=False,
         )
         self._lines = [tuple.__new__(Line, row) for row in rows]  # skips Line's slow constructor

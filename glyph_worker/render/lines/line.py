@@ -28,6 +28,8 @@ class Line(NamedTuple):
     """Runs of `shown` drawn in the newline marker's colour."""
     rtl: bool = False
     """The paragraph runs right to left (only where not plain)."""
+    levels: bytes = b""
+    """Of each character of `shown`, as its paragraph gives them (only where not plain)."""
 
     def offset_of(self, index: int) -> int:
         """Offset in the normalised text of the character `shown[index]`."""

@@ -12,6 +12,21 @@ from types import MappingProxyType
 import numpy as np
 
 _LINE_ENDS = re.compile("\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
+_STRING = "[\t -~\xa0-\U0010ffff]"
+# Control functions of ECMA-48, whole: control sequences (CSI), control strings (DCS, OSC, SOS, PM,
+# APC) that end on their line, other escape sequences; what was cut short loses its opening only.
+# The one-character openings (C1) are often letters of a wrongly decoded Windows page: they count
+# where parameters or an end prove them. No part can match across an opening, so this is linear.
+_TERMINAL = re.compile(
+    f"\x1b[\\]PX^_]{_STRING}*(?:\x07|\x1b\\\\|\x9c)"
+    "|\x1b\\[[0-?]*[ -/]{0,2}[@-~]?"
+    "|\x1b[\\]PX^_]"
+    "|\x1b(?: [FGLMN]|[!-/]{1,2}[0-~]|[0-?DEHMNOVWZ\\\\cno|}~])"
+    f"|[\x90\x98\x9d-\x9f]{_STRING}*(?:\x07|\x1b\\\\|\x9c)"
+    "|\x9b(?:[0-?]+[ -/]{0,2}[@-~]|[HJKm])"
+)
+# A letter struck twice is bold on a line printer, one on an underscore underlined.
+_OVERSTRUCK = re.compile("_\x08(?=[^\n\x08])|([^\n\x08])\x08(?=\\1)|(?<=[^_\n\x08])\x08_")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _CONTROLS = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]+")
 # Cf and other invisible code points (Unicode's Default_Ignorable). The visible ones of Cf, such as
@@ -32,12 +47,14 @@ class Normalized:
     text: str
     counts: Mapping[str, int]
     """What was changed, by kind; kinds that did not occur are absent: `line_ends` unified to
-    U+000A, `composed` (characters saved by NFC, at least 1 if any changed), `controls` and
+    U+000A, `terminal` (characters of terminal control sequences and of overstriking) dropped,
+    `composed` (characters saved by NFC, at least 1 if any changed), `controls` and
     `invisible` dropped, `surrogates` replaced by U+FFFD."""
 
 
 def normalize(text: str) -> Normalized:
-    """Line ends to U+000A, lone surrogates to U+FFFD, no control or invisible characters, NFC.
+    """Line ends to U+000A, lone surrogates to U+FFFD, no control or invisible characters and no
+    terminal control sequences, NFC.
 
     Tabs and all visible characters stay. Idempotent. Never raises.
     """
@@ -50,8 +67,10 @@ def normalize(text: str) -> Normalized:
         before = len(text)
         text, hits = pattern.subn(by, text)
         if hits:
-            counts[kind] = hits if by else before - len(text)
+            counts[kind] = counts.get(kind, 0) + (hits if by else before - len(text))
 
+    replaced(_TERMINAL, "", "terminal")
+    replaced(_OVERSTRUCK, "", "terminal")
     replaced(_LINE_ENDS, "\n", "line_ends")
     replaced(_CONTROLS, "", "controls")
     if not text.isascii():

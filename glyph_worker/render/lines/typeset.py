@@ -9,7 +9,7 @@ import numpy as np
 
 from glyph_worker.render.fonts.glyphs import Glyphs
 from glyph_worker.render.fonts.reference_numbers import as_poppler_reads
-from glyph_worker.render.fonts.shaping import Shaper, is_rtl
+from glyph_worker.render.fonts.shaping import Shaper, is_rtl, paragraph_levels
 from glyph_worker.render.lines.block_lines import TOUCH, SetLine
 from glyph_worker.render.lines.line import Line
 from glyph_worker.render.lines.measure import Ruler
@@ -20,7 +20,11 @@ from glyph_worker.render.style.limits import FRAME_PADDING
 from glyph_worker.render.style.style import Style
 
 CJK = re.compile("[\u4e00-\u9fff]")
-"""What makes the reference break by characters; the whole document (exact), a paragraph (flow)."""
+"""What makes the reference break a whole document by characters (exact)."""
+WIDE = re.compile(
+    "[\u2e80-\u303f\u3041-\u30ff\u3105-\u312f\u31a0-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+)
+"""What makes a paragraph break by characters (flow)."""
 
 
 class Typesetter:
@@ -221,20 +225,24 @@ class Typesetter:
             later=self.later,
             space=self.glyphs.space,
             shrink=0.0,  # shaped lines are never squeezed
+            parts_of=self.shaper.clusters,
         )
         rtl = is_rtl(shown)
+        levels = paragraph_levels(shown, rtl=rtl)
         flush = rtl and self.style.alignment in ("LEFT", "JUSTIFY")
-        pushes: list[float] = []
+        noted: list[Piece] = []
 
-        def noted() -> Iterator[Piece]:
+        def notes() -> Iterator[Piece]:
             for piece in pieces:
-                pushes.append(max(0.0, piece.extra))
+                noted.append(piece)
                 yield piece
 
-        for line in self._lines(shown, offsets, start, after, noted(), indent, False, False):
-            push = pushes.pop(0) if pushes else 0.0
-            left = push if flush else line.left
-            yield line._replace(plain=not line.shown, left=left, word_space=0.0, rtl=rtl)
+        for line in self._lines(shown, offsets, start, after, notes(), indent, False, False):
+            piece = noted.pop(0) if noted else Piece(0, 0, 0.0, 0)
+            left = max(0.0, piece.extra) if flush else line.left
+            own = levels[piece.begin : piece.end]
+            plain = not line.shown
+            yield line._replace(plain=plain, left=left, word_space=0.0, rtl=rtl, levels=own)
 
     def _pieces(
         self, shown: str, start: int | None, ruler: Ruler, indent: bool, by_chars: bool
@@ -268,7 +276,8 @@ class Typesetter:
         if measured is None:
             sums = np.concatenate([[0.0], np.cumsum(self.glyphs.widths_of(shown))])
             measured = sums.tolist(), 0
-        return wrap_chars(shown, *measured, first=first, later=self.later)
+        hang = self.style.layout == "exact"
+        return wrap_chars(shown, *measured, first=first, later=self.later, hang=hang)
 
     def _aligned(
         self,

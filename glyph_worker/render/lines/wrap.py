@@ -10,6 +10,7 @@ from __future__ import annotations
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 SHRINK = 0.05
@@ -24,6 +25,23 @@ CANNOT_START = frozenset(
     "\u309b\u309c\u30fb\u30fd\u30fe\u309d\u309e\u2010\xb0\u2032\u2033\u2103\uffe0\uff05\u2030"
 )
 """Characters that hang over the edge of a line rather than start one."""
+
+
+CANNOT_START_FLOW = (
+    CANNOT_START
+    | frozenset(
+        "\uff0c\uff0e\uff01\uff1f\uff1a\uff1b\uff5d\uff60\u2019\u201d\u2025\u2026\u3009\u300b\u3017"
+        "\u3019\u301b\u301c\u301f\u303b\u3095\u3096\u30a0\uff61\uff63\uff64\uff65\uff67\uff68\uff69\uff6a"
+        "\uff6b\uff6c\uff6d\uff6e\uff6f\uff70\uff9e\uff9f%}>"
+    )
+    | frozenset(map(chr, range(0x31F0, 0x3200)))
+)
+CANNOT_END = frozenset(
+    "([{<\u2018\u201c\u3008\u300a\u300c\u300e\u3010\u3014\u3016\u3018\u301a\u301d\uff08\uff3b\uff5b\uff5f"
+    "\uff62$\uff04\u00a3\uffe1\u00a5\uffe5"
+)
+"""What may not end a line of characters, nor start one, in flow: JIS X 4051 and GB/T 15834."""
+_WIDE = "\u2e80"
 
 
 class Piece(NamedTuple):
@@ -44,11 +62,13 @@ def wrap_words(
     later: float,
     space: float,
     shrink: float = SHRINK,
+    parts_of: Callable[[str], Sequence[str]] = str,
 ) -> Iterator[Piece]:
     """Lines of words; the first is `first` points wide, all others `later`.
 
     Words are parted by single spaces (U+0020). Blank text gives no line. `width_of` takes a word;
-    `shrink` is the share of its spaces by which a line may be too long.
+    `shrink` is the share of its spaces by which a line may be too long. `parts_of` gives what an
+    overlong word may be cut into: its characters.
     """
     room = first
     count = 0  # words on this line
@@ -76,21 +96,23 @@ def wrap_words(
                 room, start, count, used = later, at, 1, width
             else:
                 begin = 0
+                parts = parts_of(word)
+                places = _places(parts, at)
                 if count:
-                    begin, _ = _fitting(word, 0, width_of, room - space - used, later)
+                    begin, _ = _fitting(parts, 0, width_of, room - space - used, later)
                     if begin:
-                        used += space + width_of(word[:begin])
-                        stop = at + begin
+                        used += space + width_of(word[: places[begin] - at])
+                        stop = places[begin]
                         count += 1
                     yield Piece(start, stop, room - used, count)
                     room = later
                 while True:
-                    cut, used = _fitting(word, begin, width_of, room, later)
-                    if cut == len(word):
+                    cut, used = _fitting(parts, begin, width_of, room, later)
+                    if cut == len(parts):
                         break
-                    yield Piece(at + begin, at + cut, room - used, 1)
+                    yield Piece(places[begin], places[cut], room - used, 1)
                     room, begin = later, cut
-                start, count = at + begin, 1
+                start, count = places[begin], 1
             stop = at + len(word)
             at = stop + 1
     if count:
@@ -108,17 +130,25 @@ def _blocks(text: str) -> Iterator[tuple[int, list[str]]]:
         at = end + 1
 
 
+def _places(parts: Sequence[str], at: int) -> Sequence[int]:
+    """Where each part of a word begins that begins at `at`, and where the last ends."""
+    if isinstance(parts, str):
+        return range(at, at + len(parts) + 1)
+    return list(accumulate(map(len, parts), initial=at))
+
+
 def _fitting(
-    word: str, begin: int, width_of: Callable[[str], float], room: float, later: float
+    parts: Sequence[str], begin: int, width_of: Callable[[str], float], room: float, later: float
 ) -> tuple[int, float]:
-    """Where a line must cut a word that starts at `begin`, and the width up to there."""
+    """The part at which a line must cut a word that goes on at part `begin`, and the width up to
+    there."""
     used = 0.0
-    for index in range(begin, len(word)):
-        width = width_of(word[index])
+    for index in range(begin, len(parts)):
+        width = width_of(parts[index])
         if used + width > room and (used or width <= later):
             return index, used
         used += width
-    return len(word), used
+    return len(parts), used
 
 
 def wrap_measured(
@@ -178,11 +208,13 @@ def wrap_measured(
 
 
 def wrap_chars(
-    text: str, sums: Sequence[float], zero: int, *, first: float, later: float
+    text: str, sums: Sequence[float], zero: int, *, first: float, later: float, hang: bool = True
 ) -> Iterator[Piece]:
     """Lines of characters, broken anywhere but before closing punctuation.
 
-    sums[zero + i] is the width of all before text[i] (Ruler.char_ends).
+    sums[zero + i] is the width of all before text[i] (Ruler.char_ends). hang: punctuation may hang
+    over the edge, as in reportlab; else what stands before it goes with it to the next line, and
+    no line ends with an opening bracket or within a Latin word.
     """
     start, size, room = 0, len(text), first
     while start < size:
@@ -192,6 +224,12 @@ def wrap_chars(
             if sums[zero + size] > base:
                 yield Piece(start, size, room - (sums[zero + size] - base), 1)
             return
+        if not hang:
+            after = _break_before(text, start, max(over, start + 1))
+            following = after + 1 if text[after] == " " and after + 1 < size else after
+            yield Piece(start, after, room - (sums[zero + after] - base), 1)
+            start, room = following, later
+            continue
         after = over + 1
         char = text[over]
         if char < "\u3000":
@@ -205,3 +243,16 @@ def wrap_chars(
             after -= 1
         yield Piece(start, after, room - (sums[zero + after] - base), 1)
         start, room = after, later
+
+
+def _break_before(text: str, start: int, over: int) -> int:
+    """Where a line of characters from `start` ends whose room ends before text[over]."""
+    lowest = (start + over) >> 1
+    for cut in range(over, max(lowest, over - 64), -1):
+        if text[cut] == " ":
+            return cut
+        before, after = text[cut - 1], text[cut]
+        in_word = before < _WIDE and after < _WIDE and before != " "
+        if not in_word and after not in CANNOT_START_FLOW and before not in CANNOT_END:
+            return cut
+    return over

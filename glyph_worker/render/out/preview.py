@@ -37,7 +37,7 @@ class Summary:
     compression_ratio: float
     """Text tokens ÷ visual tokens."""
     missing_glyphs: dict[str, int]
-    """Characters drawn as escapes, by code point such as U+1F600."""
+    """Characters drawn as escapes, by code point such as U+13000."""
     normalized: dict[str, int]
 
 

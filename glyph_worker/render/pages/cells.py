@@ -105,7 +105,7 @@ class Cells:
         Returns uint8[cell_height, columns * cell_width] and float64[len(shown), 2] pixels.
         """
         row = np.full((self.height, columns * self.width), 255, np.uint8)
-        glyphs = self.shaper.line(line.shown, rtl=line.rtl)
+        glyphs = self.shaper.line(line.shown, rtl=line.rtl, levels=line.levels)
         total = sum(1 if glyph.advance else 0 for glyph in glyphs)
         pen = self.width * max(0, columns - total) if line.rtl else 0
         before, reach = pen, 0.0

@@ -80,7 +80,7 @@ class Ink:
     def _shaped_boxes(self, line: Line, pen: float) -> np.ndarray:
         points = self.style.font_size / 1000
         boxes = np.full((len(line.shown), 2), np.nan)
-        for glyph in self._shaper.line(line.shown, rtl=line.rtl):
+        for glyph in self._shaper.line(line.shown, rtl=line.rtl, levels=line.levels):
             end = pen + glyph.advance * points
             low, high = boxes[glyph.at]
             boxes[glyph.at] = np.fmin(low, pen), np.fmax(high, end)
@@ -138,7 +138,7 @@ class Ink:
                 columns, phases = NUMPY.place(steps, counts, lefts, scale, origin)
                 parts.append((slots, columns, phases, np.zeros(len(slots))))
                 continue
-            glyphs = self._shaper.line(line.shown, rtl=line.rtl)
+            glyphs = self._shaper.line(line.shown, rtl=line.rtl, levels=line.levels)
             slots = np.array([self.glyphs.slot(g.font, g.glyph) for g in glyphs], np.int32)
             steps = np.array([line.left + self._indent, *(g.advance * points for g in glyphs)])
             pens = np.cumsum(steps)[:-1] + np.array([g.dx * points for g in glyphs])

@@ -14,7 +14,7 @@ import numpy as np
 
 from glyph_worker.document import Page, digest
 from glyph_worker.render.lines.line import Line
-from glyph_worker.render.lines.typeset import CJK, Typesetter, joined, source_lines
+from glyph_worker.render.lines.typeset import WIDE, Typesetter, joined, source_lines
 from glyph_worker.render.pages.breaks import greedy_pages, section_pages
 from glyph_worker.render.pages.draw_lines import Ink
 from glyph_worker.render.pages.page import LaidPage
@@ -63,7 +63,7 @@ class Flow:
                 after,
                 ruler,
                 report,
-                by_chars=CJK.search(source) is not None,
+                by_chars=WIDE.search(source) is not None,
                 indent=True,
             )
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from glyph_worker.document import Page, digest
-from glyph_worker.render.fonts.shaping import is_rtl
+from glyph_worker.render.fonts.shaping import is_rtl, keeps_together, paragraph_levels
 from glyph_worker.render.lines.line import Line
 from glyph_worker.render.lines.spelling import COMPLEX, one_of
 from glyph_worker.render.lines.typeset import source_lines
@@ -30,6 +30,7 @@ _CANNOT_START = frozenset(
     "\u3001\u3002\uff0c\uff0e\u30fb\uff1a\uff1b\uff1f\uff01\uff09\uff3d\uff5d\u3009\u300b\u300d"
     "\u300f\u3011\u3015\u3017\u3019\u301b\u2019\u201d\u30fc\u3005\u2026\u2025\uff05"
 )
+_LONGEST_CLUSTER = 64
 _LONGEST = 4096
 """Cells measured of one word; what is longer is broken hard in any case."""
 
@@ -150,13 +151,15 @@ class Grid:
         shown, offsets = self._spell(text, start, report)
         plain = COMPLEX.search(shown) is None
         rtl = not plain and is_rtl(shown)
+        levels = b"" if plain else paragraph_levels(shown, rtl=rtl)
         held: tuple[int, int, int] | None = None
         for row in self._rows(shown):
             if held is not None:
-                yield self._line(shown, offsets, held, start, offsets[row[0]], False, plain, rtl)
+                end = offsets[row[0]]
+                yield self._line(shown, offsets, held, start, end, False, levels, rtl)
                 start = offsets[row[0]]
             held = row
-        yield self._line(shown, offsets, held or (0, 0, 0), start, after, True, plain, rtl)
+        yield self._line(shown, offsets, held or (0, 0, 0), start, after, True, levels, rtl)
 
     def _line(
         self,
@@ -166,12 +169,13 @@ class Grid:
         start: int,
         end: int,
         last: bool,
-        plain: bool,
+        levels: bytes,
         rtl: bool,
     ) -> Line:
         drawn = shown[row[0] : row[1]]
         own = offsets[row[0] : row[1]]
-        return Line(start, end, drawn, last, own, plain or not drawn, rtl=rtl)
+        levels = levels[row[0] : row[1]]
+        return Line(start, end, drawn, last, own, not levels, rtl=rtl, levels=levels)
 
     def _rows(self, shown: str) -> Iterator[tuple[int, int, int]]:
         """Begin, end of what is drawn, and end with hanging spaces, of every row."""
@@ -192,6 +196,7 @@ class Grid:
                 continue
             while cells > columns - used:
                 cut = max(_fit(shown, first, last, columns - used), begin + 1)
+                cut = _before_cluster(shown, begin, cut)
                 yield begin, cut, cut
                 cells = width_in_cells(shown[cut:last]) if last - cut < _LONGEST else _LONGEST
                 begin = first = cut
@@ -223,7 +228,7 @@ class Grid:
 
 def _key(line: Line) -> str:
     """All that decides a row's pixels; no character shown is a control character."""
-    return line.shown if line.plain else f"{line.shown}\t{line.rtl}"
+    return line.shown if line.plain else f"{line.shown}\t{line.rtl}\t{line.levels.hex()}"
 
 
 def _row(line: Line) -> str:
@@ -233,6 +238,14 @@ def _row(line: Line) -> str:
     if not line.plain:
         return ""
     return "".join(char + SECOND if num_cells(char) == 2 else char for char in line.shown)
+
+
+def _before_cluster(text: str, begin: int, cut: int) -> int:
+    """Where a row that starts at `begin` can end without cutting letters from their marks."""
+    for place in range(cut, max(begin, cut - _LONGEST_CLUSTER), -1):
+        if place >= len(text) or not keeps_together(text[place - 1], text[place]):
+            return place
+    return cut
 
 
 def _fit(text: str, begin: int, end: int, room: int) -> int:

@@ -22,7 +22,7 @@ from glyph_worker.errors import InvalidStyle
 from glyph_worker.render.fonts.fontfile import FontFile, find_font
 from glyph_worker.render.style.limits import ALIGNMENTS, bad, check, read_markup
 
-LAYOUT_VERSION = {"exact": 2, "flow": 2, "grid": 1}
+LAYOUT_VERSION = {"exact": 3, "flow": 3, "grid": 2}
 """By layout; raised whenever the same style and text would give other pages or pixels. Part of
 every page digest."""
 
@@ -41,6 +41,14 @@ FALLBACK_FONTS = (
     "NotoSansGurmukhi-Regular.ttf",
     "NotoSansKannada-Regular.ttf",
     "NotoSansMalayalam-Regular.ttf",
+    "NotoNaskhArabic-Regular.ttf",
+    "NotoSansEthiopic-Regular.ttf",
+    "NotoSansMyanmar-Regular.ttf",
+    "NotoSansKhmer-Regular.ttf",
+    "NotoSansSinhala-Regular.ttf",
+    "NotoSansOriya-Regular.ttf",
+    "NotoSerifTibetan-Regular.ttf",
+    "NotoEmoji-Regular.ttf",
 )
 """Fonts that the package brings, in the order in which they are asked."""
 
