@@ -2,7 +2,7 @@
 
 Broker server (AOF, noeviction). `job_ttl` is queue.job_ttl_s:
   {prefix}:job:{id}                 hash    one job's record; job_ttl, from its end the job's own
-  {prefix}:stream:{id}              stream  partial text and the end, newest 2,000; job_ttl
+  {prefix}:stream:{id}              stream  partial text and the end, newest 20,000; job_ttl
   {prefix}:blob:{digest}            string  a document, packed UTF-8; job_ttl from last use
   {prefix}:idempotency:{tenant}:{h} hash    id and payload digest of a submit; job_ttl
   {prefix}:active                   zset    ids of jobs that are not final, by creation; no TTL,

@@ -154,8 +154,14 @@ class AnswerStage:
                 raise Fenced("a later attempt holds the job")
             source = PageSource(self._settings, self._stores, order)
             answer = run.answer(order, self.parts, self._settings, source)
+
+        def commit() -> bool:
+            if run.stream is not None:
+                run.stream.finish(answer.text)
+            return self._stores.jobs.succeed(order, answer, run.progress)
+
         # The commit comes before the ack: a crash between the two repeats work but loses nothing.
-        if not settled(lambda: self._stores.jobs.succeed(order, answer, run.progress)):
+        if not settled(commit):
             raise Fenced("a later attempt holds the job, or it is final")
         receipt = answer.receipt
         self._reporter.add(receipt)

@@ -15,7 +15,7 @@ from glyph_worker.features.protocol import FeatureBatch
 from glyph_worker.job import Answer, FinishReason, Progress, Receipt, Stage
 from glyph_worker.settings import Settings
 from glyph_worker.store.jobs import Order
-from glyph_worker.store.streams import StreamStore
+from glyph_worker.worker.answer_stream import AnswerStream
 from glyph_worker.worker.pages import PageSource
 from glyph_worker.worker.parts import Parts
 
@@ -32,8 +32,8 @@ class Run:
         """The stage that Flower knows."""
         self.progress: Progress | None = None
         self.stopped_by: GlyphError | None = None
+        self.stream: AnswerStream | None = None
         self._batches: list[FeatureBatch] = []
-        self._streamed = ""
 
     def interrupt(self, reason: GlyphError) -> None:
         """The first reason counts; the run raises it at its next step."""
@@ -47,6 +47,8 @@ class Run:
     def answer(self, order: Order, parts: Parts, settings: Settings, source: PageSource) -> Answer:
         """Read the pages and answer. Blocks; raises what interrupts it, or what goes wrong."""
         self.check()
+        if parts.streams is not None:
+            self.stream = AnswerStream(parts.streams, order.job_id, order.attempt)
         pages = source.pages()
         self.progress = Progress(num_pages=len(pages))
         salt = source.salt
@@ -69,7 +71,8 @@ class Run:
                 num_prefilled_tokens=seen.num_prefilled,
                 num_answer_tokens=seen.num_answer_tokens,
             )
-            self._stream(order, parts.streams, seen.text)
+            if self.stream is not None:
+                self.stream.grow(seen.text)
             self.check()
 
         request = _request(order, pages, recipe, settings)
@@ -77,7 +80,6 @@ class Run:
         self.check()
         if outcome.finish_reason == "cancelled":
             raise TransientError("the sequence was stopped without a reason")
-        self._stream(order, parts.streams, outcome.text)
         self.progress = Progress(
             num_pages=len(pages),
             num_pages_ready=len(pages),
@@ -90,18 +92,6 @@ class Run:
             finish_reason=FinishReason(outcome.finish_reason),
             receipt=self._receipt(order, parts, source, pages, outcome),
         )
-
-    def _stream(self, order: Order, streams: StreamStore | None, text: str) -> None:
-        if streams is None:
-            return
-        # A model's last character may still change (an unfinished one, a tag being cleaned away):
-        # what was streamed must stay a prefix, so a text that shrank waits.
-        if len(text) > len(self._streamed) and text.startswith(self._streamed):
-            try:
-                streams.write(order.job_id, order.attempt, text[len(self._streamed) :])
-            except TransientError:
-                return  # the record and its answer do not depend on it
-            self._streamed = text
 
     def _receipt(
         self, order: Order, parts: Parts, source: PageSource, pages: list[Page], outcome: Outcome
