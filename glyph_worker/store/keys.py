@@ -30,7 +30,7 @@ Broker server (AOF, noeviction). `job_ttl` is queue.job_ttl_s:
   unacked, unacked_index, unacked_mutex, _kombu.*, celery.*   Celery's own; no TTL
 
 Cache server (allkeys-lru), see also store/cache.py:
-  {prefix}:layout:{digest}          string  the pages of a document in a style; page_ttl_s
+  {prefix}:layout:{digest}          string  a tenant's document in a style, sealed; page_ttl_s
   {prefix}:page:{digest}            string  a page image, packed and sealed; page_ttl_s
   {prefix}:feature:{digest}         string  a page's features; features.ttl_s
 """
