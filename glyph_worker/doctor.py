@@ -112,9 +112,7 @@ def _redis(settings: Settings) -> Iterator[Finding]:
         url = secret.get_secret_value()
         with translated(url), connect(url, timeout_s=2, num_retries=0) as client:
             info = cast("dict[str, Any]", client.info())
-            policy = cast("dict[str, str]", client.config_get("maxmemory-policy")).get(
-                "maxmemory-policy", "unknown"
-            )
+            policy = info.get("maxmemory_policy", "unknown")
         version = info.get("valkey_version") or info["redis_version"]
         yield Finding(what=what, level="ok", found=f"{hidden(url)}, version {version}")
         if what == "broker" and policy != "noeviction":

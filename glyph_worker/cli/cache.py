@@ -44,7 +44,7 @@ def cache_audit(
 
 @app.command("clear")
 def cache_clear(as_json: AsJson = False) -> None:
-    """Forget all features and page images. Answers stay right; the next ones take longer."""
+    """Forget all features, pages and layouts. Answers stay right; the next ones take longer."""
     from glyph_worker.worker.cache_upkeep import clear
 
     print_fields({"num_deleted": clear(Settings.load())}, as_json)

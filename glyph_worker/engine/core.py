@@ -291,24 +291,25 @@ class EngineCore:
         if live.first_token_at is None:
             live.first_token_at = self._clock()
             live.wake_caller()
+        at = len(live.token_ids)
         if live.forced is not None:
-            token = live.forced[len(live.token_ids)]
+            token = live.forced[at]
+        elif at < len(live.kept):
+            token = live.kept[at]
         elif token in self.reader.prompt.eos_token_ids:
             self.end(live, "stop")
             return
         live.token_ids.append(token)
         live.scheduled.num_answer_tokens = len(live.token_ids)
-        if live.request.stop and self._stops(live):
+        if live.stop_watch is not None and live.stop_watch.num_tokens <= at:
+            live.stop_watch.feed((token,))
+        if live.stop_watch is not None and live.stop_watch.stopped:
             self.end(live, "stop")
         elif len(live.token_ids) >= live.scheduled.max_new_tokens:
             self.end(live, "length")
 
-    def _stops(self, live: Sequence) -> bool:
-        text = self.reader.prompt.decode(live.token_ids)
-        return any(stop in text for stop in live.request.stop)
-
     def _overflow(self, live: Sequence) -> None:
-        """Start a sequence again in bfloat16, whose range is float32's."""
+        """Start a sequence again in bfloat16, whose range is float32's, and keep its tokens."""
         old = live.scheduled
         if old.dtype_group != "float16":
             self.end(
@@ -335,7 +336,7 @@ class EngineCore:
             arrival=old.arrival,
             dtype_group=FALLBACK_DTYPE,
         )
-        live.token_ids.clear()
+        live.kept, live.token_ids = live.token_ids, []
         live.features.clear()
         live.fallback = "float16 overflowed"
         self.scheduler.add(live.scheduled)

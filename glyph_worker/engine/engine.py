@@ -12,6 +12,7 @@ import threading
 import time
 from collections import abc
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 
@@ -152,11 +153,13 @@ class Engine:
         self, live: Sequence, fetch: Fetch, on_progress: OnProgress | None
     ) -> SequenceResult:
         told, tell_at = (-1, -1), 0.0
+        text = self.reader.prompt.answer_text(live.request.stop)
         while True:
             with self._lock:
                 while True:
+                    pages: list[int] = []
                     if live.done:
-                        return SequenceResult.of(live, self.reader.prompt)
+                        break
                     pages = self.core.scheduler.next_fetch(live.scheduled)
                     left_s = max(0.0, tell_at - time.monotonic())
                     is_first = told[1] <= 0 < live.standing[1]
@@ -165,11 +168,14 @@ class Engine:
                         break
                     assert live.wake is not None
                     live.wake.wait(None if on_progress is None else left_s or PROGRESS_S)
-                told = live.standing
-                prompt = self.reader.prompt
-                progress = None if on_progress is None else SequenceProgress.of(live, prompt)
-            if on_progress is not None and progress is not None:
-                on_progress(progress)
+                told, done = live.standing, live.done
+                fresh = live.token_ids[text.num_tokens :]
+                progress = SequenceProgress.of(live)
+            text.feed(fresh)  # not under the lock: the other sequences need not wait for it
+            if done:
+                return SequenceResult.of(live, text.finish())
+            if on_progress is not None:
+                on_progress(replace(progress, text=text.text))
                 tell_at = time.monotonic() + PROGRESS_S
             if pages:
                 self._fetch(live, pages, fetch)

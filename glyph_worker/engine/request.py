@@ -59,6 +59,7 @@ class RequestChecker:
             next_position=next_position,
             num_visual_tokens=num_visual,
             num_question_tokens=prompt.num_question_tokens(request.question),
+            stop_watch=prompt.answer_text(request.stop) if request.stop else None,
             wake=None if lock is None else threading.Condition(lock),
             entered_at=now,
         )

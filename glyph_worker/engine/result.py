@@ -1,6 +1,6 @@
 """What a caller is told of its sequence: how far it is, and how it ended.
 
-Both are made under the engine's lock.
+Progress is made under the engine's lock; an outcome after the sequence's end, without it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from typing import Literal
 
 from glyph_worker.engine.scheduled import SequenceState
 from glyph_worker.engine.sequence import FinishReason, Sequence
-from glyph_worker.model.prompt import Prompt
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,10 +20,11 @@ class SequenceProgress:
     num_prefilled: int
     num_prompt: int
     num_answer_tokens: int
-    text: str
+    text: str = ""
+    """The part of the answer that will not change."""
 
     @classmethod
-    def of(cls, live: Sequence, prompt: Prompt) -> SequenceProgress:
+    def of(cls, live: Sequence) -> SequenceProgress:
         sequence = live.scheduled
         started = sequence.state in (SequenceState.PREFILLING, SequenceState.DECODING)
         return cls(
@@ -32,7 +32,6 @@ class SequenceProgress:
             num_prefilled=sequence.num_prompt_tokens - sequence.num_todo_tokens if started else 0,
             num_prompt=sequence.num_prompt_tokens,
             num_answer_tokens=len(live.token_ids),
-            text=prompt.clean(prompt.decode(live.token_ids)),
         )
 
 
@@ -60,13 +59,11 @@ class SequenceResult:
     """Why it is not the engine's own dtype."""
 
     @classmethod
-    def of(cls, live: Sequence, prompt: Prompt) -> SequenceResult:
-        """Raises the error that the sequence ended with."""
+    def of(cls, live: Sequence, text: str) -> SequenceResult:
+        """Of a sequence that is done. Raises the error that it ended with."""
         if live.error is not None:
             raise live.error
         assert live.finish_reason is not None
-        text = prompt.decode(live.token_ids)
-        cuts = [at for at in (text.find(stop) for stop in live.request.stop) if at >= 0]
         admitted = live.first_admitted_at or live.finished_at
         first = live.first_token_at or live.finished_at
         stages = (live.entered_at, admitted), (admitted, first), (first, live.finished_at)
@@ -75,7 +72,7 @@ class SequenceResult:
             end - begin - fetched for (begin, end), fetched in zip(stages, fetched_s, strict=True)
         )
         return cls(
-            text=prompt.clean(text[: min(cuts)] if cuts else text),
+            text=text,
             token_ids=tuple(live.token_ids),
             finish_reason=live.finish_reason,
             num_prompt_tokens=live.scheduled.num_prompt_tokens,

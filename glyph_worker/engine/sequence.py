@@ -15,6 +15,7 @@ from torch import Tensor
 from glyph_worker.engine.blocks import BlockRange
 from glyph_worker.engine.prefix import PrefixNode
 from glyph_worker.engine.scheduled import Scheduled
+from glyph_worker.model.answer_text import AnswerText
 from glyph_worker.model.positions import Positions
 
 Places = npt.NDArray[np.int64]
@@ -70,6 +71,8 @@ class Sequence:
     """Of the first answer token."""
     num_visual_tokens: int
     num_question_tokens: int
+    stop_watch: AnswerText | None = None
+    """Says whether a stop string has come; None where there is none to look for."""
     wake: threading.Condition | None = None
     """The caller's, over the engine's lock; None when nobody sleeps."""
     features: dict[int, Tensor] = field(default_factory=dict)
@@ -90,6 +93,8 @@ class Sequence:
     num_first_reused: int = 0
     forced: list[int] | None = None
     """Tokens to take in place of the model's own: for the self-test, which compares logits."""
+    kept: list[int] = field(default_factory=list)
+    """Tokens of before a fresh start, taken again: the caller may have passed them on."""
 
     @property
     def standing(self) -> tuple[int, int]:

@@ -76,12 +76,14 @@ class FeatureRecipe:
 
     @classmethod
     def from_wire(cls, raw: bytes) -> FeatureRecipe | None:
-        """None for a recipe of another wire version, whose digests we cannot compute.
+        """None for a recipe of another wire version, whose digests we cannot compute, or none.
 
         Raises UnreadableEnvelope.
         """
         fields = codec.unpack("feature_recipe", raw)
         if fields.pop("wire", None) != WIRE_VERSION:
+            return None
+        if not all(isinstance(value, str) for value in fields.values()):
             return None
         try:
             return cls(**fields)

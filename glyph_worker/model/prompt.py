@@ -8,8 +8,8 @@ its keys and values can be shared; the question's text can never become a specia
 from __future__ import annotations
 
 import json
-import re
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,10 @@ from typing import Any
 from transformers import AutoTokenizer
 
 from glyph_worker.errors import ModelUnusable
+from glyph_worker.model.answer_text import END_THINK, TAGS, THINK, AnswerText, Words
+from glyph_worker.model.token_bytes import TokenBytes
 
 _SENTINEL = "\ue000question\ue001"
-_THINK = re.compile(r"<think>.*?(</think>|\Z)", re.DOTALL)
-_ANSWER = re.compile(r"<answer>(.*?)(?:</answer>|\Z)", re.DOTALL)
-_BOXED = re.compile(r"<\|begin_of_box\|>(.*?)(?:<\|end_of_box\|>|\Z)", re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,6 +40,8 @@ class PromptTemplate:
     glue_before: str
     """Plain text that touches the question, tokenised together with it."""
     glue_after: str
+    opens_thought: bool
+    """The answer begins inside a thought."""
 
 
 class Prompt:
@@ -64,6 +65,8 @@ class Prompt:
             self.tokenizer.all_special_tokens
         )
         self.template = self._read_template(folder)
+        self._token_bytes = TokenBytes(self.tokenizer)
+        self._marks = Words((*TAGS, *(str(token) for token in self.tokenizer.all_special_tokens)))
         self.eos_token_ids = frozenset((*eos_token_ids, *self._own_ends(folder)))
 
     def _own_ends(self, folder: Path) -> tuple[int, ...]:
@@ -102,6 +105,7 @@ class Prompt:
                 path=str(folder),
             )
         before, after = parts[2].split(_SENTINEL)
+        opens_thought = after.rfind(THINK) > after.rfind(END_THINK)
         before, glue_before = self._split_last_special(before)
         glue_after, after = self._split_first_special(after)
         return PromptTemplate(
@@ -112,6 +116,7 @@ class Prompt:
             after_question=tuple(self._encode(after)),
             glue_before=glue_before,
             glue_after=glue_after,
+            opens_thought=opens_thought,
         )
 
     def _split_last_special(self, text: str) -> tuple[str, str]:
@@ -158,25 +163,20 @@ class Prompt:
         """Tokens the document would cost as text: the numerator of the compression ratio."""
         return len(self._encode(text, plain=True))
 
-    def decode(self, token_ids: list[int]) -> str:
-        """Raw text of answer tokens, family tags kept, other special tokens dropped."""
-        with self._lock:
-            text: str = self.tokenizer.decode(
-                [token for token in token_ids if token not in self.eos_token_ids],
-                skip_special_tokens=False,
-                clean_up_tokenization_spaces=False,
-            )
-        return text
+    def answer_text(self, stop: Sequence[str] = ()) -> AnswerText:
+        """Makes an answer's tokens its text, up to the first of the stop strings."""
+        return AnswerText(
+            self._bytes_of, self._marks, stop=stop, thinking=self.template.opens_thought
+        )
 
-    def clean(self, text: str) -> str:
-        """The answer proper: reasoning, answer tags, boxes and leftover specials removed."""
-        text = _THINK.sub("", text)
-        if "</think>" in text:  # the template itself may have opened the thought
-            text = text.rsplit("</think>", 1)[1]
-        if match := _ANSWER.search(text):
-            text = match.group(1)
-        if match := _BOXED.search(text):
-            text = match.group(1)
-        for token in self.tokenizer.all_special_tokens:
-            text = text.replace(token, "")
-        return text.strip()
+    def read_answer(self, token_ids: Sequence[int], stop: Sequence[str] = ()) -> str:
+        """The text of a whole answer."""
+        text = self.answer_text(stop)
+        text.feed(token_ids)
+        return text.finish()
+
+    def _bytes_of(self, token_id: int) -> bytes:
+        if token_id in self.eos_token_ids:
+            return b""
+        with self._lock:
+            return self._token_bytes.of(token_id)

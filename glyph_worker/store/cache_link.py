@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import cast
 
 import redis
 
@@ -26,6 +27,16 @@ def cache_errors(url: str) -> Iterator[None]:
                 f"cache server at {hidden(url)} takes no writes: {exc}; raise its maxmemory, "
                 "or set maxmemory-policy allkeys-lru"
             ) from exc
+
+
+def get_string(client: redis.Redis, name: str) -> bytes | None:
+    """GET; None also where the name holds another type, which is none of ours."""
+    try:
+        return cast("bytes | None", client.get(name))
+    except redis.ResponseError as exc:
+        if str(exc).startswith("WRONGTYPE"):
+            return None
+        raise
 
 
 class Rest:

@@ -156,6 +156,8 @@ class CacheStore:
         return values
 
     def _join(self, digest: str, head: bytes) -> bytes | None:
+        if len(head) < 21:
+            return head  # a cut: whoever decodes it will say so, and drop it
         nonce, num_chunks = head[4:20].decode("ascii", "replace"), head[20]
         names = [self._key("feature-part", digest, nonce, str(i)) for i in range(1, num_chunks)]
         pipe = self._bulk.pipeline(transaction=False)
@@ -276,10 +278,10 @@ class CacheStore:
         return {name: info.get(name) for name in names}
 
     def clear(self) -> int:
-        """Delete all features, claims, quarantines and page images under our prefix."""
+        """Delete all features, claims, quarantines, page images and layouts under our prefix."""
         num_deleted = 0
         with cache_errors(self._url):
-            for pattern in ("feature*", "page:*"):
+            for pattern in ("feature*", "page:*", "layout:*"):
                 batch: list[bytes] = []
                 for name in self._control.scan_iter(match=f"{self._prefix}:{pattern}", count=1_000):
                     batch.append(name)

@@ -2,7 +2,7 @@
 
 Broker server (AOF, noeviction). `job_ttl` is queue.job_ttl_s:
   {prefix}:job:{id}                 hash    one job's record; job_ttl, from its end the job's own
-  {prefix}:stream:{id}              stream  partial text and the end, newest 2,000; job_ttl
+  {prefix}:stream:{id}              stream  partial text and the end, newest 20,000; job_ttl
   {prefix}:blob:{digest}            string  a document, packed UTF-8; job_ttl from last use
   {prefix}:idempotency:{tenant}:{h} hash    id and payload digest of a submit; job_ttl
   {prefix}:active                   zset    ids of jobs that are not final, by creation; no TTL,
@@ -30,7 +30,7 @@ Broker server (AOF, noeviction). `job_ttl` is queue.job_ttl_s:
   unacked, unacked_index, unacked_mutex, _kombu.*, celery.*   Celery's own; no TTL
 
 Cache server (allkeys-lru), see also store/cache.py:
-  {prefix}:layout:{digest}          string  the pages of a document in a style; page_ttl_s
+  {prefix}:layout:{digest}          string  a tenant's document in a style, sealed; page_ttl_s
   {prefix}:page:{digest}            string  a page image, packed and sealed; page_ttl_s
   {prefix}:feature:{digest}         string  a page's features; features.ttl_s
 """

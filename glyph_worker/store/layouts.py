@@ -1,46 +1,85 @@
-"""How a document lies on pages in a style, on the cache server: a shortcut, never a need."""
+"""How a document lies on pages in a style, on the cache server: a shortcut, never a need.
+
+A layout is sealed to what it is asked for by: document, style and the tenant's salt, which is in
+its name as well. What does not fit is a miss.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import cast
+from dataclasses import dataclass
+from typing import Any, cast
 
 import redis
 
 from glyph_worker import codec
 from glyph_worker.document import Page, digest
-from glyph_worker.store.connection import translated
+from glyph_worker.store.cache_link import Rest, get_string
 from glyph_worker.store.keys import Keys
+
+_SEAL_BYTES = 32
+_NAMES = [field.name for field in dataclasses.fields(Page)]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredLayout:
+    pages: tuple[Page, ...]
+    """In order."""
+    num_missing_glyphs: int
+    """Characters of the document that no font has."""
 
 
 class LayoutStore:
+    """Raises StoreUnavailable, StoreFull, StoreDenied from every method."""
+
     def __init__(self, client: redis.Redis, keys: Keys, *, url: str, ttl_s: int) -> None:
+        """`client` has a short patience and no retries."""
         self._client = client
         self._keys = keys
-        self._url = url
         self._ttl_s = ttl_s
+        self._rest = Rest(url)
 
-    def put(self, document_digest: str, style_digest: str, pages: Sequence[Page]) -> None:
-        """Raises StoreUnavailable, StoreFull, StoreDenied."""
-        rows = [list(dataclasses.astuple(page)) for page in pages]
-        with translated(self._url):
+    def put(
+        self, document_digest: str, style_digest: str, layout: StoredLayout, *, salt: str
+    ) -> None:
+        """`salt` is the tenant's (features.digest.tenant_salt)."""
+        name = _name(document_digest, style_digest, salt)
+        rows = [list(dataclasses.astuple(page)) for page in layout.pages]
+        packed = codec.pack("layout", {"pages": rows, "missing": layout.num_missing_glyphs})
+        with self._rest.spared():
             self._client.set(
-                self._key(document_digest, style_digest),
-                codec.pack("layout", {"pages": rows}),
-                ex=self._ttl_s,
+                self._keys.layout(name), _seal(name, salt, packed) + packed, ex=self._ttl_s
             )
 
-    def get(self, document_digest: str, style_digest: str) -> list[Page] | None:
-        """The pages in order, or None where nothing is stored."""
-        with translated(self._url):
+    def get(self, document_digest: str, style_digest: str, *, salt: str) -> StoredLayout | None:
+        """None where nothing is stored, or not what was asked for."""
+        name = _name(document_digest, style_digest, salt)
+        with self._rest.spared():
             # No renewal: the layout ends with the page images it was stored beside.
-            raw = self._client.get(self._key(document_digest, style_digest))
-        if raw is None:
+            sealed = get_string(self._client, self._keys.layout(name))
+        if sealed is None or sealed[:_SEAL_BYTES] != _seal(name, salt, sealed[_SEAL_BYTES:]):
             return None
-        names = [field.name for field in dataclasses.fields(Page)]
-        rows = codec.unpack("layout", cast(bytes, raw))["pages"]
-        return [Page(**dict(zip(names, row, strict=True))) for row in rows]
+        try:
+            return _layout(codec.unpack("layout", sealed[_SEAL_BYTES:]))
+        except (codec.UnreadableEnvelope, KeyError, TypeError, ValueError):
+            return None  # of another release
 
-    def _key(self, document_digest: str, style_digest: str) -> str:
-        return self._keys.layout(digest("layout", document_digest, style_digest))
+    def drop(self, document_digest: str, style_digest: str, *, salt: str) -> None:
+        with self._rest.spared():
+            self._client.unlink(self._keys.layout(_name(document_digest, style_digest, salt)))
+
+
+def _name(document_digest: str, style_digest: str, salt: str) -> str:
+    return digest("layout", document_digest, style_digest, salt)
+
+
+def _seal(name: str, salt: str, packed: bytes) -> bytes:
+    """The salt again: it is derived from a secret, and the name can be read on the server."""
+    return bytes.fromhex(digest("layout-seal", salt, name, packed))
+
+
+def _layout(fields: dict[str, Any]) -> StoredLayout:
+    rows = cast("Sequence[Sequence[Any]]", fields["pages"])
+    pages = tuple(Page(**dict(zip(_NAMES, row, strict=True))) for row in rows)
+    return StoredLayout(pages=pages, num_missing_glyphs=int(fields["missing"]))

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import zlib
-from typing import cast
 
 import redis
 
-from glyph_worker.store.cache_link import Rest
+from glyph_worker.store.cache_link import Rest, get_string
 from glyph_worker.store.keys import Keys
 
 _SEALED = b"GWP1"
@@ -34,7 +33,7 @@ class PageImages:
     def get(self, digest: str) -> bytes | None:
         """The bytes of `put`; None when missing, damaged or another page's."""
         with self._rest.spared():
-            sealed = cast("bytes | None", self._client.get(self._keys.page(digest)))
+            sealed = get_string(self._client, self._keys.page(digest))
         if sealed is None or sealed[:4] != _SEALED or sealed[4:36] != bytes.fromhex(digest):
             return None
         packed = sealed[40:]

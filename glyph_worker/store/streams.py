@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, cast
 
 import redis
@@ -11,26 +10,28 @@ import redis
 from glyph_worker.job import Delta, JobStatus
 from glyph_worker.store.connection import translated
 from glyph_worker.store.keys import Keys
+from glyph_worker.store.scripts import Scripts
 
-MAX_ENTRIES = 2_000
 
-
-@dataclass(frozen=True, slots=True)
 class StreamStore:
-    client: redis.Redis
-    keys: Keys
-    url: str
-    ttl_s: int
+    """Thread-safe. Raises StoreUnavailable, StoreFull or StoreDenied from every method."""
 
-    def write(self, job_id: str, attempt: int, text: str) -> None:
-        """Append what the answer grew by. A new attempt starts its text anew."""
-        key = self.keys.stream(job_id)
-        with translated(self.url):
-            pipe = self.client.pipeline(transaction=False)
-            fields: dict[Any, Any] = {"text": text, "attempt": attempt}
-            pipe.xadd(key, fields, maxlen=MAX_ENTRIES, approximate=True)
-            pipe.expire(key, self.ttl_s)
-            pipe.execute()
+    def __init__(self, client: redis.Redis, keys: Keys, url: str, ttl_s: int) -> None:
+        self.client = client
+        self.keys = keys
+        self.url = url
+        self._run = Scripts(client, keys, url=url, ttl_s=ttl_s)
+
+    def write(self, job_id: str, attempt: int, start: int, text: bytes) -> int | None:
+        """Append UTF-8 text that follows the attempt's first `start` bytes. A new attempt starts
+        its text anew.
+
+        Sent twice it is written once. Returns how many bytes of the attempt's text are there now:
+        fewer than `start` where the server lost some, which are then to be sent again. None when
+        nothing is to be written any more: the job is final, or a later attempt writes.
+        """
+        held = int(self._run("stream", job_id, attempt, start, text))
+        return None if held < 0 else held
 
     def read(self, job_id: str, after: str, *, block_s: float) -> Iterator[Delta]:
         """Entries after a sequence number, waiting up to `block_s` for the first."""

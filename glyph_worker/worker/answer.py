@@ -171,8 +171,14 @@ class AnswerStage:
                 raise Fenced("a later attempt holds the job")
             source = PageSource(self._settings, self._stores, claimed)
             answer = run.answer(claimed, self.parts, self._settings, source)
+
+        def commit() -> bool:
+            if run.stream is not None:
+                run.stream.finish(answer.text)
+            return self._stores.jobs.succeed(claimed, answer, run.progress)
+
         # The commit comes before the ack: a crash between the two repeats work but loses nothing.
-        if not retry_until_stored(lambda: self._stores.jobs.succeed(claimed, answer, run.progress)):
+        if not retry_until_stored(commit):
             raise Fenced("a later attempt holds the job, or it is final")
         receipt = answer.receipt
         self._reporter.add(receipt)

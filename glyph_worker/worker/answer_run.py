@@ -20,7 +20,7 @@ from glyph_worker.features.types import FeatureBatch
 from glyph_worker.job import Answer, FinishReason, Progress, Receipt, Stage
 from glyph_worker.settings import Settings
 from glyph_worker.store.jobs import ClaimedJob
-from glyph_worker.store.streams import StreamStore
+from glyph_worker.worker.answer_stream import AnswerStream
 from glyph_worker.worker.inference import Inference
 from glyph_worker.worker.page_source import PageSource
 
@@ -37,8 +37,8 @@ class AnswerRun:
         """The stage that Flower knows."""
         self.progress: Progress | None = None
         self.stopped_by: GlyphError | None = None
+        self.stream: AnswerStream | None = None
         self._batches: list[FeatureBatch] = []
-        self._streamed = ""
 
     def interrupt(self, reason: GlyphError) -> None:
         """The first reason counts; the run raises it at its next step."""
@@ -54,6 +54,8 @@ class AnswerRun:
     ) -> Answer:
         """Read the pages and answer. Blocks; raises what interrupts it, or what goes wrong."""
         self.check()
+        if parts.streams is not None:
+            self.stream = AnswerStream(parts.streams, claimed.job_id, claimed.attempt)
         pages = source.pages()
         self.progress = Progress(num_pages=len(pages))
         salt = source.salt
@@ -76,7 +78,8 @@ class AnswerRun:
                 num_prefilled_tokens=seen.num_prefilled,
                 num_answer_tokens=seen.num_answer_tokens,
             )
-            self._stream(claimed, parts.streams, seen.text)
+            if self.stream is not None:
+                self.stream.grow(seen.text)
             self.check()
 
         request = _request(claimed, pages, recipe, settings)
@@ -84,7 +87,6 @@ class AnswerRun:
         self.check()
         if outcome.finish_reason == "cancelled":
             raise TransientError("the sequence was stopped without a reason")
-        self._stream(claimed, parts.streams, outcome.text)
         self.progress = Progress(
             num_pages=len(pages),
             num_pages_ready=len(pages),
@@ -97,18 +99,6 @@ class AnswerRun:
             finish_reason=FinishReason(outcome.finish_reason),
             receipt=self._receipt(claimed, parts, source, pages, outcome),
         )
-
-    def _stream(self, claimed: ClaimedJob, streams: StreamStore | None, text: str) -> None:
-        if streams is None:
-            return
-        # A model's last character may still change (an unfinished one, a tag being cleaned away):
-        # what was streamed must stay a prefix, so a text that shrank waits.
-        if len(text) > len(self._streamed) and text.startswith(self._streamed):
-            try:
-                streams.write(claimed.job_id, claimed.attempt, text[len(self._streamed) :])
-            except TransientError:
-                return  # the record and its answer do not depend on it
-            self._streamed = text
 
     def _receipt(
         self,

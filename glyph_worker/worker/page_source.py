@@ -56,13 +56,15 @@ class PageSource:
     def pages(self) -> list[Page]:
         """In order. Raises JobExpired when neither layout nor document is left."""
         try:
-            pages = self._stores.layouts.get(self._claimed.document_digest, self.style.digest)
+            layout = self._stores.layouts.get(
+                self._claimed.document_digest, self.style.digest, salt=self.salt
+            )
         except TransientError as exc:
             log.warning("cache.skipped", what="layout", error=exc.code)
-            pages = None
-        if pages is None:
-            pages = [laid.page for laid in self._lay_out()]
-        return pages
+            layout = None
+        if layout is None:
+            return [laid.page for laid in self._lay_out()]
+        return list(layout.pages)
 
     def document_tokens(self, count: Callable[[str], int]) -> int:
         """Text tokens of the document, counted once per document and process."""
@@ -90,11 +92,21 @@ class PageSource:
         try:
             packed = self._stores.page_images.get(page_image_digest(page.digest, self.salt))
             if packed is not None:
-                return unpack_page(packed)
+                pixels = unpack_page(packed)
+                if pixels.shape == (page.height, page.width):
+                    return pixels
+                raise WireError(f"page {page.index} is {pixels.shape}")
         except (TransientError, WireError) as exc:
             log.warning("cache.skipped", what="page", error=type(exc).__name__)
         began = time.perf_counter()
-        pixels = draw(self._lay_out()[page.index])
+        laid = self._lay_out()
+        if page.index >= len(laid) or laid[page.index].page != page:
+            # Drawn all the same, it would be kept under another page's name.
+            self._stores.layouts.drop(
+                self._claimed.document_digest, self.style.digest, salt=self.salt
+            )
+            raise TransientError("the stored layout is not the document's; it is laid out again")
+        pixels = draw(laid[page.index])
         self.num_drawn += 1
         self.draw_ms += (time.perf_counter() - began) * 1e3
         return pixels

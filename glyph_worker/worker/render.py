@@ -25,6 +25,7 @@ from glyph_worker.render.paginate import paginate
 from glyph_worker.render.style.style import Style
 from glyph_worker.settings import Settings
 from glyph_worker.store.jobs import ClaimedJob
+from glyph_worker.store.layouts import StoredLayout
 from glyph_worker.store.open import Stores
 from glyph_worker.traces import Traces
 from glyph_worker.worker.attempt import Cancelled, Fenced, attempt, retry_until_stored
@@ -81,31 +82,32 @@ class RenderStage:
         options = claimed.options
         steps = self._steps() if options.min_quality else 0
         style = style_of(self._settings, options, steps=steps)
-        pages = self._layout(claimed, style)
         salt = salt_of(self._settings, claimed.tenant)
-        num_drawn = num_missing = 0
-        if pages is None:
+        layout, num_drawn = self._layout(claimed, style, salt), 0
+        if layout is None:
             document = self._stores.blobs.get(claimed.document_digest)
             laid = paginate(document.text, style)
-            pages = []
+            pages: list[Page] = []
             while batch := list(islice(laid, PAGES_PER_BATCH)):
                 pages += [one.page for one in batch]
                 self._check_limit(len(pages))
                 self._check_right(claimed, len(pages))
                 num_drawn += self._draw(batch, salt)
-            num_missing = laid.report.num_missing_glyphs
+            layout = StoredLayout(
+                pages=tuple(pages), num_missing_glyphs=laid.report.num_missing_glyphs
+            )
             try:
-                self._stores.layouts.put(claimed.document_digest, style.digest, pages)
+                self._stores.layouts.put(claimed.document_digest, style.digest, layout, salt=salt)
             except TransientError as exc:
                 log.warning("cache.skipped", what="layout", error=exc.code)
         notes = {
             "render_ms": (time.perf_counter() - started) * 1e3,
             "pages_rendered": num_drawn,
-            "missing_glyphs": num_missing,
+            "missing_glyphs": layout.num_missing_glyphs,
         }
         if options.min_quality:
             notes["style_steps"] = steps
-        num_pages = len(pages)
+        num_pages = len(layout.pages)
         if not retry_until_stored(
             lambda: self._stores.jobs.hand_over(claimed, num_pages=num_pages, notes=notes)
         ):
@@ -114,7 +116,7 @@ class RenderStage:
         log.info(
             "job.rendered",
             job_id=claimed.job_id,
-            num_pages=len(pages),
+            num_pages=num_pages,
             num_drawn=num_drawn,
             render_ms=round(notes["render_ms"], 1),
         )
@@ -126,16 +128,16 @@ class RenderStage:
         except RedisError:
             return 0  # the job's own style is never wrong
 
-    def _layout(self, claimed: ClaimedJob, style: Style) -> list[Page] | None:
-        """The pages, where another job of the last hour has laid out and drawn them already."""
+    def _layout(self, claimed: ClaimedJob, style: Style, salt: str) -> StoredLayout | None:
+        """Where another of the tenant's jobs of the last hour has laid out and drawn the pages."""
         try:
-            pages = self._stores.layouts.get(claimed.document_digest, style.digest)
+            layout = self._stores.layouts.get(claimed.document_digest, style.digest, salt=salt)
         except TransientError as exc:
             log.warning("cache.skipped", what="layout", error=exc.code)
             return None
-        if pages is not None:
-            self._check_limit(len(pages))
-        return pages
+        if layout is not None:
+            self._check_limit(len(layout.pages))
+        return layout
 
     def _check_limit(self, num_pages: int) -> None:
         limit = self._settings.limits.max_pages

@@ -82,7 +82,7 @@ class Library:
             )
         ends = set(self.reader.prompt.eos_token_ids)
         rows = ([t for t in row if t not in ends] for row in out[:, longest:].tolist())
-        return [self.reader.prompt.clean(self.reader.prompt.decode(row)) for row in rows]
+        return [self.reader.prompt.read_answer(row) for row in rows]
 
 
 def measure_peer(

@@ -36,27 +36,12 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def endless_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small one that never ends its answer by itself: each lasts as long as it was asked to.
+    """A small one that never ends its answer by itself: each lasts as long as it was asked to."""
+    from endless import make_endless
 
-    The first number of every token's embedding outweighs what the layers add to it, and only the
-    heads of the end tokens look at it.
-    """
-    from safetensors.torch import load_file, save_file
+    from glyph_worker.model.synthetic import write_checkpoint
 
-    from glyph_worker.model.prompt import Prompt
-    from glyph_worker.model.synthetic import make_config, write_checkpoint
-
-    folder = write_checkpoint(tmp_path_factory.mktemp("endless"))
-    prompt = Prompt(folder, image_token_id=make_config("tiny").image_token_id, eos_token_ids=())
-    file = folder / "model.safetensors"
-    weights = load_file(file)
-    weights["model.language_model.embed_tokens.weight"][:, 0] = 1_000.0
-    head = weights["lm_head.weight"]
-    head[:, 0] = 0.0
-    for token in prompt.eos_token_ids:
-        head[token] = 0.0
-        head[token, 0] = -1_000.0
-    save_file(weights, file, metadata={"format": "pt"})
+    folder = make_endless(write_checkpoint(tmp_path_factory.mktemp("endless")))
     (folder / "render_style.json").write_text(json.dumps(preset_style("nano").to_json()))
     return folder
 

@@ -87,6 +87,8 @@ def forged(cache: FeatureCache, number: int, fault: str, client: redis.Redis) ->
         return b""
     if fault == "garbage":
         return b"\x92" + bytes(range(256)) * 8
+    if fault == "a chunked value's head, cut":
+        return b"GWC1" + good[:9]
     if fault == "wrong shape":
         return b"".join(wire.encode(digest, torch.zeros(16, 16), "raw"))
     if fault == "wrong dtype":
@@ -110,6 +112,7 @@ def forged(cache: FeatureCache, number: int, fault: str, client: redis.Redis) ->
         "truncated in the header",
         "empty",
         "garbage",
+        "a chunked value's head, cut",
         "wrong shape",
         "wrong dtype",
         "wrong version",

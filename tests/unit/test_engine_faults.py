@@ -469,6 +469,36 @@ def test_overflow_in_float16_starts_again_in_bfloat16_and_says_so(half_reader: R
     assert house.engine.stats().fallbacks == 1
 
 
+def test_an_overflow_within_an_answer_keeps_the_tokens_that_were_streamed(
+    half_reader: Reader,
+) -> None:
+    house = House(half_reader)
+    core = house.engine.core
+    real, before = core.runner.run, list[int]()
+
+    def overflow(work: Work) -> list[Sampled]:
+        found = []
+        for item in real(work):
+            late = item.live.scheduled.dtype_group == "float16" and len(item.live.token_ids) == 3
+            if late:
+                before[:] = item.live.token_ids
+            # In bfloat16 the model would say something else, and must not be asked.
+            token = item.token if late or item.live.scheduled.dtype_group == "float16" else 7
+            found.append(Sampled(item.live, token, not late))
+        return found
+
+    core.runner.run = overflow  # type: ignore[method-assign]
+    house.engine.start()
+    house.ask("hot", document="hot")
+    hot = house.wait()["hot"]
+    house.engine.stop()
+    assert isinstance(hot, SequenceResult)
+    assert hot.fallback == "float16 overflowed"
+    assert len(before) == 3
+    assert list(hot.token_ids[:3]) == before
+    assert set(hot.token_ids[3:]) == {7}
+
+
 def test_logits_not_finite_in_float32_fail_the_job(make_house: Callable[..., House]) -> None:
     house = make_house()
     real = house.engine.core.runner.run

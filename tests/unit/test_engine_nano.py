@@ -76,7 +76,7 @@ def by_the_library(reader: Reader, exam: Exam) -> list[str]:
             do_sample=False,
         )
         tokens = out[0, prompt.input_ids.shape[1] :].tolist()
-        answers.append(reader.prompt.clean(reader.prompt.decode(tokens)))
+        answers.append(reader.prompt.read_answer(tokens))
     return answers
 
 

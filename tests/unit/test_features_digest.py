@@ -118,3 +118,11 @@ def test_salts_change_with_the_secret() -> None:
 
 def test_page_images_of_two_tenants_lie_apart() -> None:
     assert page_image_digest("p", "a") != page_image_digest("p", "b") != page_image_digest("p", "")
+
+
+def test_an_announcement_that_is_no_recipe_is_none() -> None:
+    good = FeatureRecipe(checkpoint="c", processor="p", encoder="1", dtype="float16", device="cpu")
+    assert FeatureRecipe.from_wire(good.to_wire()) == good
+    fields = codec.unpack("feature_recipe", good.to_wire())
+    for wrong in ({"checkpoint": 7}, {"dtype": ["float16"]}, {"wire": None}, {"more": "x"}):
+        assert FeatureRecipe.from_wire(codec.pack("feature_recipe", fields | wrong)) is None

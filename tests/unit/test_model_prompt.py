@@ -53,22 +53,6 @@ def test_text_that_touches_the_question_is_tokenised_with_it(folder: Path, tmp_p
     assert "Q: why? (be brief)" in prompt.tokenizer.decode(prompt.tail("why?", num_pages=1))
 
 
-@pytest.mark.parametrize(
-    ("raw", "clean"),
-    [
-        (" 42 ", "42"),
-        ("<think>let me see</think>\n<answer>42</answer>", "42"),
-        ("<think>cut off", ""),
-        ("so it is</think><answer>42", "42"),
-        ("<|begin_of_box|>42<|end_of_box|>", "42"),
-        ("42<|user|>", "42"),
-        ("a < b and c > d", "a < b and c > d"),
-    ],
-)
-def test_answers_are_cleaned_of_the_familys_tags(reader: Reader, raw: str, clean: str) -> None:
-    assert reader.prompt.clean(raw) == clean
-
-
 def test_end_tokens_come_from_config_generation_config_and_template(reader: Reader) -> None:
     names = set(reader.tokenizer.convert_ids_to_tokens(sorted(reader.prompt.eos_token_ids)))
     assert names == {"<|endoftext|>", "<|user|>"}

@@ -161,7 +161,8 @@ local function finish(id, status, ...)
   redis.call('HINCRBY', key('totals'), status, 1)
   redis.call('EXPIRE', key('totals'), 2592000)
   note(id, status, seen[8], seen[9])
-  redis.call('XADD', key('stream', id), 'MAXLEN', '~', 2000, '*', 'status', status)
+  redis.call('XADD', key('stream', id), 'MAXLEN', '~', 20000, '*', 'status', status,
+             'attempt', seen[8] or '0')
   redis.call('EXPIRE', key('stream', id), tonumber(seen[3]) or TTL)
   if seen[7] and seen[7] ~= '' then
     redis.call('ZADD', key('webhooks'), now, id)
