@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import zstandard
 
+from glyph_worker.render.fonts.bidi import REMOVED, first_strong_level, levels_of
 from glyph_worker.render.fonts.fontfile import find_font
 from glyph_worker.render.fonts.shaping import Shaper
-from glyph_worker.render.lines.bidi import REMOVED, first_strong_level, levels_of
 from glyph_worker.render.paginate import paginate
 from glyph_worker.render.style.presets import preset_style
 

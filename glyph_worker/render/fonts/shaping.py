@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from glyph_worker.render.fonts.bidi import REMOVED, first_strong_level, levels_of
 from glyph_worker.render.fonts.fontfile import FontFile
-from glyph_worker.render.lines.bidi import REMOVED, first_strong_level, levels_of
 from glyph_worker.render.lines.spelling import COMPLEX
 
 _MAX_WORDS = 20_000
