@@ -18,6 +18,7 @@ from redis import Redis
 from glyph_worker.queue.messages import held_messages
 from glyph_worker.queue.names import ANSWER_QUEUE, RENDER_QUEUE
 from glyph_worker.store.jobs import JobStore
+from glyph_worker.store.keys import Keys
 
 log = structlog.get_logger(__name__)
 
@@ -29,10 +30,11 @@ GRACE_S = 1.5
 class Reconciler:
     """Called about once a second by every worker; a short lock lets one of them look."""
 
-    def __init__(self, jobs: JobStore, client: Redis, *, lock_key: str, lease_s: float) -> None:
+    def __init__(self, jobs: JobStore, client: Redis, keys: Keys, *, lease_s: float) -> None:
         self._jobs = jobs
         self._client = client
-        self._lock_key = lock_key
+        self._keys = keys
+        self._lock_key = keys.reconciler
         self._lease_s = lease_s
         self._start = 0
         self._suspects: dict[str, float] = {}
@@ -41,7 +43,7 @@ class Reconciler:
     def look(self, owner: str) -> int:
         """One look. Returns how many jobs were published again.
 
-        Raises StoreUnavailable and what redis-py raises.
+        Raises StoreUnavailable, StoreFull or StoreDenied.
         """
         # The lock outlives its holder's pause: the same worker looks twice, so it can compare.
         mine = self._client.set(self._lock_key, owner, nx=True, px=3_000)
@@ -55,7 +57,7 @@ class Reconciler:
         if not waiting:
             self._suspects = {}
             return 0
-        held = held_messages(self._client, [RENDER_QUEUE, ANSWER_QUEUE], window=WINDOW)
+        held = held_messages(self._client, self._keys, [RENDER_QUEUE, ANSWER_QUEUE], window=WINDOW)
         # In a queue longer than the window only jobs older than all it shows can be missed.
         known = [waiting[i].waiting_s for i in held.waiting if i in waiting]
         oldest_s = 0.0 if held.complete else max(known, default=float("inf"))
