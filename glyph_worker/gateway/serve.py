@@ -48,7 +48,7 @@ def serve(settings: Settings, *, exit_with_parent: bool = False) -> None:
     # uvicorn raises the signal that ended it again when all is closed: an orderly end is code 0.
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: None)
-    watch = BrokerWatch(app.state.context.url, lambda: server.handle_exit(signal.SIGTERM, None))
+    watch = BrokerWatch(app.state.context.url, lambda: os.kill(os.getpid(), signal.SIGTERM))
     watch.start()
     log.info("gateway.listening", url=f"http://{gateway.host}:{port}", pid=os.getpid())
     server.run(sockets=[listener])

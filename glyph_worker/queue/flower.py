@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 import sys
 from typing import Any
-from urllib.parse import quote
 
-from glyph_worker.errors import ConfigurationError
+from glyph_worker.errors import ConfigurationError, GlyphError
 from glyph_worker.queue.app import make_app
+from glyph_worker.queue.flower_broker import flower_options, flower_url
 from glyph_worker.queue.transport import Transport
 from glyph_worker.settings import Settings
 from glyph_worker.store.url import RedisUrl
@@ -33,38 +33,10 @@ class FlowerTransport(Transport):
         return flower_url(RedisUrl.parse(uri)) if include_password else shown
 
 
-def flower_url(server: RedisUrl) -> str:
-    """With its password: what Flower's own client reads."""
-    login = ""
-    if server.password or server.username:
-        login = f"{quote(server.username or '', '')}:{quote(server.password or '', '')}@"
-    if server.path:
-        return f"redis+socket://{login}{server.path}"
-    scheme = "sentinel" if server.master else server.scheme
-    host, port = server.hosts[0]
-    named = f"[{host}]" if ":" in host else host
-    return f"{scheme}://{login}{named}:{port}/{server.db}"
-
-
-def flower_options(server: RedisUrl) -> dict[str, Any]:
-    """What stands beside the URL for Flower's own client, as Celery's settings."""
-    options: dict[str, Any] = {}
-    tls = {name: value for name, value in server.options.items() if name.startswith("ssl_")}
-    if server.tls:
-        options["broker_use_ssl"] = tls or {"ssl_cert_reqs": "required"}
-    if server.master:
-        to_sentinel = {**server.sentinel_login, **({"ssl": True, **tls} if server.tls else {})}
-        options["broker_transport_options"] = {
-            "master_name": server.master,
-            "sentinel_kwargs": to_sentinel,
-        }
-    return options
-
-
 def _load() -> Any:
     try:
         made = make_app(Settings.load())
-    except ConfigurationError as exc:
+    except GlyphError as exc:
         print(f"error[{exc.code}]: {exc}", file=sys.stderr)
         raise SystemExit(exc.exit_code) from None
     options = flower_options(RedisUrl.parse(made.conf.broker_url))

@@ -97,8 +97,11 @@ class RedisUrl:
         """Raises InvalidSetting, which says what is wrong and quotes no password."""
         try:
             parts = urlsplit(text)
-        except ValueError as exc:
-            raise InvalidSetting(f"a Redis URL cannot be read: {exc}") from exc
+        except ValueError:  # its text may quote a password, as those below may
+            raise InvalidSetting(
+                f"{hidden(text)!r} cannot be read as a URL; a password with signs like / or # "
+                "must be percent-encoded, an IPv6 address stands in brackets"
+            ) from None
         if parts.scheme not in SCHEMES:
             raise InvalidSetting(
                 f"{hidden(text)!r} is no Redis URL: it must begin with "
@@ -182,24 +185,28 @@ class RedisUrl:
 
 
 def hidden(text: str) -> str:
-    """The URL without its passwords, for messages and logs."""
+    """The URL without its passwords, for messages and logs; also one that cannot be read."""
     head, question, query = text.partition("?")
     scheme, slashes, rest = head.partition("://")
+    if "@" in query:  # a password with a question mark in it
+        return f"{scheme}{slashes}***"
     login, at, place = rest.rpartition("@")
     if ":" in login:
         login = f"{login.partition(':')[0]}:***"
-    shown = [
-        f"{name}=***" if "password" in name.lower() else f"{name}{equals}{value}"
-        for name, equals, value in (part.partition("=") for part in query.split("&"))
-    ]
+    shown = []
+    for name, equals, value in (part.partition("=") for part in query.split("&")):
+        told = bool(equals) and "password" not in name.lower()
+        shown.append(f"{name}={value if told else '***'}" if equals else "***")
     return f"{scheme}{slashes}{login}{at}{place}{question}{'&'.join(shown) if question else ''}"
 
 
 def _options(text: str, parts: SplitResult) -> dict[str, Any]:
     try:
         pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
-    except ValueError as exc:
-        raise InvalidSetting(f"{hidden(text)!r}: what follows `?` cannot be read: {exc}") from exc
+    except ValueError:
+        raise InvalidSetting(
+            f"{hidden(text)!r}: what follows `?` is read as name=value&name=value"
+        ) from None
     said = {}
     for name, value in pairs:
         if name not in OPTIONS:
@@ -210,8 +217,8 @@ def _options(text: str, parts: SplitResult) -> dict[str, Any]:
         read, takes = OPTIONS[name]
         try:
             said[name] = read(value)
-        except (ValueError, KeyError) as exc:
-            raise InvalidSetting(f"{hidden(text)!r}: {name} takes {takes}") from exc
+        except (ValueError, KeyError):
+            raise InvalidSetting(f"{hidden(text)!r}: {name} takes {takes}") from None
         if name.startswith("ssl_") and parts.scheme not in ("rediss", "sentinels"):
             raise InvalidSetting(
                 f"{hidden(text)!r}: {name} is for TLS; write rediss:// or sentinels://"
@@ -225,11 +232,11 @@ def _host(text: str, place: str, port: int) -> tuple[str, int]:
     try:
         parts = urlsplit(f"//{place}")
         return unquote(parts.hostname or "") or "127.0.0.1", parts.port or port
-    except ValueError as exc:
+    except ValueError:
         raise InvalidSetting(
-            f"{hidden(text)!r}: host and port cannot be read: {exc}; "
+            f"{hidden(text)!r}: host and port cannot be read; "
             "a password with signs like / or # must be percent-encoded"
-        ) from exc
+        ) from None
 
 
 def _database(text: str, number: str, said: dict[str, Any]) -> int:
@@ -239,10 +246,10 @@ def _database(text: str, number: str, said: dict[str, Any]) -> int:
         return db or 0
     try:
         named = _number(number)
-    except ValueError as exc:
+    except ValueError:
         raise InvalidSetting(
             f"{hidden(text)!r}: {number!r} is no database; it takes a number from 0"
-        ) from exc
+        ) from None
     if db not in (None, named):
         raise InvalidSetting(f"{hidden(text)!r} names two databases, {named} and {db}")
     return named

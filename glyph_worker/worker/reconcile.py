@@ -17,6 +17,7 @@ from redis import Redis
 
 from glyph_worker.queue.messages import held_messages
 from glyph_worker.queue.names import ANSWER_QUEUE, RENDER_QUEUE
+from glyph_worker.queue.takeover import Takeover
 from glyph_worker.store.jobs import JobStore
 from glyph_worker.store.keys import Keys
 
@@ -28,7 +29,8 @@ GRACE_S = 1.5
 
 
 class Reconciler:
-    """Called about once a second by every worker; a short lock lets one of them look."""
+    """Called about once a second by every worker; a short lock lets one of them look. It takes over
+    what waits under older names as well."""
 
     def __init__(self, jobs: JobStore, client: Redis, keys: Keys, *, lease_s: float) -> None:
         self._jobs = jobs
@@ -36,6 +38,7 @@ class Reconciler:
         self._keys = keys
         self._lock_key = keys.reconciler
         self._lease_s = lease_s
+        self._takeover = Takeover(jobs, client, keys, lease_s=lease_s)
         self._start = 0
         self._suspects: dict[str, float] = {}
         """When each was first seen to wait on no queue."""
@@ -51,6 +54,7 @@ class Reconciler:
             self._suspects = {}
             return 0
         self._client.pexpire(self._lock_key, 3_000)
+        self._takeover.look()
         jobs = self._jobs.unfinished(start=self._start, limit=SLICE)
         self._start = self._start + SLICE if len(jobs) == SLICE else 0
         waiting = {job.job_id: job for job in jobs if job.dispatched and job.waiting_s > GRACE_S}
