@@ -11,7 +11,7 @@ import threading
 import structlog
 import uvicorn
 
-from glyph_worker.errors import InvalidSetting
+from glyph_worker.errors import GlyphError, InvalidSetting
 from glyph_worker.gateway.app import create_app
 from glyph_worker.gateway.broker_watch import BrokerWatch
 from glyph_worker.gateway.tenants import Tenants, is_loopback
@@ -97,7 +97,11 @@ def _follow_parent() -> None:
 def main() -> None:
     settings = Settings.load()
     configure_logging(settings.log_level)
-    serve(settings, exit_with_parent="--exit-with-parent" in sys.argv)
+    try:
+        serve(settings, exit_with_parent="--exit-with-parent" in sys.argv)
+    except GlyphError as exc:
+        print(f"error[{exc.code}]: {exc}", file=sys.stderr)
+        raise SystemExit(exc.exit_code) from None
 
 
 if __name__ == "__main__":

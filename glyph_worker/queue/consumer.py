@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import structlog
@@ -9,7 +10,7 @@ from celery.exceptions import WorkerShutdown
 from celery.worker import consumer
 from celery.worker.state import maybe_shutdown
 
-from glyph_worker.errors import ConfigurationError
+from glyph_worker.errors import ConfigurationError, TransientError
 
 log = structlog.get_logger(__name__)
 
@@ -29,11 +30,8 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]
     def ensure_connected(self, conn: Any) -> Any:
         """As celery's, which would wait for up to half a minute after an outage."""
 
-        def failed(exc: Exception, pause_s: float) -> None:
-            log.warning("broker.away", error=type(exc).__name__, message=str(exc), pause_s=pause_s)
-
         conn = conn.ensure_connection(
-            failed,
+            lambda exc, pause_s: _away(exc),
             None,
             interval_start=PAUSE_S,
             interval_step=PAUSE_STEP_S,
@@ -42,3 +40,26 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]
         )
         self.first_connection_attempt = False
         return conn
+
+    def on_connection_error_before_connected(self, exc: Exception) -> None:
+        _away(exc)
+        _pause(PAUSE_S)
+
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        super().on_connection_error_after_connected(exc)
+        _away(exc)
+        if isinstance(exc, TransientError):
+            # It is there and answers with an error: connecting again succeeds at once.
+            _pause(PAUSE_S)
+
+
+def _away(exc: Exception) -> None:
+    log.warning("broker.away", error=type(exc).__name__, message=str(exc))
+
+
+def _pause(seconds: float) -> None:
+    """Raises WorkerShutdown when the worker is told to end meanwhile."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        maybe_shutdown()
+        time.sleep(0.05)
