@@ -1,4 +1,4 @@
-"""What goes wrong on the way to the cache server, and the rest it is given then. No keys."""
+"""The rest that a cache server is given after it failed. No keys."""
 
 from __future__ import annotations
 
@@ -6,26 +6,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import redis
-
-from glyph_worker.errors import StoreFull, StoreUnavailable
-from glyph_worker.store.connection import hidden, translated
+from glyph_worker.errors import StoreUnavailable
+from glyph_worker.store.url import hidden
 
 FIRST_REST_S = 0.5
 LONGEST_REST_S = 15.0
-
-
-@contextmanager
-def cache_errors(url: str) -> Iterator[None]:
-    """As `translated`, and full memory as StoreFull: redis-py cuts the word OOM from the text."""
-    with translated(url):
-        try:
-            yield
-        except redis.exceptions.OutOfMemoryError as exc:
-            raise StoreFull(
-                f"cache server at {hidden(url)} takes no writes: {exc}; raise its maxmemory, "
-                "or set maxmemory-policy allkeys-lru"
-            ) from exc
 
 
 class Rest:
@@ -39,15 +24,14 @@ class Rest:
 
     @contextmanager
     def spared(self) -> Iterator[None]:
-        """Raises StoreUnavailable while the server rests, else what `cache_errors` raises."""
+        """Raises StoreUnavailable while the server rests, else what happens within."""
         if time.monotonic() < self._until:
             raise StoreUnavailable(
                 f"cache server at {hidden(self._url)} failed a moment ago; it is asked again "
                 f"within {self._for_s:.1f} s"
             )
         try:
-            with cache_errors(self._url):
-                yield
+            yield
         except StoreUnavailable:
             self._for_s = min(LONGEST_REST_S, max(FIRST_REST_S, 2 * self._for_s))
             self._until = time.monotonic() + self._for_s

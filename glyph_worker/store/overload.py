@@ -55,7 +55,7 @@ def stepped_down(style: Style, *, min_quality: str, steps: int) -> Style:
 
 
 class Ladder:
-    """The cluster's rung. Raises what redis-py raises, and StoreUnavailable from `look`."""
+    """The cluster's rung. Raises StoreUnavailable, StoreFull or StoreDenied."""
 
     def __init__(
         self, client: Redis, keys: Keys, workers: WorkerStore, settings: RenderSettings
