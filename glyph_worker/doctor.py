@@ -95,7 +95,8 @@ def _packages() -> Iterator[Finding]:
 
 def _redis(settings: Settings) -> Iterator[Finding]:
     from glyph_worker.local.server import find_server
-    from glyph_worker.store.connection import connect, hidden, translated
+    from glyph_worker.store.connection import connect
+    from glyph_worker.store.url import hidden
 
     if settings.broker_url is None:
         server = find_server()
@@ -110,7 +111,7 @@ def _redis(settings: Settings) -> Iterator[Finding]:
     urls = {"broker": settings.broker_url, "cache": settings.cache_server}
     for what, secret in urls.items():
         url = secret.get_secret_value()
-        with translated(url), connect(url, timeout_s=2, num_retries=0) as client:
+        with connect(url, timeout_s=2, num_retries=0) as client:
             info = cast("dict[str, Any]", client.info())
             policy = info.get("maxmemory_policy", "unknown")
         version = info.get("valkey_version") or info["redis_version"]

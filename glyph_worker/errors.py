@@ -24,14 +24,16 @@ GlyphError
 │   ├── QuotaExceeded       the tenant has its share already
 │   └── DeadlineTooShort    cannot be met at the present load
 ├── TransientError          worth another try; retried with backoff
-│   ├── StoreUnavailable    Redis is down, slow or restarting
-│   ├── StoreFull           Redis is out of memory (noeviction)
+│   ├── StoreUnavailable    Redis is down, slow, restarting, or takes no writes for a while
+│   ├── StoreFull           Redis is out of memory (noeviction) or disk
+│   ├── StoreFault          Redis answers what it should not
 │   ├── EngineFault         a step failed for reasons outside the job
 │   └── WorkerDraining      this worker is stopping; another will take the job
 ├── ConfigurationError      the operator's to mend
 │   ├── InvalidSetting      an unknown name or a bad value
 │   ├── MissingExtra        a part of the package that was not installed with it
-│   ├── StoreDenied         wrong password or missing rights
+│   ├── StoreDenied         wrong password, missing rights, or a certificate nobody vouches for
+│   ├── StoreUnsuitable     a Redis Cluster, too old, or without the database that is asked for
 │   ├── ModelUnusable       checkpoint missing, broken or of another family
 │   └── FontUnusable        font missing, broken or without outlines
 └── JobError                what waiting for a job can raise
@@ -189,6 +191,10 @@ class StoreFull(TransientError):
     code = "store_full"
 
 
+class StoreFault(TransientError):
+    code = "store_fault"
+
+
 class EngineFault(TransientError):
     code = "engine_fault"
 
@@ -212,6 +218,10 @@ class MissingExtra(ConfigurationError):
 
 class StoreDenied(ConfigurationError):
     code = "store_denied"
+
+
+class StoreUnsuitable(ConfigurationError):
+    code = "store_unsuitable"
 
 
 class ModelUnusable(ConfigurationError):

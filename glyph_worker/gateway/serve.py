@@ -13,8 +13,9 @@ from functools import partial
 import structlog
 import uvicorn
 
-from glyph_worker.errors import InvalidSetting
+from glyph_worker.errors import GlyphError, InvalidSetting
 from glyph_worker.gateway.app import create_app
+from glyph_worker.gateway.broker_watch import BrokerWatch
 from glyph_worker.gateway.connections import (
     ACCEPT_AT_ONCE,
     Connection,
@@ -32,7 +33,8 @@ BACKLOG = 2_048
 
 
 def serve(settings: Settings, *, exit_with_parent: bool = False) -> None:
-    """Blocks. Raises InvalidSetting for an address that is taken, or open to strangers."""
+    """Blocks. Raises InvalidSetting for an address that is taken, or open to strangers, and
+    StoreDenied or StoreUnsuitable when the broker refuses us, now or later."""
     gateway = settings.gateway
     if Tenants(gateway).open and not gateway.open and not is_loopback(gateway.host):
         raise InvalidSetting(
@@ -63,8 +65,13 @@ def serve(settings: Settings, *, exit_with_parent: bool = False) -> None:
     # uvicorn raises the signal that ended it again when all is closed: an orderly end is code 0.
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: None)
+    watch = BrokerWatch(app.state.context.url, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    watch.start()
     log.info("gateway.listening", url=f"http://{gateway.host}:{port}", pid=os.getpid())
     server.run(sockets=[listener])
+    watch.stop()
+    if watch.refused is not None:
+        raise watch.refused
 
 
 def listen(gateway: GatewaySettings) -> socket.socket:
@@ -119,7 +126,11 @@ def _follow_parent() -> None:
 def main() -> None:
     settings = Settings.load()
     configure_logging(settings.log_level)
-    serve(settings, exit_with_parent="--exit-with-parent" in sys.argv)
+    try:
+        serve(settings, exit_with_parent="--exit-with-parent" in sys.argv)
+    except GlyphError as exc:
+        print(f"error[{exc.code}]: {exc}", file=sys.stderr)
+        raise SystemExit(exc.exit_code) from None
 
 
 if __name__ == "__main__":

@@ -6,8 +6,18 @@ from celery import Celery
 from kombu import Exchange, Queue
 
 from glyph_worker.errors import StoreUnavailable
-from glyph_worker.queue.names import ANSWER_QUEUE, ANSWER_TASK, RENDER_QUEUE, RENDER_TASK
+from glyph_worker.queue.names import (
+    ANSWER_QUEUE,
+    ANSWER_TASK,
+    RENDER_QUEUE,
+    RENDER_TASK,
+    transport_prefix,
+)
 from glyph_worker.settings import Settings
+from glyph_worker.store.url import RedisUrl
+
+SOCKET_TIMEOUT_S = 10
+"""Longest wait for a reply, so that a link that drops packets does not hold the event loop."""
 
 
 def _queue(name: str) -> Queue:
@@ -17,14 +27,17 @@ def _queue(name: str) -> Queue:
 
 
 def make_app(settings: Settings) -> Celery:
-    """A configured app with the two routes. Connects to nothing yet."""
+    """A configured app with the two routes. Connects to nothing yet.
+
+    Raises StoreUnavailable without a broker, InvalidSetting for a URL that is none.
+    """
     if settings.broker_url is None:
         raise StoreUnavailable(
             "no broker: set GLYPH_BROKER_URL=redis://…, or let `glyph-worker up` start one"
         )
-    app = Celery(
-        "glyph_worker", broker=settings.broker_url.get_secret_value(), set_as_current=False
-    )
+    url = settings.broker_url.get_secret_value()
+    RedisUrl.parse(url)  # which raises now what a connection would say later, again and again
+    app = Celery("glyph_worker", broker=url, set_as_current=False)
     app.conf.update(
         # Only msgpack is read. A JSON or pickle message is refused before it is decoded.
         task_serializer="msgpack",
@@ -44,19 +57,22 @@ def make_app(settings: Settings) -> Celery:
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
         broker_transport="glyph_worker.queue.transport:Transport",
+        worker_consumer="glyph_worker.queue.consumer:Consumer",
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         task_queues=[_queue(RENDER_QUEUE), _queue(ANSWER_QUEUE)],
         task_default_queue=RENDER_QUEUE,
         task_create_missing_queues=False,
         task_routes={RENDER_TASK: {"queue": RENDER_QUEUE}, ANSWER_TASK: {"queue": ANSWER_QUEUE}},
-        # The `unacked` keys are shared by all queues of a database: these values must be the same
-        # in every worker, or the most impatient one redelivers the others' jobs.
+        # The `unacked` keys are shared by all workers of a key prefix: these values must be the
+        # same in every one, or the most impatient redelivers the others' jobs.
         broker_transport_options={
+            "global_keyprefix": transport_prefix(settings.key_prefix),
             "visibility_timeout": settings.queue.lease_s,
             "unacked_restore_interval": 1,
             "unacked_restore_throttle": 1,
             "unacked_mutex_expire": max(2, settings.queue.lease_s // 3),
+            "socket_timeout": SOCKET_TIMEOUT_S,
             "socket_connect_timeout": 5,
             "socket_keepalive": True,
             "health_check_interval": 10,

@@ -8,7 +8,6 @@ private `qos._delivered` and `qos._dirty`; a contract test guards them.
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import structlog
@@ -47,9 +46,9 @@ class Lease(bootsteps.StartStopStep):  # type: ignore[misc]
         held = [tag for tag in list(channel.qos._delivered) if tag not in channel.qos._dirty]
         if not held:
             return 0
-        now = time.time()
         try:
             with channel.conn_or_acquire() as client:
+                now = channel.qos.server_time(client)
                 # XX: a message acknowledged a moment ago must not come back into the index.
                 client.zadd(channel.unacked_index_key, dict.fromkeys(held, now), xx=True)
         except channel.connection_errors as exc:

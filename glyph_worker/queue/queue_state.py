@@ -75,12 +75,12 @@ class QueueStateReader:
             pipe.info("memory")
             pipe.hget(keys.ladder, "steps")
             for queue in (RENDER_QUEUE, ANSWER_QUEUE):
-                for name in queue_keys(queue):
+                for name in queue_keys(self._keys, queue):
                     pipe.llen(name)
             for priority in Priority:
                 pipe.lrange(f"{keys.root}ring:{int(priority)}", 0, -1)
             active, first, dead, webhooks, totals, memory, steps, *rest = pipe.execute()
-        per_queue = len(queue_keys(RENDER_QUEUE))
+        per_queue = len(queue_keys(self._keys, RENDER_QUEUE))
         lengths, rings = rest[: 2 * per_queue], rest[2 * per_queue :]
         living = self._workers.living()
 

@@ -1,32 +1,118 @@
-"""Kombu's Redis transport, with two things mended, each of which ended a worker.
+"""Kombu's Redis transport on our own connections: our URLs, our errors, our prefix, Redis' clock.
 
-Bytes that are no message (below), and acks that cannot reach the broker (QoS).
+What is mended, each of which ended a worker or gave a job out twice:
+- Server: every reply that is an error raises one of ours. Those that pass (full, read-only,
+  loading …) count as a lost connection, so the consumer comes again; those that do not (a wrong
+  password) end it.
+- QoS: an ack that cannot reach the broker is dropped, and times are the server's.
+- Channel: bytes that are no message are skipped.
 
-Anyone who may write to a queue's list could otherwise stop every consumer with one push. Garbage
-is taken off the list, said in the log, and forgotten; a lost message of ours is published again
-by the reconciler. Leans on `Channel._brpop_read`; a contract test guards it.
+Leans on `Channel._get_pool`, `_get_client` and `_brpop_read`, and on `QoS.append` and
+`restore_visible`; contract tests guard them.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import redis
 import structlog
 from kombu.transport import redis as kombu_redis
 from kombu.transport import virtual
+from kombu.utils.json import dumps
+
+from glyph_worker.errors import TransientError
+from glyph_worker.store.connection import Errors, Pipeline, Subscription, error_of
+from glyph_worker.store.url import RedisUrl, hidden
 
 log = structlog.get_logger(__name__)
 
 
-class QoS(kombu_redis.QoS):  # type: ignore[misc]
-    """An ack that cannot reach the broker is dropped, and the message forgotten here.
+class PrefixedPipeline(kombu_redis.GlobalKeyPrefixMixin, Pipeline):  # type: ignore[misc]
+    global_keyprefix = ""
 
-    The lease then brings it back, and the claim sees what became of the job. Kombu's own fails on a
-    closed channel with an AttributeError that ends the worker; on an open one it keeps the message,
-    so that its lease is renewed for ever and its place among those taken is never free again.
+
+class PrefixedSubscription(kombu_redis.PrefixedRedisPubSub, Subscription):  # type: ignore[misc]
+    pass
+
+
+class Client(kombu_redis.GlobalKeyPrefixMixin, Errors, redis.Redis):  # type: ignore[misc]
+    """A client that prefixes the keys it uses and raises our errors."""
+
+    def __init__(self, *, url: str, global_keyprefix: str, connection_pool: Any) -> None:
+        self.url, self.global_keyprefix = url, global_keyprefix
+        super().__init__(connection_pool=connection_pool)
+
+    def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> PrefixedPipeline:
+        pipe = PrefixedPipeline(
+            self.connection_pool, self.response_callbacks, transaction, shard_hint
+        )
+        pipe.url, pipe.global_keyprefix = self.url, self.global_keyprefix
+        return pipe
+
+    def pubsub(self, **kwargs: Any) -> PrefixedSubscription:
+        channel = PrefixedSubscription(self.connection_pool, **kwargs)
+        channel.url, channel.global_keyprefix = self.url, self.global_keyprefix
+        return channel
+
+
+class QoS(kombu_redis.QoS):  # type: ignore[misc]
+    """Acks that cannot fail, and leases on the server's clock.
+
+    An ack that cannot reach the broker is dropped, and the message forgotten here. The lease then
+    brings it back, and the claim sees what became of the job. Kombu's own fails on a closed channel
+    with an AttributeError that ends the worker; on an open one it keeps the message, so that its
+    lease is renewed for ever and its place among those taken is never free again.
+
+    Kombu writes each machine's own time beside a message it takes, and compares it with another's:
+    a worker whose clock is ahead by a lease would give out again what all the others work on.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._ahead_s: float | None = None
+        """The server's time minus our monotonic one, as last seen."""
+
+    def server_time(self, client: Any) -> float:
+        """Seconds since the epoch by the server's clock, asked for now."""
+        seconds, micros = client.time()
+        now = float(seconds) + float(micros) / 1e6
+        self._ahead_s = now - time.monotonic()
+        return now
+
+    def append(self, message: Any, delivery_tag: str) -> None:
+        delivery = message.delivery_info
+        raw = dumps([message._raw, delivery["exchange"], delivery["routing_key"]])
+        with self.channel.conn_or_acquire() as client:
+            if self._ahead_s is None:
+                self.server_time(client)
+            assert self._ahead_s is not None
+            pipe = client.pipeline()
+            pipe.zadd(self.unacked_index_key, {delivery_tag: self._ahead_s + time.monotonic()})
+            pipe.hset(self.unacked_key, delivery_tag, raw)
+            pipe.execute()
+        virtual.QoS.append(self, message, delivery_tag)
+
+    def restore_visible(self, start: int = 0, num: int = 10, interval: int = 10) -> None:
+        """Give out again what nobody renews the lease of. Once a second, from the event loop."""
+        self._vrestore_count += 1
+        if (self._vrestore_count - 1) % (interval or 1):
+            return
+        with self.channel.conn_or_acquire() as client:
+            lapsed = self.server_time(client) - self.visibility_timeout
+            try:
+                with kombu_redis.Mutex(client, self.unacked_mutex_key, self.unacked_mutex_expire):
+                    tags = client.zrange(
+                        self.unacked_index_key, lapsed, 0,
+                        desc=True, byscore=True, offset=num and start, num=num,
+                    )  # fmt: skip
+                    for tag in tags or []:
+                        self.restore_by_tag(tag, client)
+            except kombu_redis.MutexHeld:
+                pass
 
     def ack(self, delivery_tag: str) -> None:
         self._settle(delivery_tag, super().ack)
@@ -49,9 +135,34 @@ class QoS(kombu_redis.QoS):  # type: ignore[misc]
 class Channel(kombu_redis.Channel):  # type: ignore[misc]
     QoS = QoS
 
+    @property
+    def url(self) -> str:
+        """Of the broker, as the settings have it: kombu reads none itself."""
+        return str(self.connection.client.hostname)
+
+    def _get_client(self) -> Callable[..., Client]:
+        return partial(Client, url=self.url, global_keyprefix=self.global_keyprefix)
+
+    def _get_pool(self, asynchronous: bool = False) -> redis.ConnectionPool:
+        server = RedisUrl.parse(self.url)
+        pool = server.pool(
+            max_connections=self.max_connections,
+            socket_timeout=self.socket_timeout,
+            socket_connect_timeout=self.socket_connect_timeout,
+            socket_keepalive=self.socket_keepalive,
+            health_check_interval=self.health_check_interval,
+            protocol=2,
+        )
+        self.keyprefix_fanout: str = self.keyprefix_fanout.format(db=server.db)
+        if asynchronous:
+            pool.connection_class = _unregistering(pool.connection_class, self)
+        return pool
+
     def _brpop_read(self, **options: Any) -> Any:
         try:
             return super()._brpop_read(**options)
+        except redis.ResponseError as exc:
+            raise error_of(exc, self.url) from exc
         except (ValueError, TypeError, AttributeError, LookupError) as exc:
             # A connection error is none of these, but for the KeyError that kombu counts as one
             # when a descriptor went stale; reading on is right for that one too.
@@ -59,5 +170,23 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
             raise kombu_redis.Empty from None
 
 
+def _unregistering(kind: Any, channel: Channel) -> Any:
+    """A kind of connection that takes itself out of the event loop when it ends, as kombu's do."""
+
+    class Connection(kind):  # type: ignore[misc]
+        def disconnect(self, *args: Any, **kwargs: Any) -> None:
+            super().disconnect(*args, **kwargs)
+            if channel._registered:
+                channel._on_connection_disconnect(self)
+
+    return Connection
+
+
 class Transport(kombu_redis.Transport):  # type: ignore[misc]
     Channel = Channel
+    can_parse_url = True
+    # What passes by itself is met by connecting again; a ConfigurationError is not.
+    connection_errors = (*kombu_redis.Transport.connection_errors, TransientError)
+
+    def as_uri(self, uri: str, include_password: bool = False, mask: str = "**") -> str:
+        return uri if include_password else hidden(uri)

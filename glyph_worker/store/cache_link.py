@@ -1,4 +1,4 @@
-"""What goes wrong on the way to the cache server, and the rest it is given then. No keys."""
+"""The rest that a cache server is given after it failed. No keys."""
 
 from __future__ import annotations
 
@@ -9,32 +9,19 @@ from typing import cast
 
 import redis
 
-from glyph_worker.errors import StoreFull, StoreUnavailable
-from glyph_worker.store.connection import hidden, translated
+from glyph_worker.errors import StoreFault, StoreUnavailable
+from glyph_worker.store.url import hidden
 
 FIRST_REST_S = 0.5
 LONGEST_REST_S = 15.0
-
-
-@contextmanager
-def cache_errors(url: str) -> Iterator[None]:
-    """As `translated`, and full memory as StoreFull: redis-py cuts the word OOM from the text."""
-    with translated(url):
-        try:
-            yield
-        except redis.exceptions.OutOfMemoryError as exc:
-            raise StoreFull(
-                f"cache server at {hidden(url)} takes no writes: {exc}; raise its maxmemory, "
-                "or set maxmemory-policy allkeys-lru"
-            ) from exc
 
 
 def get_string(client: redis.Redis, name: str) -> bytes | None:
     """GET; None also where the name holds another type, which is none of ours."""
     try:
         return cast("bytes | None", client.get(name))
-    except redis.ResponseError as exc:
-        if str(exc).startswith("WRONGTYPE"):
+    except StoreFault as exc:
+        if "WRONGTYPE" in str(exc):
             return None
         raise
 
@@ -50,15 +37,14 @@ class Rest:
 
     @contextmanager
     def spared(self) -> Iterator[None]:
-        """Raises StoreUnavailable while the server rests, else what `cache_errors` raises."""
+        """Raises StoreUnavailable while the server rests, else what happens within."""
         if time.monotonic() < self._until:
             raise StoreUnavailable(
                 f"cache server at {hidden(self._url)} failed a moment ago; it is asked again "
                 f"within {self._for_s:.1f} s"
             )
         try:
-            with cache_errors(self._url):
-                yield
+            yield
         except StoreUnavailable:
             self._for_s = min(LONGEST_REST_S, max(FIRST_REST_S, 2 * self._for_s))
             self._until = time.monotonic() + self._for_s

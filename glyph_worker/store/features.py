@@ -25,8 +25,8 @@ from redis.retry import Retry
 
 from glyph_worker.errors import InvalidSetting
 from glyph_worker.settings import Settings
-from glyph_worker.store.cache_link import Rest, cache_errors
-from glyph_worker.store.connection import connect
+from glyph_worker.store.cache_link import Rest
+from glyph_worker.store.connection import connect, translated
 
 ClaimState = Literal["stored", "claimed", "held", "free", "quarantined"]
 CommitState = Literal["stored", "fenced", "quarantined", "lost"]
@@ -115,7 +115,7 @@ class CacheStore:
             kinds = ("feature", "feature-claim", "feature-quarantine")
             keys = [self._key(kind, digest) for digest in some for kind in kinds]
             lease_ms = max(1, int(lease_s * 1e3))
-            with cache_errors(self._url):
+            with translated(self._url):
                 replies = self._eval(self._control, self._claim, keys, owner, lease_ms, limit)
             states = [reply.decode() for reply in replies]
             found += zip(cast("list[ClaimState]", states[::2]), states[1::2], strict=True)
@@ -128,7 +128,7 @@ class CacheStore:
             return []
         keys = [self._key("feature-claim", digest) for digest, _ in claims]
         tokens = [token for _, token in claims]
-        with cache_errors(self._url):
+        with translated(self._url):
             replies = self._eval(self._control, self._renew, keys, int(lease_s * 1e3), *tokens)
         return [reply == 1 for reply in replies]
 
@@ -144,7 +144,7 @@ class CacheStore:
 
     def fetch(self, digests: Sequence[str]) -> list[bytes | None]:
         """Values by digest, None where missing (or where one chunk of it is)."""
-        with cache_errors(self._url):
+        with translated(self._url):
             pipe = self._bulk.pipeline(transaction=False)
             # MGETs of a few keys in one pipeline: one round trip, and no long block of the server.
             for start in range(0, len(digests), 4):
@@ -185,7 +185,7 @@ class CacheStore:
         names = [self._key("feature-part", digest, nonce, str(i)) for i in range(len(chunks))]
         kinds = ("feature", "feature-claim", "feature-quarantine")
         keys = [names[0], *(self._key(kind, digest) for kind in kinds)]
-        with cache_errors(self._url):
+        with translated(self._url):
             pipe = self._bulk.pipeline(transaction=False)
             for name, chunk in zip(names[1:], chunks[1:], strict=True):
                 pipe.set(name, cast(bytes, chunk), ex=ttl_s)
@@ -200,12 +200,12 @@ class CacheStore:
         """Forget these features. Returns how many there were."""
         if not digests:
             return 0
-        with cache_errors(self._url):
+        with translated(self._url):
             return int(self._control.unlink(*(self._key("feature", one) for one in digests)))
 
     def quarantine(self, digest: str, reason: str, *, ttl_s: int) -> None:
         """Drop the value and let nobody read or publish this digest for `ttl_s`."""
-        with cache_errors(self._url):
+        with translated(self._url):
             pipe = self._control.pipeline(transaction=False)
             pipe.unlink(self._key("feature", digest))  # first: allowed when memory is full
             pipe.set(self._key("feature-quarantine", digest), reason, ex=ttl_s)
@@ -216,7 +216,7 @@ class CacheStore:
     def announce(self, recipe: bytes) -> None:
         """Tell render workers how a live answer worker names features; repeat within 90 s."""
         keys = [self._key("feature-recipes")]
-        with cache_errors(self._url):
+        with translated(self._url):
             self._eval(self._control, self._announce, keys, LIVE_S, recipe)
 
     def recipes(self) -> list[bytes]:
@@ -228,13 +228,13 @@ class CacheStore:
 
     def report(self, owner: str, stats: bytes) -> None:
         """Leave one worker's counters for `glyph-worker cache stats`."""
-        with cache_errors(self._url):
+        with translated(self._url):
             self._control.set(self._key("feature-stats", owner), stats, ex=LIVE_S)
 
     def reports(self) -> dict[str, bytes]:
         """Counters by owner, of all live answer workers."""
         prefix = self._key("feature-stats", "")
-        with cache_errors(self._url):
+        with translated(self._url):
             names = [name.decode() for name in self._control.scan_iter(match=prefix + "*")]
             values = cast("list[bytes | None]", self._control.mget(names)) if names else []
         pairs = zip(names, values, strict=True)
@@ -242,29 +242,29 @@ class CacheStore:
 
     def put_probe(self, owner: str, value: bytes) -> None:
         """Leave bytes to measure the way back with."""
-        with cache_errors(self._url):
+        with translated(self._url):
             self._bulk.set(self._key("feature-probe", owner), value, ex=LIVE_S)
 
     def get_probe(self, owner: str) -> bytes | None:
-        with cache_errors(self._url):
+        with translated(self._url):
             return cast("bytes | None", self._bulk.get(self._key("feature-probe", owner)))
 
     # upkeep
 
     def ping(self) -> None:
-        with cache_errors(self._url):
+        with translated(self._url):
             self._control.ping()
 
     def digests(self) -> Iterator[str]:
         """All features stored, in no order, with what comes and goes meanwhile."""
         prefix = self._key("feature", "")
-        with cache_errors(self._url):
+        with translated(self._url):
             for name in self._control.scan_iter(match=prefix + "*", count=1_000):
                 yield name.decode().removeprefix(prefix)
 
     def sizes(self, digests: Sequence[str]) -> list[int]:
         """Bytes of each stored value (of a chunked one: of its head); 0 when missing."""
-        with cache_errors(self._url):
+        with translated(self._url):
             pipe = self._control.pipeline(transaction=False)
             for digest in digests:
                 pipe.strlen(self._key("feature", digest))
@@ -272,7 +272,7 @@ class CacheStore:
 
     def memory(self) -> dict[str, Any]:
         """The server's own account: used and most bytes, eviction policy, keys evicted."""
-        with cache_errors(self._url):
+        with translated(self._url):
             info = self._control.info()
         names = ("used_memory", "maxmemory", "maxmemory_policy", "evicted_keys")
         return {name: info.get(name) for name in names}
@@ -280,7 +280,7 @@ class CacheStore:
     def clear(self) -> int:
         """Delete all features, claims, quarantines, page images and layouts under our prefix."""
         num_deleted = 0
-        with cache_errors(self._url):
+        with translated(self._url):
             for pattern in ("feature*", "page:*", "layout:*"):
                 batch: list[bytes] = []
                 for name in self._control.scan_iter(match=f"{self._prefix}:{pattern}", count=1_000):

@@ -253,6 +253,13 @@ class JobStore:
         """A new message on the render or the answer queue. A needless one does no harm."""
         self._run("republish", job_id, int(rendered))
 
+    def adopt(self, job_id: str, *, old_list: str, raw: bytes, queue: str) -> int:
+        """Move a message of ours from a list of before to `queue`.
+
+        Returns 1 moved, 0 dropped (its job is final) or gone meanwhile, -1 not ours, and left.
+        """
+        return int(self._run("adopt", job_id, old_list, raw, queue))
+
     def unfinished(self, *, start: int, limit: int) -> list[Unfinished]:
         """A slice of the jobs that are not final, oldest first; fails those past their deadline."""
         late = codec.pack("error", DeadlinePassed.before_claim().to_wire())

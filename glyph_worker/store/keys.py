@@ -26,8 +26,9 @@ Broker server (AOF, noeviction). `job_ttl` is queue.job_ttl_s:
   {prefix}:ladder                   hash    presets stepped down under overload, since when; 1 min
   {prefix}:ladder:turn              string  a worker has looked at the load; 0.9 s
   {prefix}:cancels                  channel ids of running jobs to cancel; the record is the truth
-  glyph.render, glyph.answer        list    Celery's queues; no TTL
-  unacked, unacked_index, unacked_mutex, _kombu.*, celery.*   Celery's own; no TTL
+  {prefix}:glyph.render, :glyph.answer   list    Celery's queues; no TTL
+  {prefix}:unacked, :unacked_index, :unacked_mutex, :_kombu.*   kombu's own; no TTL
+  {prefix}:/{db}.celeryev, :/{db}.celery.pidbox/…   channels  events for Flower, remote control
 
 Cache server (allkeys-lru), see also store/cache.py:
   {prefix}:layout:{digest}          string  a tenant's document in a style, sealed; page_ttl_s

@@ -43,7 +43,7 @@ def next_level(rung: Level, load: float, *, settings: RenderSettings, now: float
 
 
 class Overload:
-    """The cluster's level. Raises what redis-py raises, and StoreUnavailable from `look`."""
+    """The cluster's level. Raises StoreUnavailable, StoreFull or StoreDenied."""
 
     def __init__(
         self, client: Redis, keys: Keys, workers: WorkerStore, settings: RenderSettings

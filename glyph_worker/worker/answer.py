@@ -12,9 +12,8 @@ from typing import Any
 import structlog
 from celery import Celery
 from kombu.exceptions import KombuError
-from redis.exceptions import RedisError
 
-from glyph_worker.errors import DeadlinePassed, TransientError, WorkerDraining
+from glyph_worker.errors import DeadlinePassed, GlyphError, WorkerDraining
 from glyph_worker.job import Stage
 from glyph_worker.queue.names import ANSWER_TASK
 from glyph_worker.settings import Settings
@@ -211,7 +210,7 @@ class AnswerStage:
                     go_on = self._stores.jobs.update(
                         claimed, stage=run.stage, progress=run.progress
                     )
-                except TransientError as exc:
+                except GlyphError as exc:
                     log.warning("heartbeat.missed", error=exc.code)
                     break
                 if go_on is None:
@@ -231,7 +230,7 @@ class AnswerStage:
         try:
             with self._app.events.default_dispatcher(hostname=self._app.glyph_hostname) as events:
                 events.send(f"task-{stage.value}", uuid=run.job_id)
-        except (KombuError, RedisError, OSError) as exc:
+        except (KombuError, GlyphError, OSError) as exc:
             log.debug("stage.not_told", job_id=run.job_id, error=type(exc).__name__)
             return
         run.told = stage
@@ -242,7 +241,7 @@ class AnswerStage:
             try:
                 for job_id in self._stores.cancels.listen(self._stopping):
                     self.cancel(job_id)
-            except TransientError as exc:
+            except GlyphError as exc:
                 log.warning("cancels.deaf", error=exc.code)
                 self._stopping.wait(1.0)
 

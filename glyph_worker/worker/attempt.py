@@ -17,8 +17,10 @@ from glyph_worker.errors import (
     JobError,
     RefusedError,
     RequestError,
+    StoreDenied,
     StoreFull,
     StoreUnavailable,
+    StoreUnsuitable,
     TransientError,
     WorkerDraining,
 )
@@ -28,6 +30,9 @@ from glyph_worker.store.jobs import ClaimedJob, ClaimResult, JobStore
 from glyph_worker.traces import Traces
 
 log = structlog.get_logger(__name__)
+
+DENIED_S = 1.0
+"""Pause before a job is tried again that a store did not let us work on."""
 
 HELD_S = 1.0
 """Pause before a message whose job is held is looked at again: a part of the recovery time."""
@@ -85,6 +90,12 @@ def attempt(
         retry_until_stored(lambda: jobs.hand_back(claimed))
         bound.info("job.handed_back")
         raise Reject(str(exc), requeue=True) from exc
+    except (StoreDenied, StoreUnsuitable) as exc:
+        # The operator's to mend, and nothing of this job's: this worker ends over it (lifecycle),
+        # and the job waits for one that is let in.
+        retry_until_stored(lambda: jobs.hand_back(claimed))
+        bound.error("job.handed_back", error=exc.code, message=str(exc))
+        raise task.retry(countdown=DENIED_S, max_retries=None) from exc
     except TransientError as exc:
         _again_or_fail(task, jobs, claimed, exc, settings)
     except (RequestError, RefusedError, ConfigurationError, JobError) as exc:

@@ -14,16 +14,18 @@ import structlog
 from celery import signals
 from celery.worker import state
 
-from glyph_worker.errors import GlyphError
+from glyph_worker.errors import ConfigurationError, GlyphError, TransientError
 from glyph_worker.queue.app import make_app
 from glyph_worker.queue.lease import Lease
 from glyph_worker.queue.messages import num_waiting
 from glyph_worker.queue.names import ANSWER_QUEUE, RENDER_QUEUE
 from glyph_worker.render.choose import resolve_style
 from glyph_worker.settings import Settings
+from glyph_worker.store.connection import check_allowed
 from glyph_worker.store.keys import Keys
 from glyph_worker.store.open import Stores
 from glyph_worker.store.workers import ANNOUNCE_S, WorkerInfo
+from glyph_worker.worker.ending import EX_TEMPFAIL, Closing, Ending
 from glyph_worker.worker.heartbeat import Heartbeat
 from glyph_worker.worker.reconcile import Reconciler
 from glyph_worker.worker.style_check import StyleCheck
@@ -36,7 +38,8 @@ log = structlog.get_logger(__name__)
 
 DEAF_S = 10.0
 """Idle beside waiting messages for so long, a worker is deaf; its supervisor starts another."""
-EX_TEMPFAIL = 75
+CACHE_LOOK_S = 10.0
+"""How often a worker asks whether the cache server lets it in."""
 GIVE_UP_S = 10.0
 """After the grace, time to hand back, before a draining worker ends without."""
 
@@ -48,13 +51,20 @@ def run_worker(
 ) -> int:
     """Serve one queue until told to stop. Returns the exit code.
 
+    A server that is away, full, loading or read-only is waited for. Raises ConfigurationError, or
+    returns its exit code, for what only an operator can mend: a wrong password, say.
+
     `concurrency` 0: one process per core to render; a quarter more threads than slots to answer,
     so that the next jobs' features are there when a slot falls free. `exit_with_parent`: drain
     when standard input ends, which it does when the parent dies, however it dies.
     """
     app = make_app(settings)
+    for secret in (settings.broker_url, settings.cache_url):
+        if secret is not None:
+            check_allowed(secret.get_secret_value())
     app.glyph_hostname = f"{kind}-{os.getpid()}@{socket.gethostname()}"
     app.steps["consumer"].add(Lease)
+    app.steps["worker"].add(Closing)
     heartbeat = Heartbeat(settings.heartbeat_dir, kind)
     heartbeat.start()  # before anything loads: loading is no reason to be restarted
     style = resolve_style(settings, "auto")
@@ -105,9 +115,16 @@ def run_worker(
         style=style.name,
         style_digest=style.digest[:12],
     )
-    presence = Presence(settings, kind, concurrency, drain, style=style, stage=stage)
+    leaving = threading.Event()
+    app.glyph_ending = ending = Ending(
+        worker, patience_s=settings.queue.drain_s, on_begin=leaving.set
+    )
+    presence = Presence(
+        settings, kind, concurrency, drain, ending, leaving, style=style, stage=stage
+    )
     signals.worker_ready.connect(presence.start, weak=False)
     worker.start()
+    ending.begin()
     presence.stop()
     heartbeat.stop()
     return int(worker.exitcode or 0)
@@ -122,17 +139,19 @@ class Presence:
         kind: Kind,
         capacity: int,
         drain: Drain,
+        ending: Ending,
+        leaving: threading.Event,
         *,
         style: Style,
         stage: AnswerStage | None,
     ) -> None:
         stores = Stores.open(settings)
+        self._keys = Keys(settings.key_prefix)
         self._reconciler = Reconciler(
-            stores.jobs,
-            stores.broker,
-            lock_key=Keys(settings.key_prefix).reconciler,
-            lease_s=settings.queue.lease_s,
+            stores.jobs, stores.broker, self._keys, lease_s=settings.queue.lease_s
         )
+        self._ending, self._leaving = ending, leaving
+        self._cache, self._cache_look_at = stores.cache, 0.0
         self._backlog, self._ladder = stores.backlog, stores.ladder
         self._workers, self._name = stores.workers, stores.owner
         self._kind, self._capacity, self._drain = kind, capacity, drain
@@ -143,14 +162,22 @@ class Presence:
         self._client = stores.broker
         self._deaf_after_s = max(DEAF_S, settings.queue.lease_s)
         self._idle_since: float | None = None
-        self._leaving = threading.Event()
-        self._thread = threading.Thread(target=self._announce, name="presence", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="presence", daemon=True)
 
     def start(self, **_: Any) -> None:
         self._thread.start()
 
     def stop(self) -> None:
         self._leaving.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=2.0)
+
+    def _run(self) -> None:
+        try:
+            self._announce()
+        except ConfigurationError as exc:
+            log.error("worker.misconfigured", error=exc.code, message=str(exc))
+            self._ending.tell(exc.exit_code)
         with contextlib.suppress(GlyphError):
             self._workers.leave(self._name)
 
@@ -177,14 +204,24 @@ class Presence:
                 self._backlog.dispatch()
                 self._ladder.look(time.time())
                 self._reconciler.look(self._name)
+                self._look_at_cache()
+            except ConfigurationError:
+                raise
             except Exception as exc:  # noqa: BLE001 - whatever it was, the next second may be better
                 log.warning("presence.missed", error=type(exc).__name__)
             self._leaving.wait(ANNOUNCE_S)
 
+    def _look_at_cache(self) -> None:
+        """A cache that refuses us would fail every job; one that is away only slows them."""
+        if time.monotonic() >= self._cache_look_at:
+            self._cache_look_at = time.monotonic() + CACHE_LOOK_S
+            with contextlib.suppress(TransientError):
+                self._cache.ping()
+
     def _probe(self) -> None:
         """After a broker's restart a worker can be connected and yet take nothing: end it then."""
         idle = not state.reserved_requests and not self._drain.draining
-        if not (idle and num_waiting(self._client, self._queue)):
+        if not (idle and num_waiting(self._client, self._keys, self._queue)):
             self._idle_since = None
         elif self._idle_since is None:
             self._idle_since = time.monotonic()

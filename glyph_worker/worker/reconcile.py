@@ -17,7 +17,9 @@ from redis import Redis
 
 from glyph_worker.queue.messages import held_messages
 from glyph_worker.queue.names import ANSWER_QUEUE, RENDER_QUEUE
+from glyph_worker.queue.takeover import Takeover
 from glyph_worker.store.jobs import JobStore
+from glyph_worker.store.keys import Keys
 
 log = structlog.get_logger(__name__)
 
@@ -27,13 +29,16 @@ GRACE_S = 1.5
 
 
 class Reconciler:
-    """Called about once a second by every worker; a short lock lets one of them look."""
+    """Called about once a second by every worker; a short lock lets one of them look. It takes over
+    what waits under older names as well."""
 
-    def __init__(self, jobs: JobStore, client: Redis, *, lock_key: str, lease_s: float) -> None:
+    def __init__(self, jobs: JobStore, client: Redis, keys: Keys, *, lease_s: float) -> None:
         self._jobs = jobs
         self._client = client
-        self._lock_key = lock_key
+        self._keys = keys
+        self._lock_key = keys.reconciler
         self._lease_s = lease_s
+        self._takeover = Takeover(jobs, client, keys, lease_s=lease_s)
         self._start = 0
         self._suspects: dict[str, float] = {}
         """When each was first seen to wait on no queue."""
@@ -41,7 +46,7 @@ class Reconciler:
     def look(self, owner: str) -> int:
         """One look. Returns how many jobs were published again.
 
-        Raises StoreUnavailable and what redis-py raises.
+        Raises StoreUnavailable, StoreFull or StoreDenied.
         """
         # The lock outlives its holder's pause: the same worker looks twice, so it can compare.
         mine = self._client.set(self._lock_key, owner, nx=True, px=3_000)
@@ -49,13 +54,14 @@ class Reconciler:
             self._suspects = {}
             return 0
         self._client.pexpire(self._lock_key, 3_000)
+        self._takeover.look()
         jobs = self._jobs.unfinished(start=self._start, limit=SLICE)
         self._start = self._start + SLICE if len(jobs) == SLICE else 0
         waiting = {job.job_id: job for job in jobs if job.dispatched and job.waiting_s > GRACE_S}
         if not waiting:
             self._suspects = {}
             return 0
-        held = held_messages(self._client, [RENDER_QUEUE, ANSWER_QUEUE], window=WINDOW)
+        held = held_messages(self._client, self._keys, [RENDER_QUEUE, ANSWER_QUEUE], window=WINDOW)
         # In a queue longer than the window only jobs older than all it shows can be missed.
         known = [waiting[i].waiting_s for i in held.waiting if i in waiting]
         oldest_s = 0.0 if held.complete else max(known, default=float("inf"))

@@ -9,7 +9,6 @@ from typing import Any
 import structlog
 from celery import Celery
 from celery.exceptions import Ignore
-from redis.exceptions import RedisError
 
 from glyph_worker.document import Page
 from glyph_worker.errors import DocumentTooLarge, TransientError
@@ -125,7 +124,7 @@ class RenderStage:
     def _steps(self) -> int:
         try:
             return self._stores.ladder.steps()
-        except RedisError:
+        except TransientError:
             return 0  # the job's own style is never wrong
 
     def _layout(self, claimed: ClaimedJob, style: Style, salt: str) -> StoredLayout | None:

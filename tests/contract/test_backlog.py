@@ -53,7 +53,7 @@ class Line:
 
     def receive(self) -> str:
         """The id in the next message."""
-        raw = self.client.rpop("glyph.render")
+        raw = self.client.rpop("test:glyph.render")
         assert isinstance(raw, bytes)
         return str(json.loads(raw)["headers"]["id"])
 
@@ -118,11 +118,11 @@ def test_only_a_window_of_jobs_is_published_and_the_rest_follow_their_turn(broke
     line = Line(broker_url, dispatch_window=2)
     for _ in range(5):
         line.submit()
-    assert line.client.llen("glyph.render") == 2
+    assert line.client.llen("test:glyph.render") == 2
     assert line.backlog.dispatch() == 0
     line.receive()
     assert line.backlog.dispatch() == 1
-    assert line.client.llen("glyph.render") == 2
+    assert line.client.llen("test:glyph.render") == 2
 
 
 def test_a_claim_lets_the_next_follow_so_that_the_line_never_waits_for_a_look(
@@ -135,7 +135,7 @@ def test_a_claim_lets_the_next_follow_so_that_the_line_never_waits_for_a_look(
     assert line.receive() == "j0"
     assert jobs.claim("j0", owner="w", stage=Stage.RENDERING)[0] is ClaimResult.CLAIMED
     assert [line.receive(), line.receive()] == ["j1", "j2"]
-    assert line.client.llen("glyph.render") == 0
+    assert line.client.llen("test:glyph.render") == 0
 
 
 def test_a_loud_tenant_does_not_delay_another_by_more_than_the_window(broker_url: str) -> None:
@@ -199,7 +199,7 @@ def test_every_job_is_published_exactly_once(
         published.add(line.receive())
         line.backlog.dispatch()
     assert len(published) == len(arrivals)
-    assert line.client.llen("glyph.render") == 0
+    assert line.client.llen("test:glyph.render") == 0
 
 
 def test_a_job_cancelled_while_it_waits_never_gets_a_turn(broker_url: str) -> None:

@@ -37,6 +37,9 @@ from glyph_worker.store.connection import connect
 from glyph_worker.store.jobs import JobStore
 from glyph_worker.store.keys import Keys
 
+KEYS = Keys("glyph")
+RENDER_LIST, ANSWER_LIST = "glyph:glyph.render", "glyph:glyph.answer"
+
 
 @pytest.fixture
 def app(broker_url: str) -> Any:
@@ -46,7 +49,7 @@ def app(broker_url: str) -> Any:
 @pytest.fixture
 def publish(broker_url: str) -> Callable[..., None]:
     """A job's message, put there by our own script."""
-    jobs = JobStore(connect(broker_url), Keys("test"), url=broker_url, ttl_s=60, lease_s=30)
+    jobs = JobStore(connect(broker_url), KEYS, url=broker_url, ttl_s=60, lease_s=30)
 
     def publish(job_id: str, *, rendered: bool = False) -> None:
         jobs.republish(job_id, rendered=rendered)
@@ -84,17 +87,17 @@ def test_a_taken_message_is_leased_until_the_worker_falls_silent(
             consumer.qos(prefetch_count=1)
             while not taken:
                 connection.drain_events(timeout=5)
-            (tag, scored), *_ = client.zrange("unacked_index", 0, -1, withscores=True)
-            assert held_messages(client, [RENDER_QUEUE], window=10).taken == {"one"}
+            (tag, scored), *_ = client.zrange("glyph:unacked_index", 0, -1, withscores=True)
+            assert held_messages(client, KEYS, [RENDER_QUEUE], window=10).taken == {"one"}
 
             held = SimpleNamespace(task_consumer=consumer, app=app)
             lease = Lease(held)
             time.sleep(0.01)
             assert lease.renew(held) == 1
-            assert client.zscore("unacked_index", tag) > scored
+            assert client.zscore("glyph:unacked_index", tag) > scored
             taken[0].ack()
             assert lease.renew(held) == 0
-            assert client.zcard("unacked_index") == 0, "an acknowledged message came back"
+            assert client.zcard("glyph:unacked_index") == 0, "an acknowledged message came back"
 
 
 @pytest.mark.parametrize(
@@ -106,7 +109,7 @@ def test_our_message_is_the_one_that_celery_would_send(
     publish("job-7", rendered=queue == ANSWER_QUEUE)
     app.send_task(task, task_id="job-7", queue=queue, ignore_result=True)
     with redis.Redis.from_url(broker_url) as client:
-        theirs, ours = (json.loads(raw) for raw in client.lrange(queue, 0, -1))
+        theirs, ours = (json.loads(raw) for raw in client.lrange(f"glyph:{queue}", 0, -1))
     for message in (ours, theirs):
         # Who sent it, a tag of its own, and where results would go, which nobody sends.
         message["headers"].pop("origin")
@@ -118,8 +121,8 @@ def test_our_message_is_the_one_that_celery_would_send(
 def test_a_message_holds_the_id_and_nothing_else(publish: Any, broker_url: str) -> None:
     publish("job-7")
     with redis.Redis.from_url(broker_url) as client:
-        (raw,) = client.lrange(RENDER_QUEUE, 0, -1)
-        assert client.llen(ANSWER_QUEUE) == 0
+        (raw,) = client.lrange(RENDER_LIST, 0, -1)
+        assert client.llen(ANSWER_LIST) == 0
     body = base64.b64decode(json.loads(raw)["body"])
     nothing = dict.fromkeys(("callbacks", "errbacks", "chain", "chord"))
     assert msgpack.unpackb(body) == [[], {}, nothing]
@@ -133,10 +136,10 @@ def test_messages_are_seen_where_the_transport_keeps_them(
         publish(name)
     publish("d", rendered=True)
     with redis.Redis.from_url(broker_url) as client:
-        held = held_messages(client, [RENDER_QUEUE, ANSWER_QUEUE], window=10)
+        held = held_messages(client, KEYS, [RENDER_QUEUE, ANSWER_QUEUE], window=10)
         assert (held.waiting, held.taken, held.complete) == (frozenset("abcd"), frozenset(), True)
-        assert not held_messages(client, [RENDER_QUEUE], window=2).complete
-        assert num_waiting(client, RENDER_QUEUE) == 3
+        assert not held_messages(client, KEYS, [RENDER_QUEUE], window=2).complete
+        assert num_waiting(client, KEYS, RENDER_QUEUE) == 3
 
 
 def test_pickle_and_json_are_refused_before_they_are_decoded(app: Any) -> None:
@@ -151,7 +154,7 @@ def test_garbage_in_a_queue_is_skipped_and_the_next_message_arrives(
     app: Any, publish: Any, broker_url: str, garbage: bytes
 ) -> None:
     with redis.Redis.from_url(broker_url) as client:
-        client.lpush(RENDER_QUEUE, garbage)
+        client.lpush(RENDER_LIST, garbage)
     publish("good")
     with app.connection_for_read() as connection:
         assert type(connection.transport).__module__ == "glyph_worker.queue.transport"
@@ -184,14 +187,14 @@ def test_an_ack_after_its_connection_closed_is_dropped_and_the_message_comes_bac
     assert taken[0].channel.connection is None
     taken[0].ack()
     with redis.Redis.from_url(broker_url) as client:
-        assert client.hlen("unacked") == 1
+        assert client.hlen("glyph:unacked") == 1
 
 
 def test_an_ack_that_fails_frees_its_place_and_the_message_comes_back(own_redis: Any) -> None:
     """Kombu's own would keep its lease for ever, and take nothing more in its place."""
     url = own_redis.url()
     app = make_app(Settings.load(environ={"GLYPH_BROKER_URL": url}))
-    jobs = JobStore(connect(url), Keys("test"), url=url, ttl_s=60, lease_s=30)
+    jobs = JobStore(connect(url), KEYS, url=url, ttl_s=60, lease_s=30)
     jobs.republish("one", rendered=False)
     with app.connection_for_read() as connection:
         taken: list[Any] = []
@@ -211,7 +214,7 @@ def test_an_ack_that_fails_frees_its_place_and_the_message_comes_back(own_redis:
         held = SimpleNamespace(task_consumer=consumer, app=app)
         assert Lease(held).renew(held) == 0
         with redis.Redis.from_url(url) as client:
-            assert client.hlen("unacked") == 1
+            assert client.hlen("glyph:unacked") == 1
         consumer.channel.do_restore = False
 
 

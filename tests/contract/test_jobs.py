@@ -130,7 +130,7 @@ def test_a_second_message_to_render_a_rendered_job_finds_nothing_to_do(
     assert store.claim("j", owner="r2", stage=Stage.RENDERING) == (ClaimResult.PASSED, None)
     assert store.get("j") == waiting
     with redis.Redis.from_url(broker_url) as client:
-        assert client.llen("glyph.answer") == 1
+        assert client.llen("test:glyph.answer") == 1
     _claim(store, "a", Stage.ENCODING)
 
 

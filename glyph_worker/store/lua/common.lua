@@ -4,6 +4,7 @@
 local P, TTL = KEYS[1], tonumber(ARGV[1])
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1e6
+-- Queues and tasks. On the broker a queue's list carries the prefix, as all of kombu's keys do.
 local RENDER, ANSWER = 'glyph.render', 'glyph.answer'
 local HISTORY = 20000
 local QUANTUM = 0.25  -- device seconds: a newcomer waits for so much of each tenant before it
@@ -24,7 +25,7 @@ local BODY = 'k5CAhKljYWxsYmFja3PAqGVycmJhY2tzwKVjaGFpbsClY2hvcmTA'
 -- would write for a task of the queue's name; a contract test compares the two.
 local function publish(queue, id)
   local null = cjson.null
-  redis.call('LPUSH', queue, cjson.encode({
+  redis.call('LPUSH', P .. queue, cjson.encode({
     body = BODY, ['content-type'] = 'application/x-msgpack', ['content-encoding'] = 'binary',
     headers = {
       lang = 'py', task = queue, id = id, root_id = id, parent_id = null, group = null,
@@ -41,7 +42,7 @@ local function publish(queue, id)
 end
 
 local function num_messages()
-  return redis.call('LLEN', RENDER) + redis.call('LLEN', ANSWER)
+  return redis.call('LLEN', P .. RENDER) + redis.call('LLEN', P .. ANSWER)
 end
 
 local function num_pending()
