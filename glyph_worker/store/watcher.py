@@ -154,7 +154,12 @@ class Watcher:
                     await self._failed(UnreadableEnvelope(f"the stream cannot be read: {exc}"))
         finally:
             self._task = None  # from here on a new task is begun, while this one closes
-            await client.aclose()
+            try:
+                await client.aclose()
+            except asyncio.CancelledError:
+                # The loop ends, and took back what closing had only begun.
+                await client.aclose()
+                raise
 
     async def _failed(self, exc: GlyphError) -> None:
         for follower in self._followers:
