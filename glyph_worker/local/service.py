@@ -20,6 +20,8 @@ from glyph_worker.store.keys import Keys
 from glyph_worker.store.workers import WorkerInfo, WorkerStore
 
 MAX_RESTARTS = 20
+LOADING_PATIENCE_S = 600.0
+"""Libraries and weights from a cold disk that others use take minutes; who dies is told at once."""
 
 
 class LocalService:
@@ -79,7 +81,7 @@ class LocalService:
             start_new_session=True,
         )
 
-    def wait_ready(self, *, timeout_s: float = 120.0) -> list[WorkerInfo]:
+    def wait_ready(self, *, timeout_s: float = LOADING_PATIENCE_S) -> list[WorkerInfo]:
         """Block until every worker serves. Raises ConfigurationError when one ends instead."""
         workers = WorkerStore(
             connect(self.broker_url), Keys(self.settings.key_prefix), url=self.broker_url

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import redis
 from flower_process import Flower
-from waiting import wait_until
+from waiting import PATIENCE_S, wait_until
 
 from glyph_worker.client import Client
 from glyph_worker.errors import StoreDenied
@@ -50,7 +50,7 @@ class Guarded:
 
     def stop(self) -> None:
         self._process.terminate()
-        self._process.wait(timeout=20)
+        self._process.wait(timeout=PATIENCE_S)
 
 
 @pytest.fixture
@@ -63,19 +63,18 @@ def server(tmp_path: Path) -> Iterator[Guarded]:
         guarded.stop()
 
 
-@pytest.mark.timeout(400)
 def test_workers_a_producer_and_flower_do_their_work_as_users_of_their_own(
     server: Guarded, tmp_path: Path, cache_url: str, tiny_checkpoint: Path, fleet_class: Any
 ) -> None:
     fleet = fleet_class.on(tmp_path, server.url("worker"), cache_url, tiny_checkpoint)
     flower = Flower(server.url("flower"))
     try:
-        wait_until(flower.ready, description="flower answers", timeout_s=240)
+        wait_until(flower.ready, description="flower answers")
         fleet.start("render", wait=False)
         fleet.start("answer")
         client = Client(Settings.load(environ={"GLYPH_BROKER_URL": server.url("producer")}))
         asked = client.submit("a lamp: 12 EUR\n" * 9, "what?", max_new_tokens=40)
-        answer = client.wait(asked.id, timeout=120)
+        answer = client.wait(asked.id, timeout=PATIENCE_S)
         assert "".join(delta.text for delta in client.stream(asked.id)) == answer.text
         other = client.submit("a chair: 40 EUR\n" * 9, "what?", max_new_tokens=1_000, deadline_s=99)
         assert client.status(other.id).id == other.id
