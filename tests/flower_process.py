@@ -10,6 +10,8 @@ import sys
 import urllib.request
 from typing import Any
 
+from waiting import PATIENCE_S
+
 from glyph_worker.local.server import free_port
 
 LOGIN = "operator:correct-horse"
@@ -56,4 +58,4 @@ class Flower:
 
     def stop(self) -> None:
         self.process.terminate()
-        self.process.wait(timeout=20)
+        self.process.wait(timeout=PATIENCE_S)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from waiting import wait_until
+from waiting import PATIENCE_S, wait_until
 
 from glyph_worker.local.server import free_port
 
@@ -40,7 +40,7 @@ class GatewayProcess:
                 stderr=log,
                 preexec_fn=limit if max_descriptors else None,
             )
-        wait_until(self._answers, description=f"gateway listens\n{self.log}", timeout_s=40)
+        wait_until(self._answers, description=f"gateway listens\n{self.log}")
 
     def _answers(self) -> bool:
         assert self.process.poll() is None, self.log
@@ -59,4 +59,4 @@ class GatewayProcess:
     def stop(self) -> int:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=30)
+        return self.process.wait(timeout=PATIENCE_S)

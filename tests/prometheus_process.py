@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import yaml
+from waiting import PATIENCE_S
 
 from glyph_worker.local.server import free_port
 
@@ -68,4 +69,4 @@ class Prometheus:
     def stop(self) -> None:
         self._http.close()
         self.process.terminate()
-        self.process.wait(timeout=20)
+        self.process.wait(timeout=PATIENCE_S)

@@ -10,8 +10,12 @@ import pytest
 
 T = TypeVar("T")
 
+PATIENCE_S = 600.0
+"""How long any test waits for a fact: far longer than the slowest, busiest machine needs. It
+measures nothing and only ends what hangs."""
 
-def wait_until(predicate: Callable[[], T], *, description: str, timeout_s: float = 30.0) -> T:
+
+def wait_until(predicate: Callable[[], T], *, description: str, timeout_s: float = PATIENCE_S) -> T:
     """The predicate's first true value; fails with the description."""
     deadline = time.monotonic() + timeout_s
     while not (found := predicate()):

@@ -16,6 +16,9 @@ from glyph_worker.store.connection import connect
 from glyph_worker.store.keys import Keys
 from glyph_worker.store.workers import WorkerInfo, WorkerStore
 
+LOADING_PATIENCE_S = 600.0
+"""Libraries and weights from a cold disk that others use take minutes; who dies is told at once."""
+
 
 class LocalService:
     """Starts what the settings lack: a server when no broker is set, and the workers."""
@@ -67,7 +70,7 @@ class LocalService:
             },
         )
 
-    def wait_ready(self, *, timeout_s: float = 120.0) -> list[WorkerInfo]:
+    def wait_ready(self, *, timeout_s: float = LOADING_PATIENCE_S) -> list[WorkerInfo]:
         """Block until every worker serves. Raises ConfigurationError when one ends instead."""
         workers = WorkerStore(
             connect(self.broker_url), Keys(self.settings.key_prefix), url=self.broker_url

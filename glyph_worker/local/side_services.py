@@ -15,6 +15,7 @@ from pathlib import Path
 from glyph_worker.errors import ConfigurationError, WaitTimeout
 from glyph_worker.local.process import SupervisedProcess
 from glyph_worker.local.server import free_port
+from glyph_worker.local.service import LOADING_PATIENCE_S
 from glyph_worker.settings import Settings
 
 FLOWER_PORT = 5555
@@ -82,9 +83,14 @@ class SideServices:
         process.start()
         self._processes.append(process)
 
-    def _wait(self, name: str, url: str, *, timeout_s: float = 60.0) -> None:
+    def _wait(self, name: str, url: str, *, timeout_s: float = LOADING_PATIENCE_S) -> None:
         deadline = time.monotonic() + timeout_s
+        (process,) = (one for one in self._processes if one.name == name)
         while True:
+            if (code := process.running.poll()) is not None:
+                raise ConfigurationError(
+                    f"{name} ended with code {code}; its log is {self._folder / (name + '.log')}"
+                )
             try:
                 with urllib.request.urlopen(url, timeout=5):
                     return

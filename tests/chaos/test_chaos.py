@@ -14,7 +14,6 @@ from glyph_worker.settings import Settings
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
 def test_no_job_is_harmed_by_kills_pauses_and_restarts(tmp_path: Path) -> None:
     settings = Settings.load(
         environ={"GLYPH_MODEL": str(tiny_checkpoint(tmp_path)), "GLYPH_DEVICE": "cpu"}

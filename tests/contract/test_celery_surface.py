@@ -24,7 +24,7 @@ from kombu.asynchronous import Hub
 from kombu.exceptions import ContentDisallowed
 from kombu.serialization import loads
 from kombu.transport import redis as transport
-from waiting import wait_until
+from waiting import PATIENCE_S, wait_until
 
 from glyph_worker.queue import prefork
 from glyph_worker.queue.app import make_app
@@ -86,7 +86,7 @@ def test_a_taken_message_is_leased_until_the_worker_falls_silent(
         with consumer:
             consumer.qos(prefetch_count=1)
             while not taken:
-                connection.drain_events(timeout=5)
+                connection.drain_events(timeout=PATIENCE_S)
             (tag, scored), *_ = client.zrange("glyph:unacked_index", 0, -1, withscores=True)
             assert held_messages(client, KEYS, [RENDER_QUEUE], window=10).taken == {"one"}
 
@@ -280,7 +280,7 @@ def test_a_result_half_read_when_the_broker_goes_is_read_to_its_end(
         hub.close()
 
 
-def _turn(loop: Any, *, until: Callable[[], bool], timeout_s: float = 60.0) -> None:
+def _turn(loop: Any, *, until: Callable[[], bool], timeout_s: float = PATIENCE_S) -> None:
     """The event loop, until something holds; raises TimeoutError."""
     deadline = time.monotonic() + timeout_s
     while not until():

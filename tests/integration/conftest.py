@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from waiting import wait_until
+from waiting import PATIENCE_S, wait_until
 
 from glyph_worker.client import Client
 from glyph_worker.render.style.presets import preset_style
@@ -97,7 +97,6 @@ class Fleet:
         wait_until(
             lambda: process.poll() is not None or process.pid in self.living(),
             description=f"worker {process.pid} serves\n{self.logs()}",
-            timeout_s=240,  # reading torch from a cold disk that others use takes minutes
         )
         assert process.poll() is None, self.logs()
 
@@ -129,7 +128,7 @@ class Fleet:
     def stop_one(self, process: subprocess.Popen[bytes]) -> None:
         """End one worker in order."""
         process.send_signal(signal.SIGTERM)
-        process.wait(timeout=40)
+        process.wait(timeout=PATIENCE_S)
 
     def stop(self) -> None:
         for process in self.processes:
@@ -137,7 +136,7 @@ class Fleet:
                 process.send_signal(signal.SIGTERM)
         for process in self.processes:
             try:
-                process.wait(timeout=30)
+                process.wait(timeout=60)
             except subprocess.TimeoutExpired:
                 self.kill(process)
             assert process.stdin is not None

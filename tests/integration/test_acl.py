@@ -11,7 +11,7 @@ import pytest
 import redis
 from flower_process import Flower
 from gateway_process import GatewayProcess
-from waiting import wait_until
+from waiting import PATIENCE_S, wait_until
 
 from glyph_worker.client import Client
 from glyph_worker.errors import StoreDenied
@@ -58,7 +58,7 @@ class Guarded:
 
     def stop(self) -> None:
         self._process.terminate()
-        self._process.wait(timeout=20)
+        self._process.wait(timeout=PATIENCE_S)
 
 
 @pytest.fixture
@@ -71,7 +71,6 @@ def server(tmp_path: Path) -> Iterator[Guarded]:
         guarded.stop()
 
 
-@pytest.mark.timeout(400)
 def test_workers_producers_a_gateway_and_flower_do_their_work_as_users_of_their_own(
     server: Guarded, tmp_path: Path, cache_url: str, tiny_checkpoint: Path, fleet_class: Any
 ) -> None:
@@ -79,14 +78,14 @@ def test_workers_producers_a_gateway_and_flower_do_their_work_as_users_of_their_
     flower = Flower(server.url("flower"))
     gateway = None
     try:
-        wait_until(flower.ready, description="flower answers", timeout_s=240)
+        wait_until(flower.ready, description="flower answers")
         fleet.start("render", wait=False)
         fleet.start("answer")
         client = Client(Settings.load(environ={"GLYPH_BROKER_URL": server.url("producer")}))
         asked = client.submit(
             "a lamp: 12 EUR\n" * 9, "what?", max_new_tokens=40, idempotency_key="k", deadline_s=99
         )
-        answer = client.wait(asked.id, timeout=120)
+        answer = client.wait(asked.id, timeout=PATIENCE_S)
         assert "".join(delta.text for delta in client.stream(asked.id)) == answer.text
         other = client.submit("a chair: 40 EUR\n" * 9, "what?", max_new_tokens=1_000, deadline_s=99)
         assert client.status(other.id).id == other.id

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
-from waiting import wait_until
+from waiting import PATIENCE_S, wait_until
 
 from glyph_worker.local.server import find_server, free_port
 from glyph_worker.settings import Settings
@@ -157,7 +157,7 @@ class Composition:
         codes = {}
         for name in reversed(self.processes):
             self.processes[name].terminate()
-            codes[name] = self.processes[name].wait(timeout=40)
+            codes[name] = self.processes[name].wait(timeout=PATIENCE_S)
         return codes
 
 
@@ -171,7 +171,6 @@ def composition(tmp_path: Path, tiny_checkpoint: Path) -> Iterator[Composition]:
             process.wait()
 
 
-@pytest.mark.timeout(400)
 def test_every_command_runs_gets_healthy_answers_and_stops(composition: Composition) -> None:
     import httpx
 
@@ -184,7 +183,6 @@ def test_every_command_runs_gets_healthy_answers_and_stops(composition: Composit
         wait_until(
             lambda name=name: composition.healthy(name),
             description=f"{name} is healthy",
-            timeout_s=180,
         )
     url = f"http://127.0.0.1:{composition.ports['gateway']}"
     key = composition.values["GLYPH_GATEWAY_API_KEYS"].partition(":")[2]

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from made_up import FakeEncoder, fake_page, fake_request
+from waiting import wait_until
 
 from glyph_worker.errors import EngineFault, StoreFull, StoreUnavailable
 from glyph_worker.features.cache import FeatureCache
@@ -171,8 +172,5 @@ def test_pages_and_jobs_that_fail_take_no_other_with_them(seed: int) -> None:
     assert outcomes.count("right") > 50
     assert outcomes.count("poison") > 10
     # What its jobs left behind ends by itself.
-    deadline = time.monotonic() + 10
-    while cache._board.flights:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: not cache._board.flights, description="no page is in flight")
     cache.stop()

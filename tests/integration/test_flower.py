@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from flower_process import Flower
-from waiting import wait_until
+from waiting import PATIENCE_S, wait_until
 
 
 @pytest.fixture
@@ -20,13 +20,13 @@ def flower(broker_url: str) -> Iterator[Flower]:
 
 
 def test_flower_lists_every_job_with_its_times_and_no_text(fleet: Any, flower: Flower) -> None:
-    wait_until(flower.ready, description="flower answers", timeout_s=60)
+    wait_until(flower.ready, description="flower answers")
     fleet.start("render", wait=False)
     fleet.start("answer")
     client = fleet.client
     jobs = client.submit_many("secret-orchid\n" * 9, [f"question-{n}?" for n in range(6)])
     for job in jobs:
-        client.wait(job.id, timeout=60)
+        client.wait(job.id, timeout=PATIENCE_S)
 
     def listed() -> Any:
         tasks = flower.tasks()
@@ -48,7 +48,7 @@ def test_flower_lists_every_job_with_its_times_and_no_text(fleet: Any, flower: F
 
 
 def test_flower_knows_how_many_messages_wait(fleet: Any, flower: Flower) -> None:
-    wait_until(flower.answers, description="flower answers", timeout_s=60)
+    wait_until(flower.answers, description="flower answers")
     fleet.client.submit_many("a lamp\n", ["what?", "how much?"])
     queues = json.loads(flower.get("/api/queues/length"))["active_queues"]
     assert {row["name"]: row["messages"] for row in queues} == {
@@ -69,4 +69,4 @@ def test_flower_asks_who_is_there(flower: Flower) -> None:
             return False
         raise AssertionError("flower answered without a login")
 
-    wait_until(refused, description="flower refuses a stranger", timeout_s=60)
+    wait_until(refused, description="flower refuses a stranger")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from browser import browser
 from flower_process import LOGIN, Flower
-from waiting import wait_until
+from waiting import PATIENCE_S, wait_until
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # selenium's sockets
 
@@ -22,11 +22,10 @@ def flower(broker_url: str) -> Iterator[Flower]:
     flower.stop()
 
 
-@pytest.mark.timeout(300)
 def test_its_pages_show_workers_jobs_and_stages_but_no_text(
     endless_fleet: Any, flower: Flower, tmp_path: Path
 ) -> None:
-    wait_until(flower.ready, description="flower answers", timeout_s=60)
+    wait_until(flower.ready, description="flower answers")
     endless_fleet.start("render", wait=False)
     endless_fleet.start("answer")
     client = endless_fleet.client
@@ -37,7 +36,7 @@ def test_its_pages_show_workers_jobs_and_stages_but_no_text(
         return {str(task.get("state", "")) for task in flower.tasks().values()}
 
     # A state of our own, while a job runs.
-    wait_until(lambda: "DECODING" in states(), description="flower knows the stage", timeout_s=60)
+    wait_until(lambda: "DECODING" in states(), description="flower knows the stage")
     client.cancel(running.id)
     with browser(tmp_path / "profile", width=1400) as driver:
         token = base64.b64encode(LOGIN.encode()).decode()
@@ -54,7 +53,7 @@ def test_its_pages_show_workers_jobs_and_stages_but_no_text(
             ),
             description="both workers are listed",
         )
-        client.wait(job.id, timeout=120)
+        client.wait(job.id, timeout=PATIENCE_S)
         driver.get(f"http://127.0.0.1:{flower.port}/tasks")
         wait_until(lambda: job.id in driver.execute_script(text), description="the job is listed")
         assert "glyph.answer" in driver.execute_script(text)

@@ -401,7 +401,7 @@ def test_a_gateway_asks_for_keys_before_it_leaves_loopback(tmp_path: Path) -> No
         [sys.executable, "-m", "glyph_worker.cli", "gateway", "--port", "0"],
         env={"GLYPH_BROKER_URL": "redis://127.0.0.1:1/0", "GLYPH_GATEWAY_HOST": "0.0.0.0",
              "PATH": "/usr/bin:/bin"},
-        capture_output=True, text=True, check=False, timeout=60,
+        capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 78
     assert "GLYPH_GATEWAY_API_KEYS" in done.stderr

@@ -29,7 +29,6 @@ def gateway(
     gateway.stop()
 
 
-@pytest.mark.timeout(300)
 def test_the_page_asks_and_shows_answers_pages_and_receipts(
     gateway: GatewayProcess, tmp_path: Path
 ) -> None:
@@ -50,7 +49,6 @@ def test_the_page_asks_and_shows_answers_pages_and_receipts(
         wait_until(
             lambda: driver.execute_script(receipts) == 3,
             description=f"three answers with receipts\n{one('id', 'cards').text}",
-            timeout_s=90,
         )
         drawn = "return document.querySelector('#sheets img').naturalWidth"
         wait_until(lambda: driver.execute_script(drawn) > 50, description="a page is drawn")

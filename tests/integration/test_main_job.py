@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from waiting import wait_until
+from waiting import PATIENCE_S, wait_until
 
 from glyph_worker.errors import JobCancelled, JobFailed, JobFinished, UnknownJob, WaitTimeout
 from glyph_worker.job import FinishReason, JobStatus
@@ -34,7 +34,7 @@ def test_a_job_goes_all_the_way_and_its_receipt_adds_up(service: Any) -> None:
     document = "".join(f"first seen here, line {n}\n" for n in range(80))
     job = service.client.submit(document, "What is line 7?", max_new_tokens=8)
     assert (job.status, job.attempt) == (JobStatus.QUEUED, 0)
-    answer = service.client.wait(job.id, timeout=60)
+    answer = service.client.wait(job.id, timeout=PATIENCE_S)
     receipt = answer.receipt
     assert receipt.pages_encoded == receipt.pages_rendered >= 3
     assert receipt.pages_reused == 0
@@ -58,9 +58,9 @@ def test_a_job_goes_all_the_way_and_its_receipt_adds_up(service: Any) -> None:
 def test_questions_on_one_document_share_its_pages_and_its_prefix(service: Any) -> None:
     document = "".join(f"shelf {n}: B{n * 7}\n" for n in range(60))
     client = service.client
-    first = client.wait(client.submit(document, "Which shelf?").id, timeout=60).receipt
+    first = client.wait(client.submit(document, "Which shelf?").id, timeout=PATIENCE_S).receipt
     jobs = client.submit_many(document, ["Where?", "Which one?", "Why?"])
-    rest = [client.wait(job.id, timeout=60).receipt for job in jobs]
+    rest = [client.wait(job.id, timeout=PATIENCE_S).receipt for job in jobs]
     assert first.pages_encoded == first.pages_rendered > 0
     for receipt in rest:
         assert (receipt.pages_encoded, receipt.pages_reused) == (0, first.pages_encoded)
@@ -70,19 +70,19 @@ def test_questions_on_one_document_share_its_pages_and_its_prefix(service: Any) 
 
 def test_the_same_question_gets_the_same_answer_alone_and_among_others(service: Any) -> None:
     client = service.client
-    alone = client.wait(client.submit(DOCUMENT, "What?", max_new_tokens=24).id, timeout=60)
+    alone = client.wait(client.submit(DOCUMENT, "What?", max_new_tokens=24).id, timeout=PATIENCE_S)
     others = client.submit_many("other text " * 50, [f"question {n}?" for n in range(5)])
-    among = client.wait(client.submit(DOCUMENT, "What?", max_new_tokens=24).id, timeout=60)
+    among = client.wait(client.submit(DOCUMENT, "What?", max_new_tokens=24).id, timeout=PATIENCE_S)
     assert among.text == alone.text
     for job in others:
-        client.wait(job.id, timeout=60)
+        client.wait(job.id, timeout=PATIENCE_S)
 
 
 def test_asyncio_has_the_same_verbs(service: Any) -> None:
     async def ask() -> tuple[Any, Any]:
         aio = service.client.aio
         jobs = await aio.submit_many(DOCUMENT, ["One?", "Two?"], max_new_tokens=4)
-        answers = await asyncio.gather(*(aio.wait(job.id, timeout=60) for job in jobs))
+        answers = await asyncio.gather(*(aio.wait(job.id, timeout=PATIENCE_S) for job in jobs))
         return answers, await aio.status(jobs[0].id)
 
     answers, job = asyncio.run(ask())
@@ -92,14 +92,18 @@ def test_asyncio_has_the_same_verbs(service: Any) -> None:
 
 def test_a_stop_string_and_a_seed_are_obeyed(service: Any) -> None:
     client = service.client
-    plain = client.wait(client.submit(DOCUMENT, "Go?", max_new_tokens=32).id, timeout=60).text
+    plain = client.wait(
+        client.submit(DOCUMENT, "Go?", max_new_tokens=32).id, timeout=PATIENCE_S
+    ).text
     stop = plain[5:7]
-    cut = client.wait(client.submit(DOCUMENT, "Go?", max_new_tokens=32, stop=stop).id, timeout=60)
+    cut = client.wait(
+        client.submit(DOCUMENT, "Go?", max_new_tokens=32, stop=stop).id, timeout=PATIENCE_S
+    )
     assert cut.finish_reason is FinishReason.STOP
     assert cut.text == plain[: plain.index(stop)]
     chosen = {"max_new_tokens": 16, "temperature": 1.5, "seed": 7}
     twice = [client.submit(DOCUMENT, "Go?", **chosen) for _ in range(2)]
-    texts = {client.wait(job.id, timeout=60).text for job in twice}
+    texts = {client.wait(job.id, timeout=PATIENCE_S).text for job in twice}
     assert len(texts) == 1
 
 
@@ -111,7 +115,7 @@ def test_a_running_job_is_cancelled_within_steps(service: Any) -> None:
     )
     client.cancel(job.id)
     with pytest.raises(JobCancelled):
-        client.wait(job.id, timeout=10)
+        client.wait(job.id, timeout=PATIENCE_S)
     with pytest.raises(JobFinished, match="cancelled already"):
         client.cancel(job.id)
 
@@ -132,7 +136,7 @@ def test_progress_is_seen_while_a_job_runs(service: Any) -> None:
 def test_an_impossible_style_fails_the_job_with_its_name(service: Any) -> None:
     job = service.client.submit(DOCUMENT, "What?", style="impressionist")
     with pytest.raises(JobFailed, match="impressionist") as caught:
-        service.client.wait(job.id, timeout=30)
+        service.client.wait(job.id, timeout=PATIENCE_S)
     assert caught.value.code == "invalid_style"
     failed = service.client.status(job.id)
     assert failed.status is JobStatus.FAILED
@@ -142,20 +146,20 @@ def test_an_impossible_style_fails_the_job_with_its_name(service: Any) -> None:
 def test_a_style_may_not_name_a_file_of_the_worker(service: Any) -> None:
     job = service.client.submit(DOCUMENT, "What?", style="/etc/passwd")
     with pytest.raises(JobFailed) as caught:
-        service.client.wait(job.id, timeout=30)
+        service.client.wait(job.id, timeout=PATIENCE_S)
     assert caught.value.code == "invalid_style"
 
 
 def test_a_document_over_the_page_limit_fails_with_numbers(service: Any) -> None:
     job = service.client.submit("line\n" * 4_000, "What?")
     with pytest.raises(JobFailed, match="more than 100 pages") as caught:
-        service.client.wait(job.id, timeout=30)
+        service.client.wait(job.id, timeout=PATIENCE_S)
     assert caught.value.code == "document_too_large"
 
 
 def test_text_with_control_characters_and_strange_scripts_is_answered(service: Any) -> None:
     text = "a\x00b\x1b[31m \ufeff\u202e 漢字 العربية 😀 \ud800 e\u0301\tend\r\n"
-    answer = service.client.wait(service.client.submit(text, "What?").id, timeout=60)
+    answer = service.client.wait(service.client.submit(text, "What?").id, timeout=PATIENCE_S)
     assert answer.receipt.pages_encoded == 1
 
 
@@ -170,14 +174,13 @@ def test_a_waiter_is_woken_by_the_end_of_its_job(
     service: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = service.client
-    client.wait(client.submit("a lamp: 3 EUR\n", "what?").id, timeout=60)
-    pause_s, number = 4.0, 3
+    client.wait(client.submit("a lamp: 3 EUR\n", "what?").id, timeout=PATIENCE_S)
     for name in ("_FASTEST_POLL_S", "_SLOWEST_POLL_S"):
-        monkeypatch.setattr(f"glyph_worker.client.client.{name}", pause_s)
-    began = time.monotonic()
-    for one in range(number):
-        client.wait(client.submit("a lamp: 3 EUR\n", f"what {one}?").id, timeout=60)
-    assert time.monotonic() - began < number * pause_s, "it slept on to its next look"
+        monkeypatch.setattr(f"glyph_worker.client.client.{name}", 2 * PATIENCE_S)
+    for one in range(3):
+        began = time.monotonic()
+        client.wait(client.submit("a lamp: 3 EUR\n", f"what {one}?").id, timeout=PATIENCE_S)
+        assert time.monotonic() - began < PATIENCE_S, "it slept on to its next look"
 
 
 def test_the_command_line_asks_waits_and_speaks_json(service: Any, tmp_path: Path) -> None:
@@ -217,7 +220,7 @@ def test_an_unknown_id_is_unknown_and_not_pending(service: Any) -> None:
 def test_no_log_and_no_message_holds_the_document_or_the_question(service: Any) -> None:
     secret, question = "zebra-piano-77", "Who owns the harpsichord?"
     job = service.client.submit(f"{secret}\n" * 5, question, max_new_tokens=4)
-    service.client.wait(job.id, timeout=60)
+    service.client.wait(job.id, timeout=PATIENCE_S)
     logs = service.logs()
     assert "job.succeeded" in logs
     assert secret not in logs
@@ -227,5 +230,5 @@ def test_no_log_and_no_message_holds_the_document_or_the_question(service: Any) 
 def test_sigterm_ends_an_idle_worker_with_code_zero(service: Any) -> None:
     extra = service.start("answer")
     extra.send_signal(signal.SIGTERM)
-    assert extra.wait(timeout=20) == 0
+    assert extra.wait(timeout=PATIENCE_S) == 0
     assert extra.pid not in service.living()

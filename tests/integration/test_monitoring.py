@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from gateway_process import GatewayProcess
 from prometheus_process import OPS, Prometheus
-from waiting import wait_until
+from waiting import PATIENCE_S, wait_until
 
 from glyph_worker.errors import JobFailed
 
@@ -20,7 +20,6 @@ BOARD = json.loads((OPS / "grafana/dashboards/glyph-worker.json").read_text())
 NOT_HERE = ("glyph_engine_device", "glyph_webhook_tries")
 
 
-@pytest.mark.timeout(300)
 def test_every_panel_has_data_and_every_rule_is_evaluated(fleet: Any, tmp_path: Path) -> None:
     with ExitStack() as stack:
         gateway = GatewayProcess(tmp_path, fleet.environ, GLYPH_GATEWAY_METRICS_TOKEN=TOKEN)
@@ -39,9 +38,9 @@ def test_every_panel_has_data_and_every_rule_is_evaluated(fleet: Any, tmp_path: 
         with gateway.http() as http:
             http.post("/v1/jobs", json={"document": "text", "question": "d?"})
         for job in jobs:
-            client.wait(job.id, timeout=60)
+            client.wait(job.id, timeout=PATIENCE_S)
         with pytest.raises(JobFailed):
-            client.wait(client.submit("text", "e?", style="none-such").id, timeout=60)
+            client.wait(client.submit("text", "e?", style="none-such").id, timeout=PATIENCE_S)
         before = prometheus.num_scrapes()
         wait_until(lambda: prometheus.num_scrapes() > before + 3, description="more scrapes")
         empty = [

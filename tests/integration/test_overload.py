@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from waiting import wait_until
+from waiting import PATIENCE_S, wait_until
 
 from glyph_worker.store.connection import connect
 
@@ -33,7 +33,7 @@ def test_a_willing_job_is_drawn_denser_and_its_receipt_says_so(fleet: Any) -> No
     fleet.start("answer")
     # then
     receipts = {
-        name: client.wait(job.id, timeout=60).receipt
+        name: client.wait(job.id, timeout=PATIENCE_S).receipt
         for name, job in (("calm", calm), ("willing", willing), ("strict", strict))
     }
     assert (receipts["willing"].style, receipts["willing"].style_stepped_from) == (

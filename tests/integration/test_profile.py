@@ -9,7 +9,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from waiting import wait_until
+from waiting import PATIENCE_S, wait_until
 
 
 def test_a_living_worker_profiles_itself_on_a_signal(fleet: Any, tmp_path: Path) -> None:
@@ -21,8 +21,7 @@ def test_a_living_worker_profiles_itself_on_a_signal(fleet: Any, tmp_path: Path)
     found = wait_until(
         lambda: "worker.profiled" in fleet.logs() and list((tmp_path / "data").glob("*.json.gz")),
         description=f"there is a trace\n{fleet.logs()}",
-        timeout_s=60,
     )
     events = json.loads(gzip.decompress(found[0].read_bytes()))["traceEvents"]
     assert any(str(event.get("name", "")).startswith("aten::") for event in events)
-    assert fleet.client.wait(job.id, timeout=60).receipt.answer_tokens > 0
+    assert fleet.client.wait(job.id, timeout=PATIENCE_S).receipt.answer_tokens > 0

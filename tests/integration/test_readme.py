@@ -1,26 +1,14 @@
-"""The README's tour, run as it stands: every Python block and every command of the five minutes."""
+"""The README's tour, run as it stands: every Python block and every command, with its answers."""
 
 from __future__ import annotations
 
-import json
-import re
-import subprocess
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-README = Path(__file__).parents[2] / "README.md"
-
-
-def _blocks(kind: str) -> list[str]:
-    return re.findall(rf"^```{kind}\n(.*?)^```", README.read_text(), re.DOTALL | re.MULTILINE)
-
-
-def _tour_commands() -> list[str]:
-    lines = [line for block in _blocks("console") for line in block.splitlines()]
-    return [line for line in lines if line.startswith("glyph-worker ") and line[13:15] != "up"]
+from readme import ROOT, Example, examples, run
 
 
 @pytest.fixture(scope="module")
@@ -31,39 +19,15 @@ def nano_service(nano_fleet: Any) -> Any:
     return nano_fleet
 
 
-@pytest.mark.parametrize("number", range(len(_blocks("python"))))
-def test_a_python_block_runs(nano_service: Any, number: int, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", _blocks("python")[number]],
-        env=nano_service.full_environ,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip()
-
-
-@pytest.mark.parametrize("command", _tour_commands())
-def test_a_command_runs(nano_service: Any, command: str, tmp_path: Path) -> None:
-    (tmp_path / "invoice.txt").write_text("Invoice number: NW-20418\nTotal due: 2679.88 EUR\n")
-    bin_folder = str(Path(sys.executable).parent)
-    done = subprocess.run(
-        command,
-        shell=True,
-        env=nano_service.full_environ | {"PATH": f"{bin_folder}:/usr/bin:/bin"},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    if "--json" in command:
-        (row,) = json.loads(done.stdout)["jobs"]
-        assert row["status"] == "succeeded"
+@pytest.mark.parametrize("example", examples(), ids=lambda example: example.name)
+def test_an_example_prints_what_the_readme_says(
+    nano_service: Any, example: Example, tmp_path: Path
+) -> None:
+    shutil.copy(ROOT / "glyph_worker/local/documents/invoice.txt", tmp_path)
+    run(example, Path(sys.executable), nano_service.full_environ, tmp_path)
 
 
 def test_there_is_a_tour() -> None:
-    assert len(_blocks("python")) >= 3
-    assert len(_tour_commands()) >= 4
+    found = examples()
+    assert sum(isinstance(example.command, list) for example in found) >= 3
+    assert sum(isinstance(example.command, str) for example in found) >= 4

@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from waiting import PATIENCE_S
 
 from glyph_worker import Client, JobStatus
 from glyph_worker.queue.app import make_app
@@ -97,5 +98,5 @@ def test_send_task_sends_a_job_that_exists_again(fleet: Any) -> None:
     )  # fmt: skip
     fleet.start("render", wait=False)
     fleet.start("answer")
-    assert fleet.client.wait(job.id, timeout=60).receipt.answer_tokens >= 1
+    assert fleet.client.wait(job.id, timeout=PATIENCE_S).receipt.answer_tokens >= 1
     assert fleet.client.status(job.id).attempt == 1

@@ -99,7 +99,6 @@ def test_a_table_with_one_row_yet_says_so(report: ModuleType) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_one_row_runs_through_the_whole_service_and_a_slice_resumes(tmp_path: Path) -> None:
     out = tmp_path / "out.json"
     command = [sys.executable, str(BENCH / "article"), "--quick", "--model", "tiny"]

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
-from waiting import wait_until
+from waiting import PATIENCE_S, wait_until
 
 from glyph_worker.document import digest
 from glyph_worker.engine.engine import AnswerRequest, Deliver, Engine, PageInput, SequenceResult
@@ -71,7 +71,7 @@ class Asker:
 
     def wait(self) -> dict[str, SequenceResult]:
         for thread in self.threads:
-            thread.join(timeout=60)
+            thread.join(timeout=PATIENCE_S)
             assert not thread.is_alive()
         self.threads.clear()
         out: dict[str, SequenceResult] = {}

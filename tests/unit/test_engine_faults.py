@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from waiting import PATIENCE_S, wait_until
 
 from glyph_worker.engine.core import CALM_STEPS
 from glyph_worker.engine.engine import (
@@ -85,7 +86,7 @@ class House:
 
     def wait(self, *names: str) -> dict[str, SequenceResult | Exception]:
         for name in names or tuple(self.threads):
-            self.threads[name].join(timeout=30)
+            self.threads[name].join(timeout=PATIENCE_S)
             assert not self.threads[name].is_alive(), f"{name} still waits"
         return self.results
 
@@ -235,7 +236,7 @@ def test_builder_that_fails_hands_its_document_to_the_next(
 
     house.engine.start()
     house.ask("bad", fetch=broken)
-    assert first_in.wait(10)
+    assert first_in.wait(PATIENCE_S)
     house.ask("q0")
     results = house.wait()
     assert isinstance(results["bad"], EngineFault)
@@ -293,7 +294,7 @@ def test_hanging_step_is_given_up_and_its_late_end_changes_nothing(
 ) -> None:
     house = make_house(step_timeout_s=0.2)
     release = threading.Event()
-    house.break_run(lambda work: (release.wait(20), None)[1])
+    house.break_run(lambda work: (release.wait(PATIENCE_S), None)[1])
     house.ask("q0")
     house.engine.start()
     result = house.wait()["q0"]
@@ -315,7 +316,13 @@ def test_cancel_takes_effect_within_one_step_and_frees_everything(
             assert house.engine.cancel("q")
             cancelled.set()
 
-    house.break_run(lambda work: steps_after.append(1) if cancelled.is_set() else None)
+    def step(work: Work) -> None:
+        if cancelled.is_set():
+            steps_after.append(1)
+        elif work.decodes and len(work.decodes[0].token_ids) > 5:
+            cancelled.wait(PATIENCE_S)  # or a busy machine would decode on to the end
+
+    house.break_run(step)
     house.reader.prompt.eos_token_ids, ends = frozenset(), house.reader.prompt.eos_token_ids
     try:
         house.engine.start()
@@ -360,13 +367,12 @@ def test_callers_exception_in_progress_takes_its_sequence_out(
 
 def test_stop_hands_unfinished_sequences_back(make_house: Callable[..., House]) -> None:
     house = make_house()
-    release = threading.Event()
-    house.break_run(lambda work: (release.wait(10), None)[1])
+    house.break_run(
+        lambda work: wait_until(lambda: house.engine._stopping, description="it is told to stop")
+    )
     house.engine.start()
     house.ask("q", max_new_tokens=50)
-    while not house.engine.stats().prefilling:
-        pass
-    threading.Timer(0.05, release.set).start()
+    wait_until(lambda: house.engine.stats().prefilling, description="a step runs")
     house.engine.stop()
     assert isinstance(house.wait()["q"], WorkerDraining)
     with pytest.raises(WorkerDraining):

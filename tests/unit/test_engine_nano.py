@@ -111,7 +111,6 @@ def by_the_engine(reader: Reader, exam: Exam, **settings: Any) -> list[str]:
     return [outcomes[number].text for number in range(len(exam.asked))]
 
 
-@pytest.mark.timeout(600)
 def test_answers_and_score_are_the_same_through_every_path(reader: Reader, exam: Exam) -> None:
     expected = by_the_library(reader, exam)
     assert len(expected) >= 6

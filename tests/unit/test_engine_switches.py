@@ -125,7 +125,6 @@ def test_measuring_the_peak_runs_a_full_chunk_and_a_full_micro_batch(reader: Rea
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", ["engine", "gpu"])
 def test_benchmarks_run_quick_and_speak_their_language(name: str, tmp_path: Path) -> None:
     script, out = ROOT / "ops" / "bench" / name, tmp_path / "out.json"

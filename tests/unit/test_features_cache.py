@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from made_up import FakeEncoder, fake_page, fake_request
+from waiting import PATIENCE_S, wait_until
 
 from glyph_worker.errors import EngineFault, WorkerDraining
 from glyph_worker.features.cache import FeatureCache
@@ -42,10 +43,7 @@ def start(caches: list[FeatureCache]) -> Any:
 
 
 def until(predicate: Any) -> None:
-    deadline = time.monotonic() + 20
-    while not predicate():
-        assert time.monotonic() < deadline, "waited 20 s"
-        time.sleep(0.001)
+    wait_until(predicate, description=inspect.getsource(predicate))
 
 
 class Gate:
@@ -56,7 +54,7 @@ class Gate:
 
     def __call__(self, _: object) -> None:
         self.entered.set()
-        self.opened.wait(20)
+        self.opened.wait(PATIENCE_S)
 
 
 def right(encoder: FakeEncoder, numbers: list[int], features: list[torch.Tensor]) -> bool:
@@ -166,7 +164,7 @@ def test_pages_of_several_jobs_share_a_micro_batch(start: Any) -> None:
 
     with ThreadPoolExecutor(9) as pool:
         jobs = [pool.submit(cache.get, [fake_request(0)])]
-        gate.entered.wait(20)
+        gate.entered.wait(PATIENCE_S)
         jobs += [pool.submit(cache.get, [fake_request(number)]) for number in range(1, 9)]
         until(lambda: len(cache._batcher._ready) == 8)
         gate.opened.set()
@@ -200,7 +198,7 @@ def test_a_page_that_breaks_the_encoder_fails_alone(start: Any) -> None:
 
     with ThreadPoolExecutor(9) as pool:
         jobs = [pool.submit(cache.get, [fake_request(0)])]
-        gate.entered.wait(20)
+        gate.entered.wait(PATIENCE_S)
         jobs += [pool.submit(cache.get, [fake_request(number)]) for number in range(1, 9)]
         until(lambda: len(cache._batcher._ready) == 8)
         gate.opened.set()
@@ -234,12 +232,12 @@ def test_pixels_that_cannot_be_made_fail_only_their_own_job(start: Any) -> None:
 
     def fail() -> None:
         drawing.set()
-        joined.wait(10)
+        joined.wait(PATIENCE_S)
         raise OSError("page is gone")
 
     with ThreadPoolExecutor(2) as pool:
         bad = pool.submit(cache.get, [fake_request(1, on_draw=fail)])
-        drawing.wait(10)
+        drawing.wait(PATIENCE_S)
         good = pool.submit(cache.get, [fake_request(1)])
         [flight] = cache._board.flights.values()
         until(lambda: len(flight.requests) == 2)
@@ -265,7 +263,7 @@ def test_pixels_of_another_shape_are_refused(start: Any) -> None:
 
 def test_a_job_may_give_up_while_it_waits(start: Any) -> None:
     gate = threading.Event()
-    cache = start(FakeEncoder(on_page=lambda _: gate.wait(10) and None))
+    cache = start(FakeEncoder(on_page=lambda _: gate.wait(PATIENCE_S) and None))
 
     def give_up(ready: int, asked: int) -> None:
         assert (ready, asked) == (0, 1)
@@ -290,16 +288,17 @@ def test_progress_counts_pages_up_to_all_of_them(start: Any) -> None:
 
 
 def test_stop_ends_waiting_jobs_and_refuses_new_ones() -> None:
-    gate = threading.Event()
-    cache = FeatureCache(FakeEncoder(on_page=lambda _: gate.wait(10) and None), ALWAYS)
+    def until_stopped(_: object) -> None:
+        wait_until(lambda: not cache._running, description="the cache stops")
+
+    cache = FeatureCache(FakeEncoder(on_page=until_stopped), ALWAYS)
     cache.start()
     with ThreadPoolExecutor(1) as pool:
         job = pool.submit(cache.get, [fake_request(1)])
         until(lambda: cache._board.flights)
-        threading.Timer(0.05, gate.set).start()
         cache.stop()
         with pytest.raises(WorkerDraining):
-            job.result(10)
+            job.result(PATIENCE_S)
     with pytest.raises(WorkerDraining):
         cache.get([fake_request(2)])
 

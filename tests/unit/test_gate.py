@@ -6,7 +6,7 @@ import threading
 from typing import Any
 
 import pytest
-from waiting import wait_until
+from waiting import PATIENCE_S, wait_until
 
 from glyph_worker.worker.suspect_gate import Gate
 
@@ -31,22 +31,22 @@ class Visitor:
         try:
             with gate.enter(name, alone=alone, check=check) as self.mates:
                 self.inside.set()
-                self.leave.wait(10)
+                self.leave.wait(PATIENCE_S)
         except InterruptedError as exc:
             self.raised = exc
 
     def go(self) -> None:
         self.leave.set()
-        self._thread.join(10)
+        self._thread.join(PATIENCE_S)
         assert not self._thread.is_alive()
 
 
 def test_jobs_are_inside_together_and_know_their_mates() -> None:
     gate = Gate()
     first = Visitor(gate, "a")
-    assert first.inside.wait(5)
+    assert first.inside.wait(PATIENCE_S)
     second = Visitor(gate, "b")
-    assert second.inside.wait(5)
+    assert second.inside.wait(PATIENCE_S)
     assert (first.mates, second.mates) == ([], ["a"])
     first.go()
     second.go()
@@ -55,17 +55,17 @@ def test_jobs_are_inside_together_and_know_their_mates() -> None:
 def test_a_suspect_waits_for_an_empty_room_and_keeps_it_empty() -> None:
     gate = Gate()
     other = Visitor(gate, "other")
-    assert other.inside.wait(5)
+    assert other.inside.wait(PATIENCE_S)
     suspect = Visitor(gate, "suspect", alone=True)
     assert not suspect.inside.wait(0.1)
     late = Visitor(gate, "late")
     assert not late.inside.wait(0.1), "a newcomer went past a waiting suspect"
     other.go()
-    assert suspect.inside.wait(5)
+    assert suspect.inside.wait(PATIENCE_S)
     assert not late.inside.wait(0.1)
     assert suspect.mates == []
     suspect.go()
-    assert late.inside.wait(5)
+    assert late.inside.wait(PATIENCE_S)
     late.go()
 
 
@@ -77,7 +77,7 @@ def test_two_suspects_go_in_one_after_the_other() -> None:
     first = next(one for one in pair if one.inside.is_set())
     first.go()
     second = next(one for one in pair if one is not first)
-    assert second.inside.wait(5)
+    assert second.inside.wait(PATIENCE_S)
     second.go()
 
 
@@ -85,7 +85,7 @@ def test_two_suspects_go_in_one_after_the_other() -> None:
 def test_whoever_waits_can_be_interrupted_and_leaves_no_trace(alone: bool) -> None:
     gate = Gate()
     holder = Visitor(gate, "holder", alone=not alone)
-    assert holder.inside.wait(5)
+    assert holder.inside.wait(PATIENCE_S)
 
     def interrupt() -> None:
         raise InterruptedError
@@ -94,6 +94,6 @@ def test_whoever_waits_can_be_interrupted_and_leaves_no_trace(alone: bool) -> No
     wait_until(lambda: waiting.raised, description="the wait was interrupted")
     holder.go()
     after = Visitor(gate, "after")
-    assert after.inside.wait(5)
+    assert after.inside.wait(PATIENCE_S)
     after.go()
     waiting.go()
