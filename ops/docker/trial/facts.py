@@ -172,7 +172,7 @@ def differing_styles_are_a_fault(project: Project) -> None:
     ]
     project.podman.run(
         "run", "--detach", f"--name={name}", f"--network={project.name}_inside", *environ,
-        "--env=GLYPH_RENDER_STYLE=dense", OURS["light"],
+        "--env=GLYPH_RENDER_STYLE=fast", OURS["light"],
         "glyph-worker", "worker", "render", "--concurrency", "1",
     )  # fmt: skip
     try:
@@ -187,7 +187,7 @@ def differing_styles_are_a_fault(project: Project) -> None:
         findings = json.loads(doctor.stdout)["findings"]
         (found,) = [f for f in findings if f["what"] == "workers' style"]
         assert found["level"] == "fault", found
-        assert "dense" in found["found"], found
+        assert "fast" in found["found"], found
     finally:
         project.podman.run("rm", "--force", "--time=0", name)
 
