@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from glyph_worker.store.workers import WorkerInfo
 
 
+OLDEST_REDIS = (6, 2)
+"""With GETEX and LMOVE."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
     what: str
@@ -115,7 +119,13 @@ def _redis(settings: Settings) -> Iterator[Finding]:
             info = cast("dict[str, Any]", client.info())
             policy = info.get("maxmemory_policy", "unknown")
         version = info.get("valkey_version") or info["redis_version"]
-        yield Finding(what=what, level="ok", found=f"{hidden(url)}, version {version}")
+        found = f"{hidden(url)}, version {version}"
+        # Valkey names the Redis it is compatible with in `redis_version`.
+        if tuple(int(part) for part in info["redis_version"].split(".")[:2]) < OLDEST_REDIS:
+            fix = "Redis 6.2 or newer, or any Valkey; see ops/docs/redis.md"
+            yield Finding(what=what, level="fault", found=f"{found} is too old", fix=fix)
+        else:
+            yield Finding(what=what, level="ok", found=found)
         if what == "broker" and policy != "noeviction":
             yield Finding(
                 what="broker", level="fault", found=f"maxmemory-policy is {policy}",

@@ -6,6 +6,7 @@ ages when the process is gone, stopped, or so stuck that no thread of it runs an
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 import threading
@@ -59,7 +60,8 @@ class Heartbeat:
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join()
-        self._file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self._file.unlink(missing_ok=True)
 
     def _run(self) -> None:
         while not self._stopping.wait(BEAT_S):

@@ -1,7 +1,10 @@
-"""docker-compose.yml without Docker: its rules, and every command line in it as a process."""
+"""docker-compose.yml: its rules, the whole of it in containers (ops/docker/try), and where none can
+be run, every command line in it as a process."""
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import os
 import re
 import shutil
@@ -21,6 +24,21 @@ from glyph_worker.local.server import find_server, free_port
 from glyph_worker.settings import Settings
 
 ROOT = Path(__file__).parents[2]
+
+
+def no_containers() -> str | None:
+    """Why no container can be run here, as ops/docker/try says it."""
+    file = ROOT / "ops/docker/trial/podman.py"
+    spec = importlib.util.spec_from_file_location("trial_podman", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    reason: str | None = module.missing()
+    return reason
+
+
+NO_CONTAINERS = no_containers()
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, Any] = COMPOSE["services"]
 OURS = ("render", "answer", "gateway", "flower")
@@ -55,10 +73,26 @@ def test_every_service_is_bounded_and_unprivileged(name: str) -> None:
     assert set(limits) == {"cpus", "memory"}
     image = service["image"]
     assert image.startswith("glyph-worker:") or re.search(r":v?\d+\.\d+\.\d+", image), image
-    if "monitoring" not in service.get("profiles", []):
-        assert service["healthcheck"]["test"]
+    assert service["healthcheck"]["test"]
     for port in service.get("ports", []):
         assert port.startswith("${GLYPH_BIND:-127.0.0.1}:"), "nothing leaves loopback by itself"
+
+
+def test_nothing_is_injected_into_a_read_only_service() -> None:
+    """Compose refuses inline configs and secrets there; what comes from a file it mounts."""
+    given = {**COMPOSE.get("configs", {}), **COMPOSE.get("secrets", {})}
+    assert all(set(one) == {"file"} for one in given.values()), given
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_only_where_kernels_are_built_may_a_temporary_file_be_executed(name: str) -> None:
+    for mount in SERVICES[name]["tmpfs"]:
+        # Said either way: Docker and Podman do not agree on what holds unsaid.
+        options = mount.partition(":")[2].split(",")
+        assert ("exec" in options) == (name == "answer-gpu"), mount
+        assert ("noexec" in options) == (name != "answer-gpu"), mount
+    if name == "answer-gpu":
+        assert SERVICES[name]["build"]["target"] == "gpu", "the target with a compiler"
 
 
 def test_redis_is_reachable_from_inside_only() -> None:
@@ -171,6 +205,27 @@ def composition(tmp_path: Path, tiny_checkpoint: Path) -> Iterator[Composition]:
             process.wait()
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(3600)  # the first run makes a base system and builds images with torch
+@pytest.mark.skipif(NO_CONTAINERS is not None, reason=f"no containers here: {NO_CONTAINERS}")
+def test_the_composition_runs_in_containers_as_written(tmp_path: Path) -> None:
+    report = tmp_path / "facts.json"
+    done = subprocess.run(
+        [sys.executable, ROOT / "ops/docker/try", "--json", report],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    facts = json.loads(report.read_text())
+    assert {
+        "images_hold_the_whole_package", "gpu_image_builds_and_loads_kernels",
+        "containers_are_as_written", "redis_is_out_of_reach", "questions_are_answered",
+        "workers_agree", "monitoring_sees_it", "workers_outlive_an_outage",
+        "a_killed_worker_comes_back", "differing_styles_are_a_fault",
+        "stopped_workers_hand_back",
+    } <= set(facts)  # fmt: skip
+
+
+@pytest.mark.skipif(NO_CONTAINERS is None, reason="the containers themselves are tried")
 def test_every_command_runs_gets_healthy_answers_and_stops(composition: Composition) -> None:
     import httpx
 

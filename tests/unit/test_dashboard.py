@@ -54,3 +54,30 @@ def test_alerts_and_panels_ask_for_metrics_that_are_exported() -> None:
     for expression in [*panels, *alerts, *re.findall(r"query: (.+)", scaler)]:
         promql_parser.parse(expression)  # raises ValueError, with the place
     assert asked - exported() == set()
+
+
+def test_every_alert_and_every_link_leads_to_a_heading_of_the_runbook() -> None:
+    text = (OPS / "docs/runbook.md").read_text()
+    headings = set(re.findall(r"^## (\w+)$", text, flags=re.MULTILINE))
+    (group,) = yaml.safe_load((OPS / "prometheus/alerts.yml").read_text())["groups"]
+    assert {rule["alert"] for rule in group["rules"]} == headings
+    for rule in group["rules"]:
+        assert rule["annotations"]["runbook"] == f"ops/docs/runbook.md#{rule['alert'].lower()}"
+    board = json.loads((OPS / "grafana/dashboards/glyph-worker.json").read_text())
+    links = [link["url"] for panel in board["panels"] for link in panel.get("links", [])]
+    assert links
+    places = {url.removeprefix("${runbook}#") for url in links}
+    assert places <= {heading.lower() for heading in headings}
+
+
+def test_every_variable_of_the_dashboard_is_used_and_none_is_unknown() -> None:
+    board = json.loads((OPS / "grafana/dashboards/glyph-worker.json").read_text())
+    names = {variable["name"] for variable in board["templating"]["list"]}
+    text = json.dumps([board["panels"], board["templating"]])
+    assert set(re.findall(r"\$\{?([a-z]+)", text)) == names
+    for variable in board["templating"]["list"]:
+        if variable["type"] == "query":
+            metric, label = re.findall(r"label_values\((\w+), (\w+)\)", variable["definition"])[0]
+            assert metric in exported()
+            used_with = re.findall(r'(\w+)=~\\"\$' + variable["name"], text)
+            assert set(used_with) == {label}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from glyph_worker.settings import EngineSettings, QueueSettings
+from glyph_worker.settings import EngineSettings, QueueSettings, Settings
 
 FOLDER = Path(__file__).parents[2] / "ops/kubernetes"
 NAMES = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())["resources"]
@@ -74,3 +75,99 @@ def test_the_scaler_aims_at_deployments_and_at_one_pods_capacity() -> None:
     slots = EngineSettings().max_slots
     (trigger,) = scalers["answer"]["spec"]["triggers"]
     assert int(trigger["metadata"]["threshold"]) == slots + max(1, slots // 4)
+
+
+def environment(workload: dict[str, Any]) -> dict[str, Any]:
+    """Every variable of a pod: its plain value, or where it comes from."""
+    (container,) = workload["spec"]["template"]["spec"]["containers"]
+    maps = {found["metadata"]["name"]: found["data"] for found in objects("ConfigMap")}
+    found: dict[str, Any] = {}
+    for source in container.get("envFrom", []):
+        found |= maps[source["configMapRef"]["name"]]
+    return found | {one["name"]: one.get("value", one.get("valueFrom")) for one in container["env"]}
+
+
+def of(name: str) -> dict[str, Any]:
+    (workload,) = [w for w in WORKLOADS if w["metadata"]["name"] == name]
+    return workload
+
+
+def test_whoever_lays_out_pages_has_the_same_model_and_sees_it() -> None:
+    models = {
+        name: environment(of(name))["GLYPH_MODEL"] for name in ("render", "answer", "gateway")
+    }
+    assert len(set(models.values())) == 1, models
+    (model,) = set(models.values())
+    for name in models:
+        (container,) = of(name)["spec"]["template"]["spec"]["containers"]
+        mounts = [Path(mount["mountPath"]) for mount in container["volumeMounts"]]
+        assert model == "nano" or any(mount in Path(model).parents for mount in mounts), name
+
+
+@pytest.mark.parametrize("name", ["render", "answer"])
+def test_a_workers_liveness_is_local_and_its_readiness_is_not(name: str) -> None:
+    (container,) = of(name)["spec"]["template"]["spec"]["containers"]
+    for probe in ("startupProbe", "livenessProbe"):
+        assert container[probe]["exec"]["command"] == ["glyph-worker", "worker", "alive", name]
+    ready = ["glyph-worker", "worker", "ready", name]
+    assert container["readinessProbe"]["exec"]["command"] == ready
+
+
+def test_no_liveness_probe_asks_another_pod() -> None:
+    for workload in WORKLOADS:
+        (container,) = workload["spec"]["template"]["spec"]["containers"]
+        probe = container["livenessProbe"]
+        command = " ".join(probe.get("exec", {}).get("command", []))
+        path = probe.get("httpGet", {}).get("path", "")
+        assert path in ("", "/healthz", "/healthcheck"), "a path that looks at the broker"
+        assert " ready" not in command
+        # A server that reads its append-only file is alive.
+        assert "valkey-cli" not in command or "LOADING" in command
+
+
+@pytest.mark.parametrize("name", ["render", "answer", "gateway"])
+def test_a_node_s_drain_does_not_take_all_pods_of_a_kind_at_once(name: str) -> None:
+    budgets = {
+        b["spec"]["selector"]["matchLabels"]["app"]: b for b in objects("PodDisruptionBudget")
+    }
+    assert {"maxUnavailable", "minAvailable"} & budgets[name]["spec"].keys()
+
+
+def test_every_secret_that_a_manifest_reads_is_in_the_command_that_makes_it() -> None:
+    text = "".join((FOLDER / name).read_text() for name in NAMES)
+    read = set(re.findall(r"secretKeyRef: {name: glyph-worker, key: ([\w-]+)", text))
+    read |= set(re.findall(r"credentials: {name: glyph-worker, key: ([\w-]+)", text))
+    made = re.findall(r"--from-literal=([\w-]+)=", (FOLDER / "kustomization.yaml").read_text())
+    assert read == set(made)
+
+
+def test_every_variable_is_a_setting_or_flower_s() -> None:
+    for workload in WORKLOADS:
+        for name, value in environment(workload).items():
+            if name.startswith("GLYPH_"):
+                given = value if isinstance(value, str) else _example(name)
+                Settings.load(environ={name: given})
+            else:
+                assert name.startswith("FLOWER_") or name in ("PASSWORD", "REDISCLI_AUTH")
+
+
+def _example(name: str) -> str:
+    return "redis://:secret@broker:6379/0" if name.endswith("_URL") else "tenant:secret"
+
+
+def test_prometheus_scrapes_the_gateway_with_the_token_it_asks_for() -> None:
+    (monitor,) = objects("ServiceMonitor")
+    (endpoint,) = monitor["spec"]["endpoints"]
+    (service,) = [s for s in objects("Service") if s["metadata"]["name"] == "gateway"]
+    assert (
+        monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    )
+    assert endpoint["port"] in {port["name"] for port in service["spec"]["ports"]}
+    asked = environment(of("gateway"))["GLYPH_GATEWAY_METRICS_TOKEN"]["secretKeyRef"]
+    assert endpoint["authorization"]["credentials"] == asked
+
+
+def test_flower_asks_for_a_login() -> None:
+    assert "secretKeyRef" in environment(of("flower"))["FLOWER_BASIC_AUTH"]
+    labels = of("flower")["spec"]["template"]["metadata"]["labels"]
+    assert labels["glyph-worker"] == "client", "or the network policy keeps it from the broker"
