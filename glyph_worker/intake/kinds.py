@@ -83,6 +83,7 @@ _ZIPS = (
 _PDF_OBJECT = re.compile(rb"\b\d{1,10}\s+\d{1,5}\s+obj\b")
 _PDF_WITHIN = 1024
 """Bytes before a PDF's header that readers put up with."""
+_PRINTABLE = frozenset(b"\t\n\r") | frozenset(range(0x20, 0x7F))
 _PAGE_TYPES = ("text/html", "application/xhtml+xml")
 _PAGE_SUFFIXES = (".html", ".htm", ".xhtml", ".xht")
 _LOOKS_LIKE_PAGE = re.compile(
@@ -183,8 +184,10 @@ def _is_text(raw: bytes) -> bool:
 def _binary(raw: bytes) -> UnsupportedMedia:
     head = raw[:4096]
     if len(head) >= 4 and len(head) % 2 == 0:
-        for codec, nulls in (("UTF-16LE", head[1::2]), ("UTF-16BE", head[::2])):
-            if nulls.count(0) > 0.4 * len(nulls) and head.count(0) < 0.6 * len(head):
+        halves = ("UTF-16LE", head[1::2], head[::2]), ("UTF-16BE", head[::2], head[1::2])
+        for codec, high, low in halves:
+            printable = sum(byte in _PRINTABLE for byte in low)
+            if high.count(0) > 0.4 * len(high) and printable > 0.8 * len(low):
                 return _refusal(
                     f"binary data, perhaps {codec} without its byte-order mark",
                     f"save it as UTF-8, or name its charset: text/plain; charset={codec}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 
@@ -16,6 +17,9 @@ from glyph_worker.intake.reflow import Block, join_blocks
 MAX_PAGES = 5_000
 
 _FIXED_PITCH = 1
+_TYPEWRITERS = re.compile(rb"courier|mono|consol|menlo|typewriter|cmtt|cour\b", re.IGNORECASE)
+_NO_BLANK = 0.08
+"""Of the type size."""
 _RAISED, _SMALLER = 0.15, 0.85
 """Shares of the type size: how far and how much smaller an exponent stands than its word."""
 _HYPHENS = frozenset({0x02, 0xFFFE})
@@ -100,14 +104,12 @@ def _words(textpage: pdfium.FPDF_TEXTPAGE, rotation: int) -> Iterator[Word]:
     origin = ctypes.byref(x), ctypes.byref(y)
     chars: list[str] = []
     word: list[float] = []  # left, right, baseline, size
-    fixed = False
+    fixed = blank = False
     seen: tuple[float, float] | None = None
     baseline = size = 0.0
     for index, code in enumerate(_codes(textpage)):
         if (code <= 0x20 and code != 0x02) or code in _SPACES:
-            if chars:
-                yield _word(chars, word, fixed)
-                chars = []
+            blank = True
             continue
         if not box_of(textpage, index, box_ref):
             continue
@@ -124,12 +126,15 @@ def _words(textpage: pdfium.FPDF_TEXTPAGE, rotation: int) -> Iterator[Word]:
         if 0xDC00 <= code < 0xE000 and chars:  # the second half of the character before
             chars.append(chr(code))
             continue
-        if chars and not _same_line(word, left, baseline, size):
+        # pdfium puts a blank where the type changes; one without any width is none.
+        parts = blank and abs(left - word[1]) > _NO_BLANK * size if chars else False
+        blank = False
+        if chars and (parts or not _same_line(word, left, baseline, size)):
             yield _word(chars, word, fixed)
             chars = []
         if not chars:
             word = [left, right, baseline, size]
-            fixed = bool(_flags(textpage, index) & _FIXED_PITCH)
+            fixed = _is_fixed(textpage, index)
         elif size < _SMALLER * word[3] and not _is_script(chars):
             raised = (baseline - word[2]) / word[3]
             if raised > _RAISED or raised < -0.05:
@@ -177,10 +182,13 @@ def _turned(
     return left, right, y
 
 
-def _flags(textpage: pdfium.FPDF_TEXTPAGE, index: int) -> int:
-    flags = ctypes.c_int()
-    pdfium.FPDFText_GetFontInfo(textpage, index, None, 0, ctypes.byref(flags))
-    return max(0, flags.value)
+def _is_fixed(textpage: pdfium.FPDF_TEXTPAGE, index: int) -> bool:
+    """Whether a character's typeface is one of a typewriter: its flag, or its name, says so."""
+    flags, name = ctypes.c_int(), ctypes.create_string_buffer(64)
+    length = pdfium.FPDFText_GetFontInfo(textpage, index, name, 64, ctypes.byref(flags))
+    return bool(flags.value & _FIXED_PITCH) or (
+        0 < length <= 64 and bool(_TYPEWRITERS.search(name.value))
+    )
 
 
 def _word(chars: list[str], at: list[float], fixed: bool) -> Word:

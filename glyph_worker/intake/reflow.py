@@ -9,12 +9,14 @@ from itertools import pairwise
 
 MAX_LEADING = 1.8
 """Of the type size: lines further apart belong to different paragraphs."""
+MIN_CHARS = 25
+"""A shorter line broke for another reason: an address, a verse, a list."""
 WORD_SPACE = 0.25
 """Of the type size, between two words."""
 
 _HYPHENS = "-\u2010\u00ad"
-_BROKEN_WORD = re.compile(rf"([^\W\d_]+)[{_HYPHENS}]$")
-_FIRST_WORD = re.compile(r"[^\W\d_]+")
+_BROKEN_WORD = re.compile(rf"((?:[^\W\d_]+-)*)([^\W\d_]+)[{_HYPHENS}]$")
+_FIRST_WORD = re.compile(r"([^\W\d_]+)(-?)")
 _ITEM = re.compile(r"(?:[•◦▪‣·–—*]|\(?(?:\d{1,3}|[a-zA-Z]|[ivx]{1,4})[.)])(?:\s|$)")
 _LEADER = re.compile(r"[ .…·]{8,}")
 """Dots between a heading and its page number."""
@@ -95,6 +97,8 @@ def _goes_on(line: Line, following: Line, edge: float) -> bool:
         return False
     if following.left > line.left + 2 * line.size and not _ITEM.match(line.text):
         return False
+    if len(line.text) < MIN_CHARS:
+        return False
     room = edge - line.right
     return room < following.first_width + WORD_SPACE * line.size
 
@@ -103,9 +107,11 @@ def _joined(text: str, following: str, words: frozenset[str]) -> str:
     broken = _BROKEN_WORD.search(text)
     rest = _FIRST_WORD.match(following)
     if broken and rest and following[0].islower():
-        whole = (broken[1] + rest[0]).lower()
-        hyphenated = f"{broken[1]}-{rest[0]}".lower()
-        if hyphenated in words and whole not in words:
+        whole = (broken[2] + rest[1]).lower()
+        hyphenated = f"{broken[2]}-{rest[1]}".lower()
+        # A word with more hyphens, as in state-of-the-art, has this one as well.
+        is_compound = bool(broken[1] or rest[2]) or hyphenated in words
+        if is_compound and whole not in words:
             return text + following
         return text[:-1] + following
     if broken or (text and following and _CJK.match(text[-1]) and _CJK.match(following[0])):

@@ -1,4 +1,4 @@
-"""The gateway's parts that need no server: keys, addresses, signatures, uploads, schema."""
+"""The gateway's parts that need no server: keys, addresses, signatures, schema."""
 
 from __future__ import annotations
 
@@ -6,22 +6,15 @@ import base64
 import hashlib
 import hmac
 import socket
-import zlib
-from typing import Any
 
 import pytest
-from glyph_worker.gateway.pdf import PdfReader
-from glyph_worker.gateway.uploads import extract
 from pydantic import SecretStr
 from starlette.requests import Request
 
 from glyph_worker.errors import (
-    InvalidEncoding,
     InvalidSetting,
     KeyMissing,
     NotAllowed,
-    UnreadableDocument,
-    UnsupportedMedia,
 )
 from glyph_worker.gateway.problems import KINDS
 from glyph_worker.gateway.schemas import OPTION_NAMES, Options
@@ -93,82 +86,6 @@ def test_signatures_are_standard_webhooks_per_tenant_and_rotate() -> None:
 def test_a_weak_webhook_secret_is_refused(text: str) -> None:
     with pytest.raises(InvalidSetting):
         Signer(GatewaySettings(webhook_secret=SecretStr(text)))
-
-
-PDF = PdfReader(timeout_s=20)
-
-
-async def test_html_keeps_what_a_reader_sees() -> None:
-    raw = (
-        b"<html><head><title>Fees</title><script>var x='no'</script></head><body><h1>One</h1>"
-        b"<p>a &amp; b<br>c</p><table><tr><th>x</th><td>1</td></tr></table>"
-        b"<ul><li>first</li></ul><style>p{}</style></body>"
-    )
-    text = await extract(raw, name="a.html", content_type="text/html; charset=utf-8", pdf=PDF)
-    assert isinstance(text, str)
-    assert "no" not in text
-    assert [line for line in text.splitlines() if line] == [
-        "Fees", "One", "a & b", "c", "x\t1", "- first",
-    ]  # fmt: skip
-
-
-async def test_other_charsets_are_decoded_and_wrong_ones_named() -> None:
-    latin = "Größe".encode("latin-1")
-    kind = "text/plain; charset=latin-1"
-    assert await extract(latin, name="", content_type=kind, pdf=PDF) == "Größe"
-    with pytest.raises(InvalidEncoding):
-        await extract(latin, name="", content_type="text/html; charset=utf-8", pdf=PDF)
-
-
-@pytest.mark.parametrize(
-    ("raw", "name", "kind", "error"),
-    [
-        (b"PK\x03\x04", "a.docx", "", UnsupportedMedia),
-        (b"GIF89a", "a.gif", "image/gif", UnsupportedMedia),
-        (b"%PDF-1.7 nothing more", "a.pdf", "", UnreadableDocument),
-        (b"%PDF-1.4\n" + bytes(range(256)) * 8, "a.pdf", "application/pdf", UnreadableDocument),
-    ],
-)
-async def test_what_is_no_document_has_a_name(raw: bytes, name: str, kind: str, error: Any) -> None:
-    with pytest.raises(error):
-        await extract(raw, name=name, content_type=kind, pdf=PDF)
-
-
-def pdf_with(content: bytes) -> bytes:
-    """One page with this content stream, deflated: what is small here may be large there."""
-    packed = zlib.compress(content, 9)
-    parts = [
-        b"<< /Type /Catalog /Pages 2 0 R >>",
-        b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
-        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents 4 0 R "
-        b"/Resources << /Font << /F1 5 0 R >> >> >>",
-        b"<< /Length %d /Filter /FlateDecode >>\nstream\n%s\nendstream" % (len(packed), packed),
-        b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
-    ]
-    file, starts = b"%PDF-1.4\n", []
-    for number, part in enumerate(parts, 1):
-        starts.append(len(file))
-        file += b"%d 0 obj\n%s\nendobj\n" % (number, part)
-    rows = b"".join(b"%010d 00000 n \n" % start for start in starts)
-    table = b"xref\n0 6\n0000000000 65535 f \n" + rows
-    tail = b"trailer << /Size 6 /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF" % len(file)
-    return file + table + tail
-
-
-async def test_a_pdf_that_takes_too_long_is_refused() -> None:
-    slow = pdf_with(b"BT /F1 12 Tf " + b"(a) Tj 1 0 0 1 0 0 Tm " * 200_000 + b" ET")
-    assert len(slow) < 20_000
-    with pytest.raises(UnreadableDocument, match="takes over 1 s"):
-        await PdfReader(timeout_s=1).text(slow)
-
-
-async def test_a_pdf_that_unpacks_to_gigabytes_is_refused() -> None:
-    with pytest.raises(UnreadableDocument):
-        await PdfReader(timeout_s=20).text(pdf_with(b"BT " + b" " * (1 << 28)))
-
-
-async def test_an_honest_pdf_gives_its_text() -> None:
-    assert await PDF.text(pdf_with(b"BT /F1 12 Tf 72 700 Td (Mara, 417) Tj ET")) == "Mara, 417"
 
 
 def test_every_option_of_a_job_can_be_sent_over_http() -> None:
