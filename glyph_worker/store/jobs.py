@@ -11,7 +11,8 @@ import redis
 
 from glyph_worker import codec
 from glyph_worker.errors import DeadlinePassed, Poisonous, UnknownJob
-from glyph_worker.job import Answer, Job, JobOptions, JobStatus, Priority, Progress, Stage
+from glyph_worker.job import Answer, Job, JobStatus, Priority, Progress, Stage
+from glyph_worker.options import JobOptions
 from glyph_worker.store.connection import translated
 from glyph_worker.store.keys import Keys
 from glyph_worker.store.scripts import Scripts, flat
@@ -301,10 +302,10 @@ def _job(job_id: str, record: Record) -> Job:
         attempt=int(number("attempt")),
         tenant=record.get(b"tenant", b"default").decode(),
         priority=Priority(int(number("priority"))),
-        created_at=number("created_at"),
-        started_at=number("started_at"),
-        finished_at=number("finished_at"),
-        deadline_at=number("deadline_at"),
+        created_at=number("created_at") or None,
+        started_at=number("started_at") or None,
+        finished_at=number("finished_at") or None,
+        deadline_at=number("deadline_at") or None,
         document_digest=record[b"document_digest"].decode(),
         error=None if error is None else codec.unpack("error", error),
         cancel_requested=record.get(b"cancel_requested") == b"1",

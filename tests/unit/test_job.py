@@ -13,10 +13,10 @@ from glyph_worker.job import (
     TRANSITIONS,
     Answer,
     FinishReason,
-    JobOptions,
     JobStatus,
     Receipt,
 )
+from glyph_worker.options import JobOptions
 
 options = st.builds(
     JobOptions,
@@ -25,7 +25,10 @@ options = st.builds(
     top_p=st.floats(0.01, 1),
     top_k=st.integers(0, 1000),
     seed=st.integers(0, 2**63 - 1),
-    stop=st.lists(st.text(min_size=1, max_size=20), max_size=8).map(tuple),
+    stop=st.lists(
+        st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=20),
+        max_size=8,
+    ).map(tuple),
 )
 
 
