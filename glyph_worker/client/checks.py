@@ -15,7 +15,7 @@ from glyph_worker.options import JOB_OPTION_NAMES, JobOptions, check, check_text
 from glyph_worker.settings import LimitSettings
 
 TENANT = re.compile(r"[A-Za-z0-9._-]{1,64}")
-MAX_QUESTIONS = 10_000
+MAX_QUESTIONS = 2_000
 """Of one call: they are queued in one step of the broker, which serves nobody else meanwhile."""
 
 

@@ -90,7 +90,7 @@ class Client:
     def submit_many(
         self, document: str | bytes, questions: Iterable[str], **options: Unpack[SubmitOptions]
     ) -> list[Job]:
-        """One job per question, at most 10,000; the document travels once.
+        """One job per question, at most 2,000; the document travels once.
 
         All are checked before any is queued, and all are queued or none.
         """

@@ -47,35 +47,42 @@ end
 
 local function unfinished(status) return status == 'queued' or status == 'running' end
 
--- Who waits: jobs that are not final, their cost, and the pending ones by priority and tenant.
+-- Who waits: jobs that are not final, their cost, and the pending ones by priority and tenant, with
+-- the sum and the longest of a priority.
 local function read_line()
-  local line = {active = redis.call('ZCARD', key('active')), pending = 0, waiting = {},
+  local line = {active = redis.call('ZCARD', key('active')), pending = 0,
+                waiting = {}, total = {}, longest = {},
                 backlog = tonumber(redis.call('GET', key('backlog')) or '0')}
   for priority = 0, 1 do
-    line.waiting[priority] = {}
+    local waiting, total, longest = {}, 0, 0
     for _, tenant in ipairs(redis.call('LRANGE', key('ring', priority), 0, -1)) do
       local count = redis.call('LLEN', key('pending', priority, tenant))
-      line.waiting[priority][tenant] = count
-      line.pending = line.pending + count
+      waiting[tenant], total, longest = count, total + count, math.max(longest, count)
     end
+    line.waiting[priority], line.total[priority], line.longest[priority] = waiting, total, longest
+    line.pending = line.pending + total
   end
   return line
 end
 
 local function line_grew(line, priority, tenant, cost)
+  local count = (line.waiting[priority][tenant] or 0) + 1
   line.active, line.pending, line.backlog = line.active + 1, line.pending + 1, line.backlog + cost
-  line.waiting[priority][tenant] = (line.waiting[priority][tenant] or 0) + 1
+  line.waiting[priority][tenant], line.total[priority] = count, line.total[priority] + 1
+  line.longest[priority] = math.max(line.longest[priority], count)
 end
 
 -- Jobs that will start before one of this tenant and priority with `at` of its own before it, and
 -- what they cost. Published and running ones, those of a higher priority, and one turn for each turn.
 local function line_before(line, priority, tenant, at)
-  local before = math.max(0, line.active - line.pending)
-  for other = 0, priority do
-    for name, waiting in pairs(line.waiting[other]) do
-      if other < priority then before = before + waiting
-      elseif name == tenant then before = before + at
-      else before = before + math.min(at + 1, waiting) end
+  local waiting = line.waiting[priority]
+  local before = math.max(0, line.active - line.pending) + (waiting[tenant] and at or 0)
+  for other = 0, priority - 1 do before = before + line.total[other] end
+  if at + 1 >= line.longest[priority] then  -- whoever waits has its turn before
+    before = before + line.total[priority] - (waiting[tenant] or 0)
+  else
+    for name, count in pairs(waiting) do
+      if name ~= tenant then before = before + math.min(at + 1, count) end
     end
   end
   return before, before * line.backlog / math.max(1, line.active)
