@@ -103,6 +103,8 @@ class Receipt:
     prefix_tokens_reused: int = 0
     """Prompt tokens whose KV another question on the document had left."""
     answer_tokens: int = 0
+    max_new_tokens_cut_to: int = 0
+    """Longest answer there was room for, where it is less than the job asked for; 0: all of it."""
     missing_glyphs: int = 0
     """Characters drawn as a visible escape because no font has them."""
     queue_ms: float = 0.0
@@ -110,6 +112,9 @@ class Receipt:
     encode_ms: float = 0.0
     prefill_ms: float = 0.0
     decode_ms: float = 0.0
+    waited_ms: float = 0.0
+    """Between the stages: for a lease, a turn beside other jobs, the store. With it, the parts from
+    queue_ms on add up to total_ms."""
     total_ms: float = 0.0
     device: str = ""
     dtype: str = ""
@@ -120,6 +125,19 @@ class Receipt:
     """The style it would have had but for the load; '' for the job's own (`min_quality`)."""
     model: str = ""
     """First 12 digits of the checkpoint's digest."""
+
+
+def with_total(receipt: Receipt, total_ms: float) -> Receipt:
+    """The receipt with the whole time, and what its parts leave of it as waited.
+
+    Clocks of several machines: where the parts are longer than the whole, they are the whole.
+    """
+    parts_ms = sum(getattr(receipt, name) for name in PARTS_MS)
+    total_ms = round(max(total_ms, parts_ms), 2)
+    return dataclasses.replace(receipt, waited_ms=round(total_ms - parts_ms, 2), total_ms=total_ms)
+
+
+PARTS_MS = ("queue_ms", "render_ms", "encode_ms", "prefill_ms", "decode_ms")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -149,6 +149,22 @@ class JobStore:
         """Ids of poisonous jobs, newest first."""
         return self._ids(self._keys.dead, limit)
 
+    def beginning_with(self, prefix: str, *, tenant: str | None = None) -> list[str]:
+        """Ids of the kept jobs (of this tenant) that begin so, sorted; `prefix` holds no wildcard.
+
+        Looks at every key: for people who type, not for programs.
+        """
+        start = len(self._keys.job(""))
+        with translated(self._url):
+            pattern = self._keys.job(f"{prefix}*")
+            found = sorted(
+                raw.decode()[start:] for raw in self._client.scan_iter(pattern, count=1_000)
+            )
+        if tenant is None:
+            return found
+        jobs = self.get_many(found, tenant=tenant)
+        return [job.id for job in jobs if job is not None]
+
     def _ids(self, key: str, limit: int) -> list[str]:
         with translated(self._url):
             found = cast("list[bytes]", self._client.zrevrange(key, 0, limit - 1))
