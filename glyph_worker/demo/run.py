@@ -150,12 +150,13 @@ def _summarize(report: dict[str, Any], console: Console) -> None:
     asked = [row for row in report["answers"] if row["expected"] is not None]
     if asked:
         right = sum(row["correct"] for row in asked)
-        console.print(f"{right} of {len(asked)} answers are the expected ones")
+        console.print(line(f"{right} of {len(asked)} answers are the expected ones"))
     reuse, timings = report["reuse"], report["timings"]
-    console.print(
+    said = (
         f"pages encoded {reuse['pages_encoded']}, reused {reuse['pages_reused']}; "
         f"ready after {timings['ready_s']} s, all answers after {timings['answers_s']} s more"
     )
+    console.print(line(said))
     console.print("pages: encoded/reused; ratio: text tokens per visual token; ms: waited/all")
     for folder in report["pages"]:
-        console.print(f"the pages the model read: {folder}/", highlight=False, soft_wrap=True)
+        console.print(line(f"the pages the model read: {folder}/"), soft_wrap=True)

@@ -371,7 +371,7 @@ def test_stop_hands_unfinished_sequences_back(make_house: Callable[..., House]) 
         ({"max_new_tokens": 0}, InvalidOption, "max_new_tokens is 0"),
         ({"temperature": -1.0}, InvalidOption, "temperature is -1.0"),
         ({"top_p": 0.0}, InvalidOption, "top_p is 0.0"),
-        ({"stop": ("",)}, InvalidOption, "stop string is empty"),
+        ({"stop": ("",)}, InvalidOption, "stop is .* text of 1 to 200 characters"),
         ({"question": "x" * 500}, QuestionTooLong, "question needs 503 tokens"),
         ({"pages": 40}, DocumentTooLarge, "document needs 360 visual tokens"),
     ],

@@ -205,7 +205,9 @@ local function finish(id, status, ...)
   redis.call('EXPIRE', key('stream', id), ttl)
   if seen[7] and seen[7] ~= '' then
     redis.call('ZADD', key('webhooks'), now, id)
-    redis.call('EXPIRE', key('webhooks'), LONGEST)  -- where no gateway calls any
+    -- Where no gateway calls them, those whose record must be gone go too.
+    redis.call('ZREMRANGEBYSCORE', key('webhooks'), '-inf', now - LONGEST)
+    redis.call('EXPIRE', key('webhooks'), LONGEST)
   end
   local cost = tonumber(seen[2] or '1')
   if redis.call('INCRBYFLOAT', key('backlog'), -cost) + 0 < 0
