@@ -145,7 +145,7 @@ def shown(value: object) -> str:
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**40:
         return f"a number of {value.bit_length()} bits"  # Python refuses to print a long one
     try:
-        text = ascii(value) if isinstance(value, str) and not _encodable(value) else repr(value)
+        text = ascii(value) if isinstance(value, str) and not is_text(value) else repr(value)
     except (ValueError, RecursionError):
         text = "…"
     text = text if len(text) <= 60 else f"{text[:40]}… ({len(text)} characters)"
@@ -155,7 +155,7 @@ def shown(value: object) -> str:
 
 def check_text(text: str, name: str) -> None:
     """Refuse what UTF-8 cannot hold, and NUL. Raises InvalidEncoding, naming the place."""
-    for at, char in enumerate(text) if not _encodable(text) or "\0" in text else ():
+    for at, char in enumerate(text) if not is_text(text) or "\0" in text else ():
         if char == "\0" or "\ud800" <= char <= "\udfff":
             what = "the character NUL" if char == "\0" else f"a lone surrogate, U+{ord(char):04X},"
             raise InvalidEncoding(
@@ -166,9 +166,12 @@ def check_text(text: str, name: str) -> None:
             )
 
 
-def _encodable(text: str) -> bool:
+def is_text(value: object) -> bool:
+    """A str that UTF-8 can hold: one without lone surrogates."""
+    if not isinstance(value, str):
+        return False
     try:
-        text.encode()
+        value.encode()
     except UnicodeEncodeError:
         return False
     return True

@@ -405,6 +405,7 @@ def test_answer_is_cut_to_the_window(make_house: Callable[..., House]) -> None:
     assert isinstance(result, Outcome)
     assert result.finish_reason == "length"
     assert result.num_prompt_tokens + result.num_answer_tokens == 80
+    assert result.max_new_tokens == result.num_answer_tokens, "and says what there was room for"
 
 
 def test_same_name_twice_is_refused(make_house: Callable[..., House]) -> None:

@@ -15,6 +15,7 @@ from glyph_worker.job import (
     FinishReason,
     JobStatus,
     Receipt,
+    with_total,
 )
 from glyph_worker.options import JobOptions
 
@@ -81,3 +82,14 @@ def test_a_receipt_from_a_newer_worker_loses_only_what_we_do_not_know() -> None:
     fields = answer.to_fields()
     fields["receipt"]["entry_of_tomorrow"] = 1
     assert Answer.from_fields(fields) == answer
+
+
+@given(st.lists(st.floats(0, 1e7), min_size=5, max_size=5), st.floats(-1e6, 1e8))
+def test_a_receipts_parts_are_its_total(spent: list[float], total_ms: float) -> None:
+    """Also where clocks of several machines make the parts longer than the whole."""
+    parts = ("queue_ms", "render_ms", "encode_ms", "prefill_ms", "decode_ms")
+    known = dict(zip(parts, (round(one, 2) for one in spent), strict=True))
+    receipt = with_total(Receipt(**known), total_ms)
+    assert receipt.waited_ms >= 0
+    assert sum(known.values()) + receipt.waited_ms == pytest.approx(receipt.total_ms, abs=0.02)
+    assert receipt.total_ms >= total_ms - 0.01
