@@ -92,6 +92,5 @@ class Entry:
 
 
 def _check_options(request: AnswerRequest) -> None:
-    """By the one definition of what a submit may say: whoever feeds the engine, has its ranges."""
-    names = ("max_new_tokens", "temperature", "top_p", "top_k", "seed", "stop")
-    check({name: getattr(request, name) for name in names})
+    """By the one definition; a Sampling has been checked when it was made."""
+    check({"max_new_tokens": request.max_new_tokens, "stop": request.stop})

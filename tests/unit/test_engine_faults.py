@@ -24,9 +24,13 @@ from glyph_worker.errors import (
 )
 from glyph_worker.model.load import Reader, load_reader
 from glyph_worker.model.processor import Page
+from glyph_worker.options import Sampling
 from glyph_worker.settings import EngineSettings
 
 PAGE = np.where(np.random.default_rng(5).random((84, 84)) > 0.2, 255, 0).astype(np.uint8)
+
+
+SAMPLING = frozenset(Sampling.__dataclass_fields__)
 
 
 class House:
@@ -47,7 +51,9 @@ class House:
         deliver(self.reader.encode_pages([PAGE for _ in indexes]))
 
     def request(self, name: str, document: str = "d", pages: int = 2, **more: Any) -> AnswerRequest:
+        chosen = {name: more.pop(name) for name in SAMPLING & set(more)}
         return AnswerRequest(
+            sampling=Sampling(**chosen),
             sequence_id=name,
             pages=tuple(
                 PageInput(digest=f"{document}{i}", width=PAGE.shape[1], height=PAGE.shape[0])
