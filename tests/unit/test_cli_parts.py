@@ -13,7 +13,9 @@ from rich.console import Console
 
 import glyph_worker
 from glyph_worker.cli import ask, show
+from glyph_worker.cli.doctor import doctor
 from glyph_worker.cli.show import line, table
+from glyph_worker.doctor import Finding
 from glyph_worker.options import OPTION_NAMES
 from glyph_worker.terminal import console, visible
 
@@ -63,3 +65,16 @@ def test_only_line_ends_and_tabs_control_anything() -> None:
 def test_submit_has_all_options_of_the_definition() -> None:
     own = {"file", "question", "tenant", "wait", "timeout", "as_json"}
     assert set(inspect.signature(ask.submit).parameters) - own == set(OPTION_NAMES)
+
+
+def test_doctor_prints_a_fix_whole(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fix = "pip install 'glyph_worker[render]'"
+    found = Finding(level="fault", what="renderer", found="no module [/numba]", fix=fix)
+    monkeypatch.setattr("glyph_worker.doctor.examine", lambda: [found])
+    with pytest.raises(SystemExit):
+        doctor()
+    printed = capsys.readouterr().out
+    assert fix in printed
+    assert "no module [/numba]" in printed
