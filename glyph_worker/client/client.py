@@ -137,6 +137,7 @@ class Client:
             raise InvalidOption(f"job {job_id} is {status}; only failed or cancelled jobs go again")
         document = self._blobs.get(record[b"document_digest"].decode())
         chosen = JobOptions.of(codec.unpack("options", record[b"options"]))
+        self._blobs.put(document)  # it might go before the new job keeps it
         again = Submission(
             job_id=str(uuid.uuid4()),
             tenant=self.tenant,
@@ -180,11 +181,12 @@ class Client:
             return answer
         if job.status is JobStatus.FAILED:
             error = job.error or {}
+            details = dict(error.get("details", {})) | {"job_id": job_id}
+            details.pop("code", None)  # the error's own; details may speak of another
             raise JobFailed(
                 error.get("message", "failed without a reason"),
                 code=error.get("code", "internal"),
-                job_id=job_id,
-                **error.get("details", {}),
+                **details,
             )
         if job.status is JobStatus.CANCELLED:
             raise JobCancelled(f"job {job_id} was cancelled", job_id=job_id)

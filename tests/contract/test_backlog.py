@@ -408,12 +408,14 @@ def test_what_an_older_version_left_to_expire_is_kept_by_the_next_look(line: Lin
     blobs = BlobStore(line.client, KEYS, url=line.url, ttl_s=60)
     document = Document.of("a text", max_bytes=100)
     blobs.put(document)
+    line = Line(line.url, dispatch_window=1)
+    line.submit(job_id="published")
     line.submit(job_id="old", document_digest=document.digest)
-    for key in (KEYS.job("old"), KEYS.blob(document.digest)):
-        line.client.expire(key, 50)
+    keys = KEYS.job("old"), KEYS.blob(document.digest), "test:pending:0:t", "test:ring:0"
+    assert all(line.client.expire(key, 50) for key in keys)
     line.client.delete(KEYS.needed)
     line.jobs.unfinished(start=0, limit=10)
-    assert line.client.ttl(KEYS.job("old")) == line.client.ttl(KEYS.blob(document.digest)) == -1
+    assert [line.client.ttl(key) for key in keys] == [-1] * 4
 
 
 def test_a_document_of_a_job_that_an_older_version_ended_is_let_go(line: Line) -> None:

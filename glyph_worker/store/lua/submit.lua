@@ -73,6 +73,7 @@ end
 if num_new > 0 then
   redis.call('EXPIRE', key('backlog'), LONGEST)
   if not redis.call('LPOS', ring, tenant) then redis.call('RPUSH', ring, tenant) end
+  for _, name in ipairs({own, pending, ring}) do redis.call('PERSIST', name) end  -- of old versions
   dispatch(tonumber(ARGV[6]))
 end
 return reply

@@ -8,7 +8,7 @@ for _, id in ipairs(redis.call('ZRANGE', key('active'), first, last)) do
   local record = key('job', id)
   local seen = redis.call('HMGET', record, 'status', 'stage', 'queued_at', 'lease_until',
                           'handed_over', 'dispatched', 'deadline_at', 'document_digest',
-                          'idempotency', 'tenant')
+                          'idempotency', 'tenant', 'priority')
   if not unfinished(seen[1]) then
     redis.call('ZREM', key('active'), id)
   elseif seen[1] == 'queued' and seen[7] and tonumber(seen[7]) < now then
@@ -17,6 +17,8 @@ for _, id in ipairs(redis.call('ZRANGE', key('active'), first, last)) do
     -- Queued or claimed by a version that let a waiting record expire.
     if redis.call('TTL', record) >= 0 then
       redis.call('PERSIST', record)
+      redis.call('PERSIST', key('pending', seen[11] or '0', seen[10] or ''))
+      redis.call('PERSIST', key('ring', seen[11] or '0'))
       if seen[8] then keep_document(seen[8], id) end
     end
     if seen[9] then
