@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from glyph_worker.job import Answer, Delta, Job
+from glyph_worker.options import SubmitOptions
 
 if TYPE_CHECKING:
     from glyph_worker.client.client import Client
@@ -20,13 +21,15 @@ class AsyncClient:
     def __init__(self, core: Client) -> None:
         self._core = core
 
-    async def submit(self, document: str | bytes, question: str, **terms: Any) -> Job:
-        return await _threaded(self._core.submit, document, question, **terms)
+    async def submit(
+        self, document: str | bytes, question: str, **options: Unpack[SubmitOptions]
+    ) -> Job:
+        return await _threaded(self._core.submit, document, question, **options)
 
     async def submit_many(
-        self, document: str | bytes, questions: Sequence[str], **terms: Any
+        self, document: str | bytes, questions: Iterable[str], **options: Unpack[SubmitOptions]
     ) -> list[Job]:
-        return await _threaded(self._core.submit_many, document, questions, **terms)
+        return await _threaded(self._core.submit_many, document, questions, **options)
 
     async def retry(self, job_id: str) -> Job:
         return await _threaded(self._core.retry, job_id)

@@ -19,7 +19,7 @@ from glyph_worker.errors import ConfigurationError, RequestError, UnknownJob
 from glyph_worker.gateway.deps import Context, InContext, TenantClient, threaded
 from glyph_worker.gateway.jobs import JobPath
 from glyph_worker.gateway.problems import responses
-from glyph_worker.job import JobOptions
+from glyph_worker.options import JobOptions
 from glyph_worker.store.blobs import BlobStore
 from glyph_worker.store.jobs import JobStore
 
