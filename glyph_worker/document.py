@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from glyph_worker.errors import DocumentTooLarge, EmptyDocument, InvalidEncoding
+from glyph_worker.errors import DocumentTooLarge, EmptyDocument, InvalidEncoding, InvalidOption
 
 Part = str | bytes | int
 
@@ -46,10 +46,16 @@ class Document:
     def of(cls, source: str | bytes | Document, *, max_bytes: int) -> Document:
         """Check and name a document. `bytes` must be UTF-8 (a byte-order mark is dropped).
 
-        A Document keeps its notes. Raises InvalidEncoding, EmptyDocument, DocumentTooLarge.
+        A Document keeps its notes. Raises InvalidOption for what is none of the three,
+        InvalidEncoding, EmptyDocument, DocumentTooLarge.
         """
         if isinstance(source, Document):
             return cls.of(source.text, max_bytes=max_bytes).with_notes(source.notes)
+        if not isinstance(source, (str, bytes)):
+            raise InvalidOption(
+                f"document is of type {type(source).__name__}, must be str or UTF-8 bytes",
+                option="document",
+            )
         if len(source) > max_bytes:  # every character takes at least one byte
             raise _too_large(len(source), max_bytes)
         if isinstance(source, bytes):
@@ -63,8 +69,7 @@ class Document:
                     num_bytes=len(source),
                 ) from exc
         else:
-            # Lone surrogates cannot be encoded; they are what broken decoders leave behind.
-            text = source.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+            text = _without_surrogates(source)
         raw = text.encode()
         if len(raw) > max_bytes:
             raise _too_large(len(raw), max_bytes)
@@ -74,6 +79,26 @@ class Document:
                 num_chars=len(text),
             )
         return cls(text=text, digest=digest("document", raw))
+
+
+def _without_surrogates(source: str) -> str:
+    """The text with surrogate pairs joined; a lone one, which broken decoders leave, is refused."""
+    try:
+        source.encode()
+        return source
+    except UnicodeEncodeError:
+        pass
+    try:
+        return source.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+    except UnicodeDecodeError:
+        joined = source.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+        offset = next(at for at, char in enumerate(joined) if "\ud800" <= char <= "\udfff")
+        raise InvalidEncoding(
+            f"document has a lone surrogate, U+{ord(joined[offset]):04X}, at character {offset} of "
+            f"{len(joined)}, which is no text; decode its source again, e.g. with errors='replace'",
+            offset=offset,
+            num_chars=len(joined),
+        ) from None
 
 
 def _too_large(num_bytes: int, max_bytes: int) -> DocumentTooLarge:

@@ -17,8 +17,8 @@ from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from glyph_worker.errors import GlyphError
+from glyph_worker.queue.queue_state import QueueState, QueueStateReader
 from glyph_worker.store.keys import Keys
-from glyph_worker.store.queue_state import QueueState, QueueStateReader
 from glyph_worker.store.tally import PAGES, STAGES, TOKENS, Engine, Sums
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

@@ -87,7 +87,7 @@ class SideServices:
         deadline = time.monotonic() + timeout_s
         (process,) = (one for one in self._processes if one.name == name)
         while True:
-            if (code := process.running.poll()) is not None:
+            if (code := process.code) is not None:
                 raise ConfigurationError(
                     f"{name} ended with code {code}; its log is {self._folder / (name + '.log')}"
                 )

@@ -7,10 +7,10 @@ from typing import Any
 
 import structlog
 from celery.exceptions import WorkerShutdown
-from celery.worker import consumer
 from celery.worker.state import maybe_shutdown
 
 from glyph_worker.errors import ConfigurationError, TransientError
+from glyph_worker.queue.discarding import DiscardingConsumer
 
 log = structlog.get_logger(__name__)
 
@@ -18,7 +18,7 @@ PAUSE_S, PAUSE_STEP_S, LONGEST_PAUSE_S = 0.5, 0.5, 3.0
 """Between two tries to connect: a broker that is back is consumed from within a few seconds."""
 
 
-class Consumer(consumer.Consumer):  # type: ignore[misc]
+class Consumer(DiscardingConsumer):
     def start(self) -> None:
         """Raises WorkerShutdown with exit code 78 where connecting again would change nothing."""
         try:

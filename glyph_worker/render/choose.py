@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from glyph_worker.job import QUALITIES, JobOptions
 from glyph_worker.model.embedded import checkpoint_path
+from glyph_worker.options import QUALITIES, JobOptions
 from glyph_worker.render.style.presets import named_style, preset_style
 from glyph_worker.render.style.style import Style
 from glyph_worker.settings import Settings

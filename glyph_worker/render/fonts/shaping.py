@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from glyph_worker.render.fonts.bidi import REMOVED, first_strong_level, levels_of
 from glyph_worker.render.fonts.fontfile import FontFile
-from glyph_worker.render.lines.spelling import COMPLEX
+from glyph_worker.render.fonts.scripts import COMPLEX
 
 _MAX_WORDS = 20_000
 _JOINERS = "\u200c\u200d"

@@ -9,11 +9,12 @@ import numpy as np
 
 from glyph_worker.render.fonts.glyphs import Glyphs
 from glyph_worker.render.fonts.reference_numbers import as_poppler_reads
+from glyph_worker.render.fonts.scripts import COMPLEX
 from glyph_worker.render.fonts.shaping import Shaper, is_rtl, paragraph_levels
 from glyph_worker.render.lines.block_lines import TOUCH, SetLine
 from glyph_worker.render.lines.line import Line
 from glyph_worker.render.lines.measure import Ruler
-from glyph_worker.render.lines.spelling import COMPLEX, Speller
+from glyph_worker.render.lines.spelling import Speller
 from glyph_worker.render.lines.wrap import Piece, wrap_chars, wrap_measured, wrap_words
 from glyph_worker.render.report import RenderReport
 from glyph_worker.render.style.limits import FRAME_PADDING
