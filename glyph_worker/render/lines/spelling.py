@@ -15,8 +15,6 @@ from glyph_worker.render.fonts.scripts import COMPLEX
 from glyph_worker.render.loops.wrap_loop import NEWLINE, ODD, SIMPLE, SPACE
 from glyph_worker.render.report import RenderReport
 
-# Scripts that need shaping or run right to left, and combining marks that NFC could not compose.
-
 
 def one_of(codes: Iterable[int]) -> str:
     """A regular expression's character class of these code points."""
