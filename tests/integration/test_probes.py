@@ -10,7 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 from waiting import wait_until
+
+from glyph_worker.engine.backend import TORCH, Refusal
+from glyph_worker.settings import Settings
+from glyph_worker.worker.answer import AnswerStage
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -23,6 +28,25 @@ def service(
     fleet.environ["GLYPH_HEARTBEAT_DIR"] = str(tmp_path / "beats")
     yield fleet
     fleet.stop()
+
+
+def test_a_worker_that_computes_slower_than_wanted_says_so_when_it_starts(
+    broker_url: str, cache_url: str, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environ = {
+        "GLYPH_BROKER_URL": broker_url, "GLYPH_CACHE_URL": cache_url,
+        "GLYPH_MODEL": str(tiny_checkpoint), "GLYPH_DEVICE": "cpu",
+    }  # fmt: skip
+    refusal = Refusal(what="triton+graphs", reason="no C compiler")
+    monkeypatch.setattr("glyph_worker.engine.engine.choose_backend", lambda *_: (TORCH, [refusal]))
+    stage = AnswerStage(Settings.load(environ=environ), None)  # type: ignore[arg-type]
+    with capture_logs() as logs:
+        stage.start()
+    stage.stop()
+    of = {said["event"]: said for said in logs}
+    assert of["worker.ready"]["attention"] == "torch"
+    slower = of["worker.slower_than_wanted"]
+    assert (slower["log_level"], slower["refused"]) == ("warning", "triton+graphs: no C compiler")
 
 
 def _cli(service: Any, *words: str) -> subprocess.CompletedProcess[str]:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 import torch
 
 from glyph_worker.engine import selftest
-from glyph_worker.engine.backend import TORCH, Backend, candidates
+from glyph_worker.engine.backend import TORCH, Backend, candidates, choices
 from glyph_worker.engine.engine import AnswerRequest, Engine, PageInput
 from glyph_worker.engine.kv_budget import run_full_chunk, run_full_micro_batch
 from glyph_worker.engine.pieces import MAX_PIECES, Group, cut
@@ -107,6 +108,53 @@ def test_a_backend_that_fails_its_self_test_gives_way_to_the_next(
     monkeypatch.setattr(selftest, "choices", lambda *_: ([broken], []))
     with pytest.raises(ModelUnusable, match="logits differ"):
         selftest.choose_backend(reader, EngineSettings())
+
+
+def test_a_backend_that_cannot_even_be_tried_is_a_refusal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    on_cuda: Any = SimpleNamespace(device=torch.device("cuda"))
+    monkeypatch.setitem(sys.modules, "glyph_worker.model.kernels_triton", None)
+    found, refusals = choices(on_cuda, EngineSettings())
+    assert found == [TORCH]
+    assert [refusal.what for refusal in refusals] == ["triton"]
+    assert "missing" in refusals[0].reason
+    assert choices(on_cuda, EngineSettings(attention="torch")) == ([TORCH], []), "as was wished"
+
+
+def test_the_cause_is_named_where_no_kernel_can_be_built(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The compiler's own message has pages; what is missing on the machine is one line."""
+
+    def fails(other: Any, settings: Any, backend: Backend = TORCH) -> float:
+        if backend is not TORCH:
+            raise RuntimeError("Failed to find C compiler")
+        return 0.0
+
+    monkeypatch.setattr(selftest, "self_test", fails)
+    quick = Backend(kernels=TorchKernels(), splits=True, buffers="none")
+    monkeypatch.setattr(selftest, "choices", lambda *_: ([quick, TORCH], []))
+    monkeypatch.setattr(selftest, "toolchain_fault", lambda: "no C compiler; install gcc")
+    on_cuda: Any = SimpleNamespace(device=torch.device("cuda"))
+    chosen, refusals = selftest.choose_backend(on_cuda, EngineSettings())
+    assert chosen is TORCH
+    assert [refusal.reason for refusal in refusals] == ["no C compiler; install gcc"]
+    _, refusals = selftest.choose_backend(reader, EngineSettings())
+    assert [refusal.reason for refusal in refusals] == ["RuntimeError: Failed to find C compiler"]
+
+
+def test_the_engine_names_what_its_vision_tower_could_not_use(folder: Path) -> None:
+    reader = load_reader(folder)
+    engine = Engine(reader, EngineSettings(kv_bytes=8 << 20, self_test=False))
+    assert engine.refusals == []
+    reader.vision.record(replay=False)
+    assert reader.vision.graphs is not None
+    reader.vision.refused_compile, reader.vision.graphs.refused = "no compiler", "no memory"
+    assert [str(refusal) for refusal in engine.refusals] == [
+        "compiled vision tower: no compiler",
+        "vision graphs: no memory",
+    ]
 
 
 def test_scattered_keys_beyond_the_capacity_are_left_to_the_other_way() -> None:
