@@ -1,0 +1,26 @@
+"""A few hundred evil files through intake and layout; `ops/fuzz/documents` has fifty thousand."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_no_file_crashes_intake_or_loses_a_character() -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "ops" / "fuzz" / "documents"), "--count", "300",
+         "--real", "40", "--seed", "7"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert report["num_files"] >= 300
+    assert report["faults"] == report["lost_processes"] == []
+    assert report["outcomes"]["read"] > 100
