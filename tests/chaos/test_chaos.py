@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+from chaos.plan import Amounts
+from chaos.report import NONE_OF, table
+from chaos.session import run_chaos, tiny_checkpoint
 
-from glyph_worker.chaos.plan import Amounts
-from glyph_worker.chaos.report import NONE_OF, table
-from glyph_worker.chaos.run import run_chaos, tiny_checkpoint
 from glyph_worker.settings import Settings
 
 

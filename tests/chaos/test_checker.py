@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from chaos.history import Blow, Event, Findings, Outcome, check
+from chaos.plan import Amounts, FaultKind, JobKind, draw_plan
 
-from glyph_worker.chaos.history import Blow, Event, Findings, Outcome, check
-from glyph_worker.chaos.plan import Amounts, FaultKind, JobKind, draw_plan
 from glyph_worker.job import JobStatus
 
 GOOD = ("queued", "claimed 1 r", "handed_over 1 r", "claimed 1 a", "succeeded 1 a")
