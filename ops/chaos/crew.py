@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from chaos import clock, disk, namespaces
 from chaos.disk import SmallDisk
-from chaos.follow import Gateway
+from chaos.follow import Gateway, key_of
 from chaos.link import Link
 from chaos.namespaces import CutOff
 from chaos.plan import FaultKind
@@ -156,7 +156,7 @@ class Crew:
         numbers: tuple[tuple[Kind, int], ...] = (("render", num_render), ("answer", num_answer))
         self.workers = [self._worker(kind, at) for kind, number in numbers for at in range(number)]
         if FaultKind.KILL_GATEWAY in wanted:
-            keys = ",".join(f"{tenant}:key-{tenant}" for tenant in tenants)
+            keys = ",".join(f"{tenant}:{key_of(tenant)}" for tenant in tenants)
             environ = self.environ(self.broker_url, self.cache_url)
             self.gateway = Gateway(
                 folder / "gateway.log", environ | {"GLYPH_GATEWAY_API_KEYS": keys}
