@@ -11,15 +11,30 @@ import os
 import sys
 from typing import Any
 
-from glyph_worker.errors import ConfigurationError, GlyphError
+import structlog
+
+from glyph_worker.errors import ConfigurationError, GlyphError, StoreDenied
 from glyph_worker.queue.app import make_app
 from glyph_worker.queue.flower_broker import flower_options, flower_url
-from glyph_worker.queue.transport import Transport
+from glyph_worker.queue.transport import Channel, Transport
 from glyph_worker.settings import Settings
 from glyph_worker.store.url import RedisUrl
 
+log = structlog.get_logger(__name__)
+
+
+class FlowerChannel(Channel):
+    def _put_fanout(self, exchange: str, message: Any, routing_key: str, **kwargs: Any) -> None:
+        """Where Flower's user may not send workers commands, it watches without."""
+        try:
+            super()._put_fanout(exchange, message, routing_key, **kwargs)
+        except StoreDenied as exc:
+            log.debug("flower.command_refused", exchange=exchange, error=str(exc))
+
 
 class FlowerTransport(Transport):
+    Channel = FlowerChannel
+
     def establish_connection(self) -> Any:
         try:
             return super().establish_connection()
