@@ -9,7 +9,6 @@ import typer
 
 from glyph_worker.cli import cache, jobs, worker
 from glyph_worker.cli.ask import batch, cancel, result, status, submit
-from glyph_worker.cli.chaos import chaos
 from glyph_worker.cli.doctor import doctor
 from glyph_worker.cli.plan import plan
 from glyph_worker.cli.render import render
@@ -30,7 +29,7 @@ app.add_typer(worker.app, name="worker")
 app.add_typer(cache.app, name="cache")
 app.add_typer(jobs.app, name="jobs")
 for command in (
-    demo, up, gateway, submit, status, result, cancel, render, batch, plan, doctor, chaos,
+    demo, up, gateway, submit, status, result, cancel, render, batch, plan, doctor,
 ):  # fmt: skip
     app.command()(command)
 

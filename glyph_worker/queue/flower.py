@@ -11,9 +11,7 @@ import os
 import sys
 from typing import Any
 
-from celery.app.control import Control
-from kombu.exceptions import OperationalError
-from redis.exceptions import NoPermissionError
+import structlog
 
 from glyph_worker.errors import ConfigurationError, GlyphError, StoreDenied
 from glyph_worker.queue.app import make_app
@@ -21,6 +19,8 @@ from glyph_worker.queue.flower_broker import flower_options, flower_url
 from glyph_worker.queue.transport import Channel, QoS, Transport
 from glyph_worker.settings import Settings
 from glyph_worker.store.url import RedisUrl
+
+log = structlog.get_logger(__name__)
 
 
 class FlowerQoS(QoS):
@@ -31,20 +31,12 @@ class FlowerQoS(QoS):
 class FlowerChannel(Channel):
     QoS = FlowerQoS
 
-
-class QuietControl(Control):  # type: ignore[misc]
-    def broadcast(self, *args: Any, **kwargs: Any) -> Any:
-        """As Celery's; nobody hears a user of Redis that may not (ops/redis/users.acl).
-
-        Flower asks for a heartbeat before it listens, and would not listen at all.
-        """
+    def _put_fanout(self, exchange: str, message: Any, routing_key: str, **kwargs: Any) -> None:
+        """Where Flower's user may not send workers commands, it watches without."""
         try:
-            return super().broadcast(*args, **kwargs)
-        except (OperationalError, NoPermissionError, StoreDenied) as exc:
-            found = exc.__cause__ if isinstance(exc, OperationalError) else exc
-            if isinstance(found, NoPermissionError | StoreDenied):
-                return None
-            raise
+            super()._put_fanout(exchange, message, routing_key, **kwargs)
+        except StoreDenied as exc:
+            log.debug("flower.command_refused", exchange=exchange, error=str(exc))
 
 
 class FlowerTransport(Transport):
@@ -79,4 +71,3 @@ def _load() -> Any:
 
 
 app = _load()
-app.control_cls = f"{__name__}:QuietControl"

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+from chaos.plan import Amounts, FaultKind
+from chaos.report import NONE_OF, table
+from chaos.session import run_chaos, tiny_checkpoint
 
-from glyph_worker.chaos.plan import Amounts
-from glyph_worker.chaos.report import NONE_OF, table
-from glyph_worker.chaos.run import run_chaos, tiny_checkpoint
 from glyph_worker.settings import Settings
 
 
@@ -28,6 +28,7 @@ def test_no_job_is_harmed_by_kills_pauses_and_restarts(tmp_path: Path) -> None:
         num_drains=0,
         num_poison=0,
         num_oversized=1,
+        extra=(FaultKind.READ_ONLY, FaultKind.FULL, FaultKind.LOADING, FaultKind.KILL_GATEWAY),
     )
     found = run_chaos(settings, amounts, seed=11, folder=tmp_path / "crew")
     broken = {name: found["findings"][name] for name in NONE_OF if found["findings"][name]}
@@ -37,6 +38,7 @@ def test_no_job_is_harmed_by_kills_pauses_and_restarts(tmp_path: Path) -> None:
     # How long recovery takes is the long run's to say: a test on a shared machine holds no times.
     # That there was something to recover, and that it was measured, is this one's.
     assert "recovery_p99_s" in found["bars"]
+    assert found["num_extra_faults"] == 4
     spread = found["spread"]
     measured = spread["recovery_s"]["num"] + spread["recovery_crowded_s"]["num"]
     assert measured + found["num_recoveries_disturbed"] >= 1, "no blow hit a worker at work"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from chaos.history import Blow, Event, Findings, Outcome, check
+from chaos.plan import EXTRA, Amounts, FaultKind, JobKind, draw_plan
 
-from glyph_worker.chaos.history import Blow, Event, Findings, Outcome, check
-from glyph_worker.chaos.plan import Amounts, FaultKind, JobKind, draw_plan
 from glyph_worker.job import JobStatus
 
 GOOD = ("queued", "claimed 1 r", "handed_over 1 r", "claimed 1 a", "succeeded 1 a")
@@ -116,3 +116,26 @@ def test_a_seed_is_a_plan_and_holds_what_was_asked_for() -> None:
     assert sum(fault.num_jobs_before for fault in plan.faults) <= 200
     bystander = draw_plan(7, Amounts(num_broker_restarts=3, own_servers=False), lease_s=4)
     assert not [f for f in bystander.faults if f.kind.value.startswith("restart")]
+
+
+def test_extra_faults_happen_as_often_as_they_are_asked_for_and_on_own_servers_only() -> None:
+    extra = (*EXTRA, FaultKind.FULL)
+    plan = draw_plan(7, Amounts(num_jobs=100, extra=extra), lease_s=4)
+    kinds = [fault.kind for fault in plan.faults]
+    assert {kind: kinds.count(kind) for kind in EXTRA} == {
+        kind: 2 if kind is FaultKind.FULL else 1 for kind in EXTRA
+    }
+    assert sum(job.kind is JobKind.BRIEF for job in plan.jobs) == 5
+    bystander = draw_plan(7, Amounts(num_jobs=100, extra=extra, own_servers=False), lease_s=4)
+    assert not {fault.kind for fault in bystander.faults} & set(EXTRA)
+    assert not [job for job in bystander.jobs if job.kind is JobKind.BRIEF]
+
+
+def test_a_brief_jobs_record_may_be_over_once_its_end_was_seen() -> None:
+    assert _findings(*GOOD, kind=JobKind.BRIEF, record=None).promises_kept
+    assert _findings(*GOOD, kind=JobKind.BRIEF, record=None, seen=None).lost
+    assert _findings(*GOOD, record=None).lost
+
+
+def test_a_broken_stream_breaks_the_promise() -> None:
+    assert not check([_outcome()], _events(*GOOD), (), [], ["j: no end"]).promises_kept

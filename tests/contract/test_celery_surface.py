@@ -100,6 +100,48 @@ def test_a_taken_message_is_leased_until_the_worker_falls_silent(
             assert client.zcard("glyph:unacked_index") == 0, "an acknowledged message came back"
 
 
+@pytest.mark.parametrize("off_s", [90.0, -90.0])
+def test_a_wrong_clock_gives_out_nothing_that_another_worker_holds(
+    app: Any, publish: Any, broker_url: str, monkeypatch: pytest.MonkeyPatch, off_s: float
+) -> None:
+    """Both that of the worker which holds it, and of the one that looks for what is abandoned."""
+    publish("one")
+    with app.connection_for_read() as connection, redis.Redis.from_url(broker_url) as client:
+        taken: list[Any] = []
+        consumer = connection.Consumer(
+            [app.amqp.queues[RENDER_QUEUE]], on_message=taken.append, accept=["msgpack"]
+        )
+        with consumer:
+            wrong = time.time() + off_s
+            with monkeypatch.context() as patch:
+                patch.setattr(transport, "time", lambda: wrong)
+                patch.setattr(time, "time", lambda: wrong)
+                wait_until(lambda: _drained(connection) or taken, description="it arrives")
+            (_, scored), *_ = client.zrange("glyph:unacked_index", 0, -1, withscores=True)
+            assert abs(scored - client.time()[0]) < 20
+            with monkeypatch.context() as patch:
+                patch.setattr(transport, "time", lambda: wrong)
+                patch.setattr(time, "time", lambda: wrong)
+                consumer.channel.qos.restore_visible(interval=1)
+            assert client.llen(RENDER_LIST) == 0
+            assert client.hlen("glyph:unacked") == 1
+            # What is abandoned by the server's clock is given out again.
+            client.zadd("glyph:unacked_index", {client.hkeys("glyph:unacked")[0]: scored - 31})
+            consumer.channel.qos.restore_visible(interval=1)
+            assert client.llen(RENDER_LIST) == 1
+            consumer.channel.do_restore = False
+
+
+def test_kombu_builds_its_connections_where_we_build_ours() -> None:
+    for method in ("_get_pool", "_get_client", "_brpop_read", "_create_client"):
+        assert callable(getattr(transport.Channel, method))
+    assert "self._get_pool(" in inspect.getsource(transport.Channel)
+    assert "restore_visible(" in inspect.getsource(transport.MultiChannelPoller)
+    assert list(inspect.signature(transport.QoS.append).parameters) == [
+        "self", "message", "delivery_tag",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("queue", "task"), [(RENDER_QUEUE, RENDER_TASK), (ANSWER_QUEUE, ANSWER_TASK)]
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import redis
 from flower_process import Flower
@@ -26,6 +28,7 @@ pytestmark = pytest.mark.timeout(480)
 
 TEXT = "a lamp: 12 EUR\n" * 9
 EX_CONFIG = 78
+FELT = re.compile("broker.away|presence.missed")
 
 Change = Callable[[redis.Redis], Any]
 STATES: dict[str, tuple[Change, Change]] = {
@@ -68,7 +71,7 @@ def test_workers_outlive_every_state_and_take_up_work_by_themselves(
             break_it(admin)
             for path, read in logs.items():
                 wait_until(
-                    lambda path=path, read=read: path.read_text()[read:].count("broker.away") >= 2,
+                    lambda path=path, read=read: len(FELT.findall(path.read_text()[read:])) >= 2,
                     description=f"{path.name} feels a broker that is {name}",
                     timeout_s=60,
                 )
@@ -113,6 +116,65 @@ def test_a_worker_told_to_stop_ends_within_its_drain_time_and_is_announced_no_lo
             lambda: worker.pid not in {info.pid for info in store.living()},
             description="it is announced no longer",
         )
+
+
+_HANGS = """
+import time
+from celery import signals
+from glyph_worker.queue import prefork
+from glyph_worker.settings import Settings
+from glyph_worker.telemetry import configure_logging
+from glyph_worker.worker.lifecycle import run_worker
+
+def hang(self):
+    print("the pool hangs", flush=True)
+    time.sleep(3600)
+
+def fail(sender=None, **_):
+    def burst():
+        raise RuntimeError("unforeseen")
+    sender.timer.call_after(2.0, lambda: sender.hub.call_soon(burst))
+
+prefork.TaskPool.on_stop = hang
+signals.worker_ready.connect(fail, weak=False)
+settings = Settings.load()
+configure_logging(settings.log_level)
+raise SystemExit(run_worker(settings, "render", concurrency=1, exit_with_parent=True))
+"""
+
+
+def test_a_worker_whose_pool_never_ends_is_over_within_its_drain_time(
+    broker_url: str, tmp_path: Path
+) -> None:
+    """As one that read a pipe for seven minutes and a half, announced as living all the while."""
+    environ = {"GLYPH_BROKER_URL": broker_url, "GLYPH_QUEUE_DRAIN_S": "3", "OMP_NUM_THREADS": "1"}
+    log = tmp_path / "worker.log"
+    with log.open("wb") as out, connect(broker_url) as client:
+        worker = subprocess.Popen(
+            [sys.executable, "-c", _HANGS], env=os.environ | environ,
+            stdin=subprocess.PIPE, stdout=out, stderr=out,
+        )  # fmt: skip
+        store = WorkerStore(client, Keys("glyph"), url=broker_url)
+
+        def announced() -> bool:
+            assert worker.poll() is None, log.read_text()
+            return worker.pid in {info.pid for info in store.living()}
+
+        wait_until(announced, description="it is announced", timeout_s=120)
+        (child,) = psutil.Process(worker.pid).children()
+        hung = lambda: "the pool hangs" in log.read_text()  # noqa: E731
+        wait_until(hung, description="its pool hangs", timeout_s=60)
+        began = time.monotonic()
+        wait_until(
+            lambda: worker.pid not in {info.pid for info in store.living()},
+            description="it is announced no longer",
+        )
+        assert worker.wait(timeout=60) == 1, log.read_text()
+        assert time.monotonic() - began < 25, "three seconds, and what a busy machine adds"
+        assert "worker.end_gave_up" in log.read_text()
+        wait_until(lambda: not child.is_running(), description="its children end with it")
+        assert worker.stdin is not None
+        worker.stdin.close()
 
 
 def _lock(port: int) -> None:

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import redis
 import torch
+from chaos.link import Link
 from made_up import FakeEncoder, fake_page, fake_request
 from waiting import PATIENCE_S, wait_until
 
-from glyph_worker.chaos.link import Link
 from glyph_worker.features import wire
 from glyph_worker.features.cache import FeatureCache
 from glyph_worker.features.types import FeatureBatch, Source

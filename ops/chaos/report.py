@@ -10,12 +10,12 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from glyph_worker.chaos.crew import Crew
-from glyph_worker.chaos.driver import Run
-from glyph_worker.chaos.plan import FaultKind
+from chaos.crew import Crew
+from chaos.driver import Run
+from chaos.plan import EXTRA, FaultKind
 
 NONE_OF = ("lost", "double_commits", "stale_writes", "changed_ends", "innocents_dead",
-           "broken_promises", "leaked_keys")  # fmt: skip
+           "broken_promises", "leaked_keys", "broken_streams")  # fmt: skip
 MAX_LINES = 20
 
 
@@ -33,6 +33,9 @@ def report(run: Run, crew: Crew, *, commit: str = "") -> dict[str, Any]:
         "target": lease_s + 2,
         "met": p99 is None or p99 <= lease_s + 2,
     }
+    bars["ended_by_themselves"] = {
+        "value": len(run.unexpected), "target": 0, "met": not run.unexpected,
+    }  # fmt: skip
     kinds = Counter(str(blow.kind) for blow in run.blows)
     ends = Counter(
         f"{outcome.kind}: {'unfinished' if outcome.seen is None else outcome.seen[0]}"
@@ -70,7 +73,12 @@ def report(run: Run, crew: Crew, *, commit: str = "") -> dict[str, Any]:
         "num_accepted": len(run.outcomes),
         "num_kills": sum(kinds[kind] for kind in (*FaultKind, "poison") if _kills(kind)),
         "num_broker_restarts": kinds[FaultKind.RESTART_BROKER],
+        "num_extra_faults": sum(kinds[kind] for kind in EXTRA),
         "faults": dict(kinds),
+        "faults_left_out": {str(kind): why for kind, why in run.left_out.items()},
+        "upgraded_from": run.upgraded_from,
+        "num_streams_followed": run.num_followed,
+        "num_streams_interrupted": run.num_interrupted,
         "jobs": dict(sorted(ends.items())),
         "events": findings.events,
         "num_fenced": findings.num_fenced,

@@ -9,10 +9,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from glyph_worker.chaos.crew import Crew, Worker
-from glyph_worker.chaos.history import Blow
-from glyph_worker.chaos.plan import FaultKind, PlannedFault
-from glyph_worker.chaos.records import Records
+from chaos import clock
+from chaos.crew import Crew, Worker
+from chaos.history import Blow
+from chaos.plan import FaultKind, PlannedFault
+from chaos.records import Records
+from glyph_worker.store.connection import connect
+
+_SETTINGS = {
+    FaultKind.NO_REPLICAS: ("min-replicas-to-write", 1),
+    FaultKind.FULL: ("maxmemory", 1),
+}
+"""Settings of the broker, and the value with which it takes no writes; 0 is the good one."""
+
+_COMMANDS = {
+    FaultKind.READ_ONLY: (("REPLICAOF", "127.0.0.1", "1"), ("REPLICAOF", "NO", "ONE")),
+}
+"""What begins and what ends it."""
 
 
 @dataclass(slots=True)
@@ -60,16 +73,86 @@ class Faults:
                 self.crew.restart(server, after_s=fault.seconds)
                 if broker:
                     self._note("broker_back", stage, self.records.now())
-            case FaultKind.SLOW_LINK:
-                for link in self.crew.links:
-                    link.delay_s = 0.02 + 0.1 * fault.pick
+            case FaultKind.SLOW_LINK | FaultKind.SLOW_CACHE:
+                cache = fault.kind is FaultKind.SLOW_CACHE
+                for link in self.crew.cache_links if cache else self.crew.links:
+                    link.delay_s = 0.02 + (0.4 if cache else 0.1) * fault.pick
+                    link.bytes_per_s = 400_000 if cache else None
                 self._note(fault.kind, "link", self.records.now(), fault.seconds)
-                self._due.append((time.monotonic() + fault.seconds, self._fast_links))
-            case _:
-                worker = self.victim(fault)
-                if worker is None:
+                self._later(fault.seconds, self._fast_links)
+            case FaultKind.LOADING:
+                if self.crew.broker is None:
                     return False
-                self.hit(worker, fault.kind, fault.seconds)
+                self._note(fault.kind, "", self.records.now(), fault.seconds)
+                self.crew.load_slowly(fault.seconds)
+                self._note("broker_back", "", self.records.now())
+            case kind if kind in _SETTINGS or kind in _COMMANDS or kind is FaultKind.DISK_FULL:
+                return self._trouble_broker(kind, fault.seconds)
+            case FaultKind.KILL_GATEWAY:
+                if self.crew.gateway is None:
+                    return False
+                self._note(fault.kind, "gateway", self.records.now())
+                self.crew.gateway.kill()
+            case FaultKind.STARVE:
+                for worker in self.crew.serving():
+                    self.hit(worker, fault.kind, fault.seconds)
+            case FaultKind.CUT_BROKER | FaultKind.CUT_CACHE:
+                return self._cut(fault)
+            case _:
+                victim = self.victim(fault)
+                if victim is None:
+                    return False
+                if fault.kind is FaultKind.CLOCK_OFF:
+                    victim.next_environ = clock.environment(90 if fault.pick < 0.5 else -90)
+                self.hit(victim, fault.kind, fault.seconds)
+        return True
+
+    def _later(self, seconds: float, end: Callable[[], None]) -> None:
+        self._due.append((time.monotonic() + seconds, end))
+
+    def _trouble_broker(self, kind: FaultKind, seconds: float) -> bool:
+        """The broker takes no writes for a while, for one reason or another."""
+        if self.crew.broker is None or (kind is FaultKind.DISK_FULL and self.crew.disk is None):
+            return False
+        self._note(kind, "", self.records.now(), seconds)
+        if kind is FaultKind.DISK_FULL:
+            assert self.crew.disk is not None
+            self.crew.disk.fill()
+        else:
+            self._change(kind, begin=True)
+        self._later(seconds, lambda: self._calm_broker(kind))
+        return True
+
+    def _calm_broker(self, kind: FaultKind) -> None:
+        if kind is FaultKind.DISK_FULL:
+            assert self.crew.disk is not None
+            self.crew.disk.free()
+        else:
+            self._change(kind, begin=False)
+        self._note("broker_back", "", self.records.now())
+
+    def _change(self, kind: FaultKind, *, begin: bool) -> None:
+        with connect(self.crew.broker_url) as client:
+            if kind in _COMMANDS:
+                client.execute_command(*_COMMANDS[kind][0 if begin else 1])
+            else:
+                name, bad = _SETTINGS[kind]
+                client.config_set(name, bad if begin else 0)
+
+    def _cut(self, fault: PlannedFault) -> bool:
+        """The link of the worker that has a network of its own drops everything for a while."""
+        cut_off = self.crew.cut_off
+        found = [worker for worker in self.crew.serving() if worker.prefix]
+        if cut_off is None or not found:
+            return False
+        server = "broker" if fault.kind is FaultKind.CUT_BROKER else "cache"
+        (worker,) = found
+        if server == "broker":
+            self.hit(worker, fault.kind, fault.seconds)
+        else:
+            self._note(fault.kind, "cache", self.records.now(), fault.seconds)
+            cut_off.set(server, "down")
+            self._later(fault.seconds, lambda: cut_off.set(server, "up"))
         return True
 
     def hit(self, worker: Worker, kind: FaultKind | str, seconds: float = 0.0) -> None:
@@ -87,12 +170,15 @@ class Faults:
             try:
                 at, held = self.records.now(), self.held_by(worker)
             finally:
-                if kind in (FaultKind.PAUSE_ANSWER, FaultKind.PAUSE_RENDER):
+                cut_off = self.crew.cut_off
+                if kind in (FaultKind.PAUSE_ANSWER, FaultKind.PAUSE_RENDER, FaultKind.STARVE):
                     worker.paused = True
                     process = worker.process
-                    self._due.append(
-                        (time.monotonic() + seconds, lambda: _wake(worker, process.pid))
-                    )
+                    self._later(seconds, lambda: _wake(worker, process.pid))
+                elif kind == FaultKind.CUT_BROKER and cut_off is not None:
+                    cut_off.set("broker", "down")
+                    worker.signal(signal.SIGCONT)
+                    self._later(seconds, lambda: cut_off.set("broker", "up"))
                 elif kind == FaultKind.KILL_CHILD:
                     for pid in _children(worker.process.pid):
                         os.kill(pid, signal.SIGKILL)
@@ -123,8 +209,8 @@ class Faults:
         return bool(self._due)
 
     def _fast_links(self) -> None:
-        for link in self.crew.links:
-            link.delay_s = 0.0
+        for link in (*self.crew.links, *self.crew.cache_links):
+            link.delay_s, link.bytes_per_s = 0.0, None
 
 
 def _wake(worker: Worker, pid: int) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from glyph_worker.chaos.plan import JobKind
+from chaos.plan import JobKind
 from glyph_worker.job import FINAL, JobStatus
 
 FINAL_EVENTS = frozenset(status.value for status in FINAL)
@@ -91,6 +91,8 @@ class Findings:
     broken_promises: list[str] = field(default_factory=list)
     """Ended, but not as a job of its kind must."""
     leaked_keys: list[str] = field(default_factory=list)
+    broken_streams: list[str] = field(default_factory=list)
+    """Followed over HTTP through the gateway's deaths, and not to the end, or with other text."""
     recoveries_s: list[float] = field(default_factory=list)
     """From the end of a holder to the next claim (or end) of each job it held."""
     recovered: list[tuple[str, str]] = field(default_factory=list)
@@ -107,7 +109,7 @@ class Findings:
     def promises_kept(self) -> bool:
         return not any(
             (self.lost, self.double_commits, self.stale_writes, self.changed_ends,
-             self.innocents_dead, self.broken_promises, self.leaked_keys)
+             self.innocents_dead, self.broken_promises, self.leaked_keys, self.broken_streams)
         )  # fmt: skip
 
     def slowest(self, number: int) -> list[tuple[float, str, str]]:
@@ -128,9 +130,10 @@ def check(
     events: Sequence[Event],
     blows: Sequence[Blow],
     leaked_keys: Sequence[str],
+    broken_streams: Sequence[str] = (),
 ) -> Findings:
     """Read the history of these jobs. `events` in the order of the stream."""
-    findings = Findings(leaked_keys=list(leaked_keys))
+    findings = Findings(leaked_keys=list(leaked_keys), broken_streams=list(broken_streams))
     by_job: dict[str, list[Event]] = defaultdict(list)
     for event in events:
         by_job[event.job_id].append(event)
@@ -147,7 +150,9 @@ def check(
 def _check_job(findings: Findings, outcome: Outcome, events: Sequence[Event]) -> None:
     name, record = f"{outcome.job_id} ({outcome.kind})", outcome.record
     if record is None:
-        findings.lost.append(f"{name}: no record")
+        # One that was to live no longer than seconds may be over when all else is.
+        if not (outcome.kind is JobKind.BRIEF and outcome.seen is not None):
+            findings.lost.append(f"{name}: no record")
     elif record["status"] not in FINAL_EVENTS or outcome.seen is None:
         findings.lost.append(f"{name}: still {record['status']}, {record.get('stage', '')}")
     ends = [event for event in events if event.what in FINAL_EVENTS]

@@ -8,12 +8,15 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from glyph_worker.chaos.crew import Crew
-from glyph_worker.chaos.faults import Faults
-from glyph_worker.chaos.history import Blow, Event, Findings, Outcome, check
-from glyph_worker.chaos.plan import JobKind, Plan, PlannedFault, PlannedJob
-from glyph_worker.chaos.records import Records
+from chaos.before import submit
+from chaos.crew import Crew
+from chaos.faults import Faults
+from chaos.follow import MAX_FOLLOWED, Follower
+from chaos.history import Blow, Event, Findings, Outcome, check
+from chaos.plan import STARVED_TTL_S, FaultKind, JobKind, Plan, PlannedFault, PlannedJob
+from chaos.records import Records
 from glyph_worker.client import Client
 from glyph_worker.errors import (
     ConfigurationError,
@@ -26,6 +29,9 @@ from glyph_worker.job import JobStatus
 
 MAX_UNFINISHED = 4
 """Per answer worker: more would measure how long a full house takes, not how soon it recovers."""
+
+TTL_S = 3_600
+"""Of a record: longer than the run, whatever the workers' own setting is."""
 
 TICK_S = 0.03
 LOOK_S = 0.15
@@ -46,6 +52,22 @@ class Run:
     unexpected: list[str]
     """Workers that ended by themselves."""
     seconds: float
+    left_out: dict[FaultKind, str]
+    """Faults that this machine does not allow, and why."""
+    upgraded_from: str
+    num_followed: int
+    num_interrupted: int
+
+
+@dataclass(frozen=True, slots=True)
+class Upgrade:
+    ref: str
+    code: Path
+    """Its tree."""
+
+
+def tenants(plan: Plan) -> list[str]:
+    return [f"chaos-{number}" for number in range(plan.num_tenants)]
 
 
 @dataclass(slots=True)
@@ -69,6 +91,9 @@ class Driver:
     say: Callable[[str], None] = lambda line: None
     own_limits: bool = True
     """The workers have our limits, so that an oversized document can be made."""
+    left_out: dict[FaultKind, str] = field(default_factory=dict)
+    before: Upgrade | None = None
+    """Begin with the version before, and replace its workers one by one."""
     _watched: dict[str, Watched] = field(default_factory=dict)
     _outcomes: list[Outcome] = field(default_factory=list)
     _producers: list[tuple[Outcome, Client]] = field(default_factory=list)
@@ -80,23 +105,27 @@ class Driver:
     _faults: Faults = field(init=False)
     _clients: list[Client] = field(init=False)
     _run_id: str = ""
+    _followers: list[Follower] = field(default_factory=list)
 
     def run(self) -> Run:
         """Raises ConfigurationError when the workers do not come up."""
         settings = self.crew.settings
         self._records = Records(settings)
         self._faults = Faults(self.crew, self._records, lambda: list(self._watched))
-        self._clients = [
-            Client(settings, tenant=f"chaos-{n}") for n in range(self.plan.num_tenants)
-        ]
+        self._clients = [Client(settings, tenant=name) for name in tenants(self.plan)]
         # Faults and documents have chances of their own: a race must not shift what comes later.
         chance = random.Random(f"driver-{self.plan.seed}")
         self._run_id = f"{self.plan.seed}-{time.time_ns():x}"
         self._records.start_tail()
+        if self.before is not None:
+            for worker in self.crew.workers:
+                worker.code = self.before.code
         self.crew.start()
-        if not self._until(self._whole, 180.0):
+        if not self._until(self._whole, 240.0):
             raise ConfigurationError(f"the workers do not come up; their logs: {self.crew.folder}")
         began = time.monotonic()
+        if self.before is not None:
+            self._upgrade(self.before, chance)
         jobs = iter(self.plan.jobs)
         for number, fault in enumerate(self.plan.faults, start=1):
             if not fault.overlaps:
@@ -114,6 +143,30 @@ class Driver:
         self._until(lambda: not self._watched, self.patience_s)
         return self._finish(began)
 
+    def _upgrade(self, before: Upgrade, chance: random.Random) -> None:
+        """Jobs of the old version's producers and of ours, while worker after worker is replaced:
+        first all that render, so that both versions stand on both sides of a handover."""
+        crew = self.crew
+        places = sorted(crew.workers, key=lambda worker: worker.kind == "answer")
+        for turn, worker in enumerate(places):
+            rows = [
+                (f"upgrade {turn}.{n} of run {self._run_id}\n" + "key: value\n" * 9, "what?", 60)
+                for n in range(4)
+            ]
+            client = self._clients[0]
+            environ = crew.environ(crew.broker_url, crew.cache_url)
+            for job_id in submit(before.code, environ, rows, tenant=client.tenant):
+                self._watch(job_id, JobKind.PLAIN, 0)
+            for n in range(2):
+                job = PlannedJob(number=-2 * turn - n - 1, kind=JobKind.PLAIN, document=n,
+                                 max_new_tokens=60, bulk=False, tenant=0)  # fmt: skip
+                self._submit(job, chance)
+            worker.code = None
+            self._faults.hit(worker, FaultKind.DRAIN)
+            self.say(f"upgrade: {worker.kind} worker {worker.index} is replaced")
+            self._until(lambda worker=worker: worker in crew.serving(), 120.0)  # type: ignore[misc]
+        self._until(lambda: not self._watched, self.patience_s)
+
     # What the producers do -----------------------------------------------------------------------
 
     def _submit(self, job: PlannedJob, chance: random.Random) -> None:
@@ -129,6 +182,7 @@ class Driver:
                     f"question {job.number}?",
                     max_new_tokens=job.max_new_tokens,
                     priority="bulk" if job.bulk else "interactive",
+                    ttl_s=STARVED_TTL_S if job.kind is JobKind.BRIEF else TTL_S,
                     idempotency_key=f"{self._run_id}-{job.number}",
                 )
                 break
@@ -137,14 +191,28 @@ class Driver:
                     return
                 self._num_retried += 1
                 self._tick()
-        outcome = Outcome(job_id=accepted.id, kind=job.kind, accepted_at=time.time())
-        self._outcomes.append(outcome)
-        self._producers.append((outcome, self._clients[job.tenant]))
-        watched = Watched(outcome, job.tenant)
+        watched = self._watch(accepted.id, job.kind, job.tenant)
         if job.kind is JobKind.CANCELLED:
             watched.cancel_at = time.monotonic() + cancel_after_s
-        self._watched[accepted.id] = watched
+        self._follow(accepted.id, job)
         self._tick()
+
+    def _watch(self, job_id: str, kind: JobKind, tenant: int) -> Watched:
+        outcome = Outcome(job_id=job_id, kind=kind, accepted_at=time.time())
+        self._outcomes.append(outcome)
+        self._producers.append((outcome, self._clients[tenant]))
+        self._watched[job_id] = Watched(outcome, tenant)
+        return self._watched[job_id]
+
+    def _follow(self, job_id: str, job: PlannedJob) -> None:
+        """Some of the longer ones are read over HTTP as they grow."""
+        open_now = sum(not follower.ended for follower in self._followers)
+        if self.crew.gateway is None or job.kind is not JobKind.LONG or open_now >= MAX_FOLLOWED:
+            return
+        tenant = self._clients[job.tenant].tenant
+        follower = Follower(self.crew.gateway.port, tenant, job_id)
+        self._followers.append(follower)
+        follower.start()
 
     def _document(self, job: PlannedJob) -> str:
         name = f"document {job.document} of run {self.plan.seed}\n"
@@ -271,11 +339,17 @@ class Driver:
             outcomes=self._outcomes,
             blows=self._faults.blows,
             events=self._events,
-            findings=check(self._outcomes, self._events, self._faults.blows, leaked),
+            findings=check(
+                self._outcomes, self._events, self._faults.blows, leaked, self._broken_streams()
+            ),
             num_duplicates=self._num_duplicates,
             num_retried_submits=self._num_retried,
             unexpected=self.crew.unexpected,
             seconds=seconds,
+            left_out=self.left_out,
+            upgraded_from="" if self.before is None else self.before.ref,
+            num_followed=len(self._followers),
+            num_interrupted=sum(follower.num_breaks > 0 for follower in self._followers),
         )
 
     def _no_messages(self) -> bool:
@@ -283,6 +357,23 @@ class Driver:
             return not self._records.messages()
         except TransientError:
             return False
+
+    def _broken_streams(self) -> list[str]:
+        """Each must have ended, with the text that the broker's own stream has."""
+        self._until(lambda: all(follower.ended for follower in self._followers), 30.0)
+        broken = []
+        by_tenant = {client.tenant: client for client in self._clients}
+        for follower in self._followers:
+            follower.stop()
+            attempt, text = 0, ""
+            for delta in by_tenant[follower.tenant].stream(follower.job_id):
+                if delta.text and delta.attempt != attempt:
+                    attempt, text = delta.attempt, ""
+                text += delta.text
+            if not follower.ended or follower.text != text:
+                what = "other text" if follower.ended else "no end"
+                broken.append(f"{follower.job_id}: {what} after {follower.num_breaks} breaks")
+        return broken
 
     def _compare_with_what_was_seen(self) -> None:
         for outcome, client in self._producers:

@@ -20,6 +20,8 @@ class JobKind(StrEnum):
     """More pages than a document may have: must fail with its own error."""
     POISON = "poison"
     """Every answer worker that lets it in is killed: must be filed as dead."""
+    BRIEF = "brief"
+    """Waits longer than its time to live: must succeed, and its record may be gone soon after."""
 
 
 class FaultKind(StrEnum):
@@ -34,19 +36,56 @@ class FaultKind(StrEnum):
     SLOW_LINK = "slow_link"
     DRAIN = "drain"
     """SIGTERM to an answer worker, as a rolling deploy does."""
+    READ_ONLY = "read_only"
+    """The broker is a replica for a while."""
+    NO_REPLICAS = "no_replicas"
+    """It waits for a replica that is not there."""
+    FULL = "full"
+    """It is out of memory."""
+    DISK_FULL = "disk_full"
+    """Its append-only file finds no room."""
+    LOADING = "loading"
+    """It is killed and answers for seconds that it is loading its data."""
+    SLOW_CACHE = "slow_cache"
+    """The link to the cache server is slow and narrow."""
+    CUT_BROKER = "cut_broker"
+    """A worker's link to the broker drops everything, longer than a lease."""
+    CUT_CACHE = "cut_cache"
+    CLOCK_OFF = "clock_off"
+    """A worker is killed, and the next one's clock is a minute and a half off."""
+    KILL_GATEWAY = "kill_gateway"
+    """While it streams answers."""
+    STARVE = "starve"
+    """All workers stand still for longer than a waiting job's time to live."""
 
     @property
     def kills(self) -> bool:
-        return self in (FaultKind.KILL_RENDER, FaultKind.KILL_ANSWER, FaultKind.KILL_CHILD)
+        return self in (
+            FaultKind.KILL_RENDER, FaultKind.KILL_ANSWER, FaultKind.KILL_CHILD, FaultKind.CLOCK_OFF
+        )  # fmt: skip
 
     @property
     def stage(self) -> str:
         """The kind of worker it hits; '' for a server or a link."""
         if self in (FaultKind.KILL_RENDER, FaultKind.KILL_CHILD, FaultKind.PAUSE_RENDER):
             return "render"
-        if self in (FaultKind.KILL_ANSWER, FaultKind.PAUSE_ANSWER, FaultKind.DRAIN):
+        if self in (
+            FaultKind.KILL_ANSWER, FaultKind.PAUSE_ANSWER, FaultKind.DRAIN, FaultKind.CLOCK_OFF,
+            FaultKind.CUT_BROKER, FaultKind.CUT_CACHE,
+        ):  # fmt: skip
             return "answer"
         return ""
+
+
+EXTRA = (
+    FaultKind.READ_ONLY, FaultKind.NO_REPLICAS, FaultKind.FULL, FaultKind.DISK_FULL,
+    FaultKind.LOADING, FaultKind.SLOW_CACHE, FaultKind.CUT_BROKER, FaultKind.CUT_CACHE,
+    FaultKind.CLOCK_OFF, FaultKind.KILL_GATEWAY, FaultKind.STARVE,
+)  # fmt: skip
+"""Faults that are chosen by name; all of them need servers of the run's own."""
+
+STARVED_TTL_S = 10
+"""A waiting job's time to live where one is to outlive it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,6 +134,8 @@ class Amounts:
     num_drains: int = 1
     num_poison: int = 1
     num_oversized: int = 2
+    extra: tuple[FaultKind, ...] = ()
+    """Of EXTRA, each as often as it is to happen."""
     own_servers: bool = True
 
 
@@ -119,6 +160,7 @@ def _faults(chance: random.Random, amounts: Amounts, lease_s: float) -> tuple[Pl
     if amounts.own_servers:
         kinds += [FaultKind.RESTART_BROKER] * amounts.num_broker_restarts
         kinds += [FaultKind.RESTART_CACHE] * amounts.num_cache_restarts
+        kinds += amounts.extra
     chance.shuffle(kinds)
     share = amounts.num_jobs / (len(kinds) + 1)
     seconds = {
@@ -127,6 +169,15 @@ def _faults(chance: random.Random, amounts: Amounts, lease_s: float) -> tuple[Pl
         FaultKind.RESTART_BROKER: (0.0, 2.0),
         FaultKind.RESTART_CACHE: (0.0, 2.0),
         FaultKind.SLOW_LINK: (3.0, 8.0),
+        FaultKind.SLOW_CACHE: (3.0, 8.0),
+        FaultKind.READ_ONLY: (1.5, 4.0),
+        FaultKind.NO_REPLICAS: (1.5, 4.0),
+        FaultKind.FULL: (1.5, 4.0),
+        FaultKind.DISK_FULL: (2.5, 4.5),
+        FaultKind.LOADING: (1.5, 3.0),
+        FaultKind.CUT_BROKER: (lease_s * 1.6, lease_s * 2.5),
+        FaultKind.CUT_CACHE: (lease_s * 1.6, lease_s * 2.5),
+        FaultKind.STARVE: (STARVED_TTL_S * 1.3, STARVED_TTL_S * 1.5),
     }
     faults, submitted = [], 0
     for number, kind in enumerate(kinds, start=1):
@@ -153,8 +204,11 @@ def _jobs(chance: random.Random, amounts: Amounts, num_documents: int) -> tuple[
         )[0]
         for _ in range(max(0, amounts.num_jobs - len(special)))
     ]
+    starved = amounts.own_servers and FaultKind.STARVE in amounts.extra
+    brief = [JobKind.BRIEF] * (amounts.num_jobs // 20 if starved else 0)
     # Poison not among the last: it takes three workers' lives and needs time.
-    kinds = rest
+    kinds = [*brief, *rest[len(brief) :]]
+    chance.shuffle(kinds)
     for kind in special:
         kinds.insert(chance.randint(0, max(0, len(kinds) * 2 // 3)), kind)
     tokens = {JobKind.PLAIN: (2, 40), JobKind.LONG: (150, 400), JobKind.POISON: (1_000, 1_000)}

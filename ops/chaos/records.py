@@ -6,16 +6,19 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
-from glyph_worker.chaos.history import Event, event_of
-from glyph_worker.queue.messages import num_waiting
+from chaos.history import Event, event_of
+from glyph_worker.queue.messages import num_waiting, unacked_key
 from glyph_worker.queue.names import ANSWER_QUEUE, RENDER_QUEUE
 from glyph_worker.settings import Settings
 from glyph_worker.store.connection import connect, translated
 from glyph_worker.store.jobs import JobStore
 from glyph_worker.store.keys import Keys
 
-LASTING = ("_kombu.", "unacked", "celery", "glyph.render", "glyph.answer")
-"""First parts of keys without a time to live that are not ours; see store/keys.py."""
+LASTING = ("_kombu.", "unacked", "glyph.render", "glyph.answer")
+"""First parts, behind the prefix, of keys without a time to live; see store/keys.py."""
+
+OLD = ("_kombu.",)
+"""The same of the version before, whose queues had no prefix."""
 
 
 class Records:
@@ -78,8 +81,9 @@ class Records:
     def leaks(self) -> list[str]:
         """Keys without a time to live that are on no list, and sets that should be empty by now."""
         found = []
-        lasting = (*LASTING, self._keys.active, self._keys.webhooks)
-        servers = {self._url: lasting, self._cache_url: LASTING}
+        kombus = tuple(f"{self._keys.root}{part}" for part in LASTING)
+        lasting = (*kombus, *OLD, self._keys.active, self._keys.webhooks)
+        servers = {self._url: lasting, self._cache_url: ()}
         for url, allowed in servers.items():
             client = connect(url, timeout_s=5.0)
             with translated(url):
@@ -111,12 +115,13 @@ class Records:
         """A line for each message on the broker: those taken by workers with their lease's age."""
         now = self.now()
         with translated(self._url):
-            taken = cast("dict[bytes, bytes]", self._client.hgetall("unacked"))
-            leases = dict(cast(Any, self._client.zrange("unacked_index", 0, -1, withscores=True)))
+            name = unacked_key(self._keys)
+            taken = cast("dict[bytes, bytes]", self._client.hgetall(name))
+            leases = dict(cast(Any, self._client.zrange(f"{name}_index", 0, -1, withscores=True)))
             lines = [
                 f"{queue}: {number} waiting"
                 for queue in (RENDER_QUEUE, ANSWER_QUEUE)
-                if (number := num_waiting(self._client, queue))
+                if (number := num_waiting(self._client, self._keys, queue))
             ]
         for tag, raw in taken.items():
             headers = json.loads(raw)[0]["headers"]

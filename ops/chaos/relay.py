@@ -1,0 +1,36 @@
+"""A relay from a TCP address to a unix socket, in a network namespace of its own. No dependencies.
+
+Usage: relay.py ADDRESS PORT SOCKET
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+
+
+async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while raw := await source.read(1 << 16):
+            target.write(raw)
+            await target.drain()
+    target.close()
+
+
+async def _serve(address: str, port: int, path: str) -> None:
+    async def joined(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            far_reader, far_writer = await asyncio.open_unix_connection(path)
+        except OSError:
+            writer.close()  # refused there is refused here
+            return
+        await asyncio.gather(_copy(reader, far_writer), _copy(far_reader, writer))
+
+    server = await asyncio.start_server(joined, address, port)
+    async with server:
+        await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve(sys.argv[1], int(sys.argv[2]), sys.argv[3]))
