@@ -17,7 +17,7 @@ from glyph_worker.engine import selftest
 from glyph_worker.engine.backend import TORCH, Backend, candidates, choices
 from glyph_worker.engine.engine import AnswerRequest, Engine, PageInput
 from glyph_worker.engine.kv_budget import run_full_chunk, run_full_micro_batch
-from glyph_worker.engine.pieces import MAX_PIECES, Group, cut
+from glyph_worker.engine.pieces import MAX_PIECES, Group, cut_pieces
 from glyph_worker.errors import ModelUnusable
 from glyph_worker.model.checkpoint import load_reader
 from glyph_worker.model.kernels import TorchKernels
@@ -159,8 +159,8 @@ def test_the_engine_names_what_its_vision_tower_could_not_use(folder: Path) -> N
 
 def test_scattered_keys_beyond_the_capacity_are_left_to_the_other_way() -> None:
     extents = tuple((place, place + 1) for place in range(0, 2 * MAX_PIECES + 2, 2))
-    assert cut([Group(0, 1, extents)], 1) is None
-    assert cut([Group(0, 1, extents[:MAX_PIECES])], 1) is not None
+    assert cut_pieces([Group(0, 1, extents)], 1) is None
+    assert cut_pieces([Group(0, 1, extents[:MAX_PIECES])], 1) is not None
 
 
 def test_measuring_the_peak_runs_a_full_chunk_and_a_full_micro_batch(reader: Reader) -> None:
