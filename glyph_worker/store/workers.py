@@ -32,6 +32,8 @@ class WorkerInfo:
     draining: bool
     started_at: float
     seen_at: float
+    model: str = ""
+    """Name of its checkpoint: the folder's, or `nano`."""
 
 
 def load_of(num_unfinished: int, workers: Iterable[WorkerInfo]) -> float:

@@ -8,6 +8,7 @@ import signal
 import socket
 import threading
 import time
+from pathlib import PurePath
 from typing import Any, Literal
 
 import structlog
@@ -108,6 +109,7 @@ class Presence:
         self._backlog, self._ladder = stores.backlog, stores.ladder
         self._workers, self._name = stores.workers, stores.owner
         self._kind, self._capacity, self._drain = kind, capacity, drain
+        self._model = PurePath(settings.model).name
         self._started_at = time.time()
         self._queue = RENDER_QUEUE if kind == "render" else ANSWER_QUEUE
         self._client = stores.broker
@@ -135,6 +137,7 @@ class Presence:
                 draining=self._drain.draining,
                 started_at=self._started_at,
                 seen_at=time.time(),
+                model=self._model,
             )
             try:
                 self._workers.announce(info)
