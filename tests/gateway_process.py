@@ -51,7 +51,11 @@ class GatewayProcess:
 
     @property
     def log(self) -> str:
-        return self._log.read_text(errors="replace")[-4000:]
+        return self.whole_log[-4000:]
+
+    @property
+    def whole_log(self) -> str:
+        return self._log.read_text(errors="replace")
 
     def http(self, **options: Any) -> httpx.Client:
         return httpx.Client(base_url=self.url, timeout=60, trust_env=False, **options)

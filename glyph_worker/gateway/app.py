@@ -20,6 +20,7 @@ from glyph_worker.gateway import (
     jobs,
     metrics,
     page_images,
+    reader,
     site,
     webhooks,
 )
@@ -68,7 +69,7 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,  # a redirect is no problem+json, and loses the body
     )
     app.state.context = context
-    for part in (jobs, events, page_images, infer, webhooks, health, metrics, site):
+    for part in (jobs, events, page_images, infer, reader, webhooks, health, metrics, site):
         app.include_router(part.router)
     install(app)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]

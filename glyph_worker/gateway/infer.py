@@ -7,8 +7,8 @@ from fastapi.responses import JSONResponse
 
 from glyph_worker import errors
 from glyph_worker.errors import GlyphError, WaitTimeout
+from glyph_worker.gateway.bodies import json_body_of
 from glyph_worker.gateway.deps import InContext, TenantClient
-from glyph_worker.gateway.json_body import json_body_of
 from glyph_worker.gateway.problems import responses
 from glyph_worker.gateway.schemas import InferBody, InferReply, json_body
 from glyph_worker.gateway.threads import threaded

@@ -21,8 +21,8 @@ from glyph_worker.errors import (
     JobFinished,
     UnknownJob,
 )
+from glyph_worker.gateway.bodies import check_form_charset, json_body_of, media_type_of
 from glyph_worker.gateway.deps import Context, InContext, TenantClient
-from glyph_worker.gateway.json_body import json_body_of, media_type_of
 from glyph_worker.gateway.problems import responses
 from glyph_worker.gateway.schemas import (
     AnswerView,
@@ -263,6 +263,7 @@ async def _read(
         body = await json_body_of(request, kind, max_questions=limit)
         questions = [body.question] if isinstance(body, SubmitBody) else body.questions
         return body.document, questions, body.chosen()
+    check_form_charset(request)
     try:
         async with request.form(max_files=1, max_fields=1_100, max_part_size=1 << 24) as form:
             return await _from_form(form, context)

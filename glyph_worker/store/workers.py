@@ -32,6 +32,8 @@ class WorkerInfo:
     draining: bool
     started_at: float
     seen_at: float
+    model: str = ""
+    """Name of its checkpoint: the folder's, or `nano`."""
     style: str = ""
     """Name of the style that it resolves `auto` to, and the style's digest."""
     style_digest: str = ""

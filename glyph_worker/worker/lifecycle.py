@@ -8,6 +8,7 @@ import signal
 import socket
 import threading
 import time
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal
 
 import structlog
@@ -155,6 +156,7 @@ class Presence:
         self._backlog, self._ladder = stores.backlog, stores.ladder
         self._workers, self._name = stores.workers, stores.owner
         self._kind, self._capacity, self._drain = kind, capacity, drain
+        self._model = PurePath(settings.model).name
         self._started_at = time.time()
         self._style, self._stage = style, stage
         self._style_check = StyleCheck(stores.workers)
@@ -192,6 +194,7 @@ class Presence:
                 draining=self._drain.draining,
                 started_at=self._started_at,
                 seen_at=time.time(),
+                model=self._model,
                 style=self._style.name,
                 style_digest=self._style.digest,
                 backend=self._stage.backend if self._stage else "",

@@ -218,3 +218,86 @@ def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_fault(
     wait_until(lambda: is_healthy(gateway), description="it is still well")
     assert "crashed" not in gateway.log
     assert "Exception in ASGI" not in gateway.log
+
+
+def test_it_says_that_a_demonstration_answers_and_what_it_can_be_asked(
+    gateway: GatewayProcess,
+) -> None:
+    with gateway.http() as http:
+        found = http.get("/v1/reader").json()
+    assert found["models"] == ["nano"]
+    assert found["demonstration"] is True
+    assert "demonstration" in found["about"]
+    assert {"nano", "balanced", "accurate"} <= set(found["styles"])
+
+
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/jobs:batch", "/infer"])
+@pytest.mark.parametrize(
+    "kind", ["application/x-www-form-urlencoded", "text/plain", "x" * 9_000, "multipart/mixed"]
+)
+def test_a_wrong_content_type_is_told_which_header_to_send(
+    gateway: GatewayProcess, path: str, kind: str
+) -> None:
+    body = b'{"document": "secret-words", "question": "a?"}'
+    with gateway.http() as http:
+        reply = http.post(path, content=body, headers={"content-type": kind})
+    assert (reply.status_code, reply.json()["code"]) == (415, "unsupported_media")
+    assert "Content-Type: application/json" in reply.json()["detail"]
+    assert "secret-words" not in reply.text
+    assert len(reply.content) < 1_000
+
+
+@pytest.mark.parametrize("charset", ["punycode", "undefined", "utf-7", "zlib", "no-such"])
+def test_a_form_is_decoded_by_no_codec_of_the_callers_choice(
+    gateway: GatewayProcess, charset: str
+) -> None:
+    part = b'--b\r\ncontent-disposition: form-data; name="document"\r\n\r\n'
+    body = part + b"a-" * 100_000 + b"\r\n--b--\r\n"
+    with gateway.http() as http:
+        kind = f'multipart/form-data; boundary=b; CharSet="{charset}"'
+        reply = http.post("/v1/jobs", content=body, headers={"content-type": kind})
+    assert (reply.status_code, reply.json()["code"]) == (415, "unsupported_media")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [("PUT", "/v1/jobs/abc", "GET, DELETE"), ("DELETE", "/v1/jobs", "GET, POST"),
+     ("GET", "/v1/jobs:batch", "POST"), ("GET", "/infer", "POST"), ("POST", "/healthz", "GET")],
+)  # fmt: skip
+def test_a_wrong_method_learns_all_right_ones(
+    gateway: GatewayProcess, method: str, path: str, allow: str
+) -> None:
+    with gateway.http() as http:
+        reply = http.request(method, path)
+    assert (reply.status_code, reply.json()["code"]) == (405, "method_not_allowed")
+    assert reply.headers["allow"] == allow
+    assert reply.headers["content-type"] == "application/problem+json"
+
+
+def test_a_path_that_is_not_there_is_a_problem_and_no_redirect(gateway: GatewayProcess) -> None:
+    with gateway.http() as http:
+        for path in ("/nothing", "/v1/jobs/", "/healthz/"):
+            reply = http.get(path)
+            assert (reply.status_code, reply.json()["code"]) == (404, "not_found")
+            assert reply.headers["content-type"] == "application/problem+json"
+
+
+def test_times_that_are_not_yet_are_null(gateway: GatewayProcess) -> None:
+    with gateway.http() as http:
+        job = http.post("/v1/jobs", json={"document": "text", "question": "a?"}).json()
+        assert job["created_at"] > 0
+        assert (job["started_at"], job["finished_at"], job["deadline_at"]) == (None, None, None)
+        ended = http.delete(f"/v1/jobs/{job['id']}").json()
+        assert ended["finished_at"] >= job["created_at"]
+        assert ended["started_at"] is None
+
+
+def test_infer_calls_its_document_by_either_name_and_takes_one(gateway: GatewayProcess) -> None:
+    with gateway.http() as http:
+        for body in ({}, {"text": "a", "document": "b"}, {"question": "a?"}):
+            reply = http.post("/infer", json=body)
+            assert (reply.status_code, reply.json()["code"]) == (422, "invalid_option")
+            assert "`document`" in reply.json()["detail"]
+        for name in ("document", "text"):
+            reply = http.post("/infer", json={name: " \n"})
+            assert (reply.status_code, reply.json()["code"]) == (422, "empty_document")

@@ -14,6 +14,15 @@ from waiting import wait_until
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # selenium's sockets
 
 
+RECEIPT_MS = """
+const times = ["queued", "drawn", "encoded", "read", "written", "waited", "total"];
+const rows = [...document.querySelectorAll(".receipt div")].filter(
+  (row) => times.includes(row.querySelector("dt").textContent));
+return rows.map((row) => row.querySelector("dd").textContent)
+  .map((text) => parseFloat(text) * (text.endsWith(" ms") ? 1 : 1000));
+"""
+
+
 @pytest.fixture(scope="module")
 def gateway(
     module_fleet: Any, tmp_path_factory: pytest.TempPathFactory
@@ -61,12 +70,45 @@ def test_the_page_asks_and_shows_answers_pages_and_receipts(
         driver.execute_script("document.querySelector('#recent button').click()")
         wait_until(lambda: driver.execute_script(receipts) == 1, description="it is shown again")
         assert one("css selector", ".answer").text == written
-        # What fails says why, in the error tree's words.
-        driver.execute_script("$('style').value = 'impressionist'; send.click()")
+        # It says who reads, and lists the styles there are.
+        assert "Reader: tiny" in one("id", "reader").text
+        styles = "return [...$('style').options].map(o => o.value)"
+        assert {"", "balanced", "nano"} <= set(driver.execute_script(styles))
+        # Each receipt's times add up to its total.
+        times = driver.execute_script(RECEIPT_MS)
+        assert sum(times[:-1]) == pytest.approx(times[-1], abs=len(times))
+        # Questions are numbered by their place, whatever was removed; the keyboard stays there.
+        driver.execute_script("document.querySelector('.remove').click()")
+        labels = "return [...$('questions').querySelectorAll('input')].map(i => i.ariaLabel)"
+        assert driver.execute_script(labels) == ["Question 1", "Question 2"]
+        assert driver.switch_to.active_element.get_attribute("aria-label") == "Question 1"
+        driver.execute_script("$('more').click()")
+        assert driver.execute_script(labels) == ["Question 1", "Question 2", "Question 3"]
+        # The file button shows that it has the focus.
+        one("id", "document").send_keys("\t")
+        assert driver.switch_to.active_element.get_attribute("id") == "file"
+        outline = "return getComputedStyle(document.querySelector('label[for=file]')).outlineStyle"
+        assert driver.execute_script(outline) == "solid"
+        # An error takes the place of the old answers, and the same again is counted.
+        driver.execute_script("$('max_new_tokens').max = 99999; $('max_new_tokens').value = 5000")
+        driver.execute_script("$('questions').lastElementChild.querySelector('.remove').click()")
+        for wanted in ("limit is", "(2 times now)", "(3 times now)"):
+            driver.execute_script("send.click()")
+            wait_until(
+                lambda wanted=wanted: wanted in one("id", "problem").text, description=wanted
+            )
+        assert one("id", "cards").text == ""
+        # What fails says why, in the error tree's words; what several share is said with its count.
+        driver.execute_script("$('document').value = 'x\\n'.repeat(90000)")
+        driver.execute_script("$('max_new_tokens').value = 8; send.click()")
+        failed = "return document.querySelectorAll('.badge.failed').length"
         wait_until(
-            lambda: "impressionist" in one("id", "cards").text, description="the failure is told"
+            lambda: driver.execute_script(failed) == 2,
+            description="both have failed",
+            timeout_s=90,
         )
-        assert one("css selector", ".badge").text == "failed"
+        assert one("id", "problem").text == ""
+        assert "2 of 2 questions failed. 2 times: " in one("id", "summary").text
         unnamed = (
             "return [...document.querySelectorAll('input,textarea,select,button,img')].filter(e => "
             "!(e.labels?.length || e.ariaLabel || e.innerText || e.alt || e.alt === '' "

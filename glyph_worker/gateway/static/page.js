@@ -34,9 +34,9 @@ async function problemOf(reply) {
 }
 
 // Server-sent events by hand: EventSource cannot send a key.
-async function* events(path, after) {
+async function* events(path, after, signal) {
   const more = after ? { "Last-Event-ID": after } : {};
-  const reply = await call(path, { headers: more });
+  const reply = await call(path, { headers: more, signal });
   const reader = reply.body.pipeThrough(new TextDecoderStream()).getReader();
   let buffer = "";
   for (;;) {
@@ -63,13 +63,30 @@ function addQuestion(text = "") {
   const row = $("question-row").content.cloneNode(true);
   const input = row.querySelector("input");
   input.value = text;
-  input.setAttribute("aria-label", `Question ${$("questions").children.length + 1}`);
   row.querySelector(".remove").addEventListener("click", (event) => {
-    if ($("questions").children.length > 1) event.target.closest("li").remove();
-    else input.value = "";
+    const item = event.target.closest("li");
+    if ($("questions").children.length > 1) {
+      // The keyboard stays where it was: at the next question, or the one before.
+      const next = item.nextElementSibling || item.previousElementSibling;
+      item.remove();
+      numberQuestions();
+      next.querySelector("input").focus();
+    } else {
+      input.value = "";
+      input.focus();
+    }
   });
   $("questions").append(row);
+  numberQuestions();
   return input;
+}
+
+// By their place: what is removed leaves no gap, and no number twice.
+function numberQuestions() {
+  [...$("questions").children].forEach((item, at) => {
+    item.querySelector("input").setAttribute("aria-label", `Question ${at + 1}`);
+    item.querySelector(".remove").setAttribute("aria-label", `Remove question ${at + 1}`);
+  });
 }
 
 function questions() {
@@ -99,7 +116,7 @@ function measure() {
 
 function options() {
   const chosen = { max_new_tokens: Number($("max_new_tokens").value) || 64, priority: $("priority").value };
-  if ($("style").value.trim()) chosen.style = $("style").value.trim();
+  if ($("style").value) chosen.style = $("style").value;
   return chosen;
 }
 
@@ -107,6 +124,7 @@ async function ask(event) {
   event.preventDefault();
   const asked = questions();
   say("");
+  clear();
   $("send").disabled = true;
   try {
     let body, more = {};
@@ -121,6 +139,7 @@ async function ask(event) {
     }
     const reply = await call("v1/jobs:batch", { method: "POST", body, headers: more });
     const { jobs } = await reply.json();
+    said = "";
     remember(jobs.map((job, at) => ({ id: job.id, question: asked[at] })));
     show(jobs, asked);
   } catch (error) {
@@ -130,18 +149,36 @@ async function ask(event) {
   }
 }
 
+let said = "", times = 0;
+
+// The same again must look as if something happened: it says how often.
 function say(text) {
-  $("problem").textContent = text;
   $("problem").hidden = !text;
+  $("problem").textContent = text;
+  if (!text) return;
+  times = text === said ? times + 1 : 1;
+  said = text;
+  if (times > 1) $("problem").append(" ", Object.assign(document.createElement("span"), { className: "times", textContent: `(${times} times now)` }));
+}
+
+// What is shown belongs to what was asked: an old answer must not stand beside a new error.
+function clear() {
+  for (const card of shown) card.leave.abort();
+  shown = [];
+  $("cards").replaceChildren();
+  $("summary").textContent = "";
+  $("stop").hidden = true;
+  $("pages").hidden = true;
+  $("sheets").replaceChildren();
+  pagesOf = null;
+  document.querySelector("#answers .empty").hidden = false;
 }
 
 // Answers -------------------------------------------------------------------------------------
 
 function show(jobs, asked) {
-  $("cards").replaceChildren();
+  clear();
   document.querySelector("#answers .empty").hidden = true;
-  $("pages").hidden = true;
-  $("sheets").replaceChildren();
   shown = jobs.map((job, at) => new Card(job, asked[at]));
   $("stop").hidden = false;
   for (const card of shown) card.follow();
@@ -152,6 +189,7 @@ class Card {
   constructor(job, question) {
     this.id = job.id;
     this.job = job;
+    this.leave = new AbortController();
     this.text = "";
     this.attempt = 0;
     const card = $("card").content.cloneNode(true);
@@ -162,11 +200,13 @@ class Card {
     this.draw(job);
   }
 
+  get closed() { return this.leave.signal.aborted; }
+
   async follow() {
     let after = null;
     for (let misses = 0; misses < 8;) {
       try {
-        for await (const event of events(`v1/jobs/${this.id}/events`, after)) {
+        for await (const event of events(`v1/jobs/${this.id}/events`, after, this.leave.signal)) {
           misses = 0;
           if (event.id) after = event.id;
           const body = JSON.parse(event.data);
@@ -175,6 +215,7 @@ class Card {
           if (event.name === "end") { this.draw(body); return await this.end(); }
         }
       } catch (error) {
+        if (this.closed) return;
         if (error.status >= 400 && error.status < 500) { this.fail(error.message); return; }
       }
       misses += 1;
@@ -220,7 +261,7 @@ class Card {
     const read = p.num_prompt_tokens ? p.num_prefilled_tokens / p.num_prompt_tokens : 0;
     const ready = p.num_pages ? p.num_pages_ready / p.num_pages : 0;
     bar.value = job.status === "queued" ? 0 : 0.1 + 0.3 * ready + 0.4 * read + (p.num_answer_tokens ? 0.1 : 0);
-    if (p.num_pages) showPages(this.id, p.num_pages);
+    if (p.num_pages && !this.closed) showPages(this.id, p.num_pages);
     recent();
   }
 
@@ -228,6 +269,7 @@ class Card {
     const answer = this.root.querySelector(".answer");
     answer.classList.remove("writing");
     if (shown.every((card) => FINAL.has(card.job.status))) $("stop").hidden = true;
+    sumUp();
     if (this.job.status === "failed") { this.fail(this.job.error?.message || "failed"); return; }
     if (this.job.status !== "succeeded") return;
     try {
@@ -239,12 +281,17 @@ class Card {
 
   receipt(r) {
     const pages = r.pages_encoded + r.pages_reused;
+    // Parts, and the rest: they add up to the total.
+    const parts = { queued: r.queue_ms, drawn: r.render_ms, encoded: r.encode_ms, read: r.prefill_ms,
+      written: r.decode_ms };
+    const known = Object.values(parts).reduce((sum, value) => sum + value, 0);
+    parts.waited = r.wait_ms ?? Math.max(0, r.total_ms - known);
     const rows = {
       pages: `${pages}`, reused: `${r.pages_reused} of ${pages}`,
       compression: `${r.compression_ratio.toFixed(1)}×`,
       "visual tokens": r.visual_tokens, "answer tokens": r.answer_tokens,
-      queued: ms(r.queue_ms), drawn: ms(r.render_ms), encoded: ms(r.encode_ms),
-      read: ms(r.prefill_ms), written: ms(r.decode_ms), total: ms(r.total_ms),
+      ...Object.fromEntries(Object.entries(parts).map(([name, value]) => [name, ms(value)])),
+      total: ms(r.total_ms),
     };
     if (r.style_stepped_from) rows.style = `${r.style}, for the load, not ${r.style_stepped_from}`;
     const list = this.root.querySelector(".receipt");
@@ -258,12 +305,25 @@ class Card {
   }
 
   fail(text) {
+    if (this.closed) return;
     const answer = this.root.querySelector(".answer");
     answer.classList.remove("writing");
     answer.classList.add("wrong");
     this.root.querySelector("progress").hidden = true;
     answer.textContent = text;
   }
+}
+
+// Of several questions: how many failed, and each different reason with how often it was given.
+function sumUp() {
+  const failed = shown.filter((card) => card.job.status === "failed");
+  const reasons = new Map();
+  for (const card of failed) {
+    const reason = card.job.error?.message || "no reason given";
+    reasons.set(reason, (reasons.get(reason) || 0) + 1);
+  }
+  const told = [...reasons].map(([reason, times]) => (times > 1 ? `${times} times: ${reason}` : reason));
+  $("summary").textContent = failed.length > 1 ? `${failed.length} of ${many(shown.length, "question")} failed. ${told.join(" · ")}` : "";
 }
 
 const many = (number, noun) => `${number} ${noun}${number === 1 ? "" : "s"}`;
@@ -281,18 +341,34 @@ async function stopAll() {
 let pagesOf = null, numPages = 0;
 
 function showPages(id, number) {
-  if (!$("pages").hidden && shown.some((card) => card.id === pagesOf)) return;
+  if (!$("pages").hidden && shown.some((card) => card.id === pagesOf)) {
+    // Known in parts: a document is counted while it is laid out.
+    if (number > numPages) { numPages = number; notePages(); }
+    return;
+  }
   pagesOf = id; numPages = number;
   $("pages").hidden = false;
   $("sheets").replaceChildren();
   morePages();
 }
 
+function notePages() {
+  const last = $("sheets").children.length;
+  $("more-pages").hidden = last >= numPages || loadingPages;
+  $("pages-note").textContent = numPages > 1 ? `${last} of ${numPages} pages; select one to enlarge it` : "";
+}
+
+let loadingPages = false;
+
 async function morePages() {
+  loadingPages = true;
+  try { await loadPages(); } finally { loadingPages = false; }
+  notePages();
+}
+
+async function loadPages() {
   const id = pagesOf, first = $("sheets").children.length + 1;
   const last = Math.min(numPages, first + PAGES_AT_ONCE - 1);
-  $("more-pages").hidden = last >= numPages;
-  $("pages-note").textContent = numPages > 1 ? `${last} of ${numPages} pages; select one to enlarge it` : "";
   for (let number = first; number <= last; number += 1) {
     const sheet = document.createElement("button");
     sheet.type = "button";
@@ -301,6 +377,7 @@ async function morePages() {
     sheet.append(image, Object.assign(document.createElement("span"), { textContent: number }));
     sheet.addEventListener("click", () => enlarge(image, number));
     $("sheets").append(sheet);
+    notePages();
     try {
       const reply = await call(`v1/jobs/${id}/pages/${number}.png`);
       image.src = URL.createObjectURL(await reply.blob());
@@ -360,6 +437,20 @@ async function drawRecent() {
   }));
 }
 
+async function reader() {
+  try {
+    const found = await (await call("v1/reader")).json();
+    $("reader").hidden = false;
+    $("reader").classList.toggle("demo", found.demonstration);
+    $("reader-name").textContent = `Reader: ${found.models.join(", ")}.`;
+    $("reader-about").textContent = found.about;
+    const known = [...$("style").options].map((option) => option.value);
+    for (const name of found.styles) {
+      if (!known.includes(name)) $("style").append(new Option(name, name));
+    }
+  } catch { /* a key is needed first; it is asked again with one */ }
+}
+
 async function health() {
   const line = $("health");
   try {
@@ -378,7 +469,7 @@ async function health() {
 
 $("document").dataset.hint = $("document").placeholder;
 $("key").value = sessionStorage.getItem(KEY) || "";
-$("key").addEventListener("change", () => { sessionStorage.setItem(KEY, $("key").value.trim()); drawRecent(); });
+$("key").addEventListener("change", () => { sessionStorage.setItem(KEY, $("key").value.trim()); drawRecent(); reader(); });
 $("ask").addEventListener("submit", ask);
 $("more").addEventListener("click", () => addQuestion().focus());
 $("stop").addEventListener("click", stopAll);
@@ -407,5 +498,6 @@ $("close").addEventListener("click", () => $("viewer").close());
 $("forget").addEventListener("click", () => { localStorage.removeItem(RECENT); drawRecent(); });
 addQuestion();
 health();
-setInterval(() => { if (!document.hidden) health(); }, 10_000);
+reader();
+setInterval(() => { if (!document.hidden) { health(); reader(); } }, 10_000);
 drawRecent();

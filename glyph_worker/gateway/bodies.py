@@ -1,7 +1,8 @@
-"""JSON bodies: which header they need, and where they are validated. Knows no route."""
+"""Bodies: which headers they need, and where JSON is validated. Knows no route."""
 
 from __future__ import annotations
 
+from email.message import Message
 from typing import Any
 
 from fastapi import Request
@@ -17,6 +18,19 @@ INLINE_BYTES = 64 * 1024
 
 def media_type_of(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def check_form_charset(request: Request) -> None:
+    """A form's names and values would be decoded by any codec that the caller names, on the event
+    loop, and `punycode` takes seconds. Raises UnsupportedMedia."""
+    message = Message()
+    message["content-type"] = request.headers.get("content-type", "")
+    charset = message.get_param("charset")
+    if charset is not None and str(charset).lower() not in ("utf-8", "utf8", "us-ascii"):
+        raise UnsupportedMedia(
+            f"a form in charset {str(charset)[:40]!r} is not read here; send it as UTF-8 "
+            "(a file in it may have another charset, in its own part)"
+        )
 
 
 async def json_body_of(request: Request, kind: type[BaseModel], *, max_questions: int) -> Any:
