@@ -37,7 +37,7 @@ def client(broker_url: str) -> Client:
 
 def _no_job_was_made(broker_url: str) -> bool:
     with redis.Redis.from_url(broker_url) as server:
-        return not list(server.scan_iter("glyph:job:*")) and not server.exists("glyph.render")
+        return not list(server.scan_iter("glyph:job:*")) and not server.exists("glyph:glyph.render")
 
 
 @pytest.mark.parametrize(

@@ -250,7 +250,7 @@ def test_tenants_do_not_see_each_others_jobs(service: Any) -> None:
     assert other.status_many([job.id]) == [None]
 
 
-@pytest.mark.parametrize("queue", ["glyph.render", "glyph.answer"])
+@pytest.mark.parametrize("queue", ["glyph:glyph.render", "glyph:glyph.answer"])
 def test_garbage_in_a_queue_harms_neither_workers_nor_jobs(
     service: Any, records: Any, queue: str
 ) -> None:

@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 import redis
 from celery import Celery
+from starlette.testclient import TestClient
 from waiting import wait_until
 
 from glyph_worker.client import Client
+from glyph_worker.gateway.app import create_app
 from glyph_worker.queue.app import make_app
 from glyph_worker.queue.messages import held_messages, num_waiting
 from glyph_worker.queue.names import ANSWER_QUEUE, ANSWER_TASK, RENDER_QUEUE, RENDER_TASK
@@ -184,6 +186,20 @@ def test_two_prefixes_are_served_side_by_side(
     finally:
         for fleet in fleets:
             fleet.stop()
+
+
+def test_metrics_count_the_queues_of_their_own_prefix(broker_url: str) -> None:
+    """By the names that alerts, dashboard and scaler know."""
+    for prefix, number in (("one", 3), ("two", 1)):
+        client = Client(_settings(broker_url, prefix))
+        for n in range(number):
+            client.submit(f"{TEXT} {n}", "why?")
+        _store(broker_url, prefix).republish("j", rendered=True)
+        app = create_app(_settings(broker_url, prefix))
+        with TestClient(app, base_url="http://127.0.0.1") as http:
+            said = http.get("/metrics").text
+        assert f'glyph_queue_messages{{queue="glyph.render"}} {number}.0' in said
+        assert 'glyph_queue_messages{queue="glyph.answer"} 1.0' in said
 
 
 def test_a_task_is_named_without_the_prefix(broker_url: str) -> None:
