@@ -5,24 +5,32 @@ Needs the `gateway` extra; importing it needs neither torch, transformers nor pi
 An endpoint is a route in the file of its noun; `app` lists the routers. In reading
 order:
 
-app          the routes put together; start here
-serve        uvicorn until SIGTERM
-deps         what the routes share
-tenants      API keys to tenants
-jobs         submit, batch, status, result, cancel
-schemas      what travels, with examples
-events       a job's answer as it grows
-watcher      many waiting requests, one poll
-infer        the article's POST /infer
-page_images  pages as the model sees them
-webhooks     calls of ended jobs
-address      where the gateway may call
-uploads      documents as files
-pdf          PDF to text, in a child
-body_limit   bodies counted while they stream
-problems     errors as problem+json
-health       living, ready
-metrics      for Prometheus
-tracing      a span per request
-site         the page at /
+app           the routes put together; start here
+serve         uvicorn until SIGTERM
+deps          what the routes share
+tenants       API keys to tenants
+jobs          submit, batch, status, result, cancel
+schemas       what travels, with examples
+events        a job's answer as it grows
+infer         the article's POST /infer
+page_images   pages as the model sees them
+webhooks      calls of ended jobs
+address       where the gateway may call
+body_limit    bodies counted while they stream
+problems      errors as problem+json
+health        living, ready
+metrics       for Prometheus
+tracing       a span per request
+site          the page at /
+collectors    what /metrics shows
+connections   limits, timeouts, room for health checks
+json_body     a JSON body, bounded before it is built
+json_bounds   how much structure it has
+files         uploaded files, off the event loop
+reader        which model answers, and what it can be asked
+drawer        a page, laid out again and drawn
+deliverer     calls webhooks, each for itself
+signer        their signatures
+threads       blocking calls beside the event loop
+broker_watch  ends a gateway whose broker refuses it
 """

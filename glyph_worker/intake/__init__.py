@@ -1,4 +1,17 @@
 """What people bring (text, HTML, PDF) becomes a Document. Knows no HTTP, no queue and no page.
 
 Untrusted markup is read in a process of its own (`child`), bounded in CPU time and memory.
+
+reader       a file to a Document; start here
+kinds        what a file is, by its bytes
+charsets     bytes to text
+child        reads one page or PDF, bounded
+html         a page's text as a reader sees it
+html_limits  markup that would cost the square of its length
+html_tables  rows on lines
+flow         lines from words and breaks
+numbering    the numbers of lists
+pdf          words with their places
+pdf_layout   blocks in reading order
+reflow       broken lines joined to paragraphs
 """

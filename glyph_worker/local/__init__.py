@@ -7,4 +7,5 @@ server         a Redis-compatible server of our own
 service        server and workers
 side_services  gateway and Flower beside them
 demo           two documents, asked and shown
+folder_lock    one owner per data folder
 """

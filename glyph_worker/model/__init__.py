@@ -21,4 +21,9 @@ capture         recording a CUDA graph
 cores           who computes on the CPU
 library         the library's own forward: the yardstick
 synthetic       random checkpoints for tests
+answer_text     tokens to text while they come
+token_bytes     which bytes a token stands for
+formats         which number formats this machine multiplies at speed
+wide_products   16-bit numbers multiplied in float32 where it does not
+toolchain       whether kernels can be built here
 """

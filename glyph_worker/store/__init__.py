@@ -22,4 +22,7 @@ page_images  pixels for the encoder (cache)
 features     page features as bytes (cache)
 breaker      a cache server that may fail
 cache_link   what goes wrong on the way to it
+url          what a Redis URL says, read once for everybody
+aio          the same server for asyncio
+watcher      news of many jobs over one connection
 """

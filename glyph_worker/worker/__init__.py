@@ -3,17 +3,21 @@
 Who calls in: Celery, through the tasks that `render` and `answer` register, and `cli.worker`. What
 leaves: an attempt's one honest end in the job's record. In reading order:
 
-lifecycle     a worker process from start to orderly end
-attempt       one try at a job: claim, work, exactly one end; retries are decided here
-render        document → pages → page images, then the same id onto the answer queue
-answer        page features → engine → answer, many jobs at once
-answer_run    one job's run in there
-page_source   its pages, and pixels where they must be encoded
-inference     reader, feature cache and engine of a process
-suspect_gate  a job that killed a worker runs alone
-reconcile     publishes again what was lost on its way
-reporter      says how jobs and engine are
-profile       a trace of a living worker
-replay        one stored job again, here
-cache_upkeep  what an operator does to the cache
+lifecycle      a worker process from start to orderly end
+attempt        one try at a job: claim, work, exactly one end; retries are decided here
+render         document → pages → page images, then the same id onto the answer queue
+answer         page features → engine → answer, many jobs at once
+answer_run     one job's run in there
+page_source    its pages, and pixels where they must be encoded
+inference      reader, feature cache and engine of a process
+suspect_gate   a job that killed a worker runs alone
+reconcile      publishes again what was lost on its way
+reporter       says how jobs and engine are
+profile        a trace of a living worker
+replay         one stored job again, here
+cache_upkeep   what an operator does to the cache
+answer_stream  one attempt's text into the job's stream
+ending         a worker that ends: announced no longer, soon over
+heartbeat      a file that says it lives
+style_check    do all workers mean the same style by `auto`
 """
