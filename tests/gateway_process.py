@@ -34,6 +34,7 @@ class GatewayProcess:
                     "OMP_NUM_THREADS": "1",
                     **environ,
                     "GLYPH_GATEWAY_PORT": str(self.port),
+                    "GLYPH_GATEWAY_MAX_WAIT_S": str(PATIENCE_S),
                     **more,
                 },
                 stdout=log,
@@ -58,7 +59,7 @@ class GatewayProcess:
         return self._log.read_text(errors="replace")
 
     def http(self, **options: Any) -> httpx.Client:
-        return httpx.Client(base_url=self.url, timeout=60, trust_env=False, **options)
+        return httpx.Client(base_url=self.url, timeout=2 * PATIENCE_S, trust_env=False, **options)
 
     def stop(self) -> int:
         if self.process.poll() is None:

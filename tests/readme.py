@@ -1,4 +1,4 @@
-"""The README's examples with what they print, as a reader finds them."""
+"""The examples of README and documentation with what they print, as a reader finds them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Example:
     """A program or a command, and what it prints; `...` stands for anything."""
 
     name: str
-    command: list[str] | str
+    command: tuple[str, ...] | str
     prints: str
 
 
@@ -35,12 +35,18 @@ def examples(page: Path = README) -> list[Example]:
             follows, prints = blocks[index + 1] if index + 1 < len(blocks) else ("", "")
             assert follows == "text", f"{page.name}: what does this print?\n{body}"
             first = next(line for line in body.splitlines() if "import" not in line and line)
-            found.append(Example(name=first, command=["-c", body], prints=prints))
+            found.append(Example(name=first, command=("-c", body), prints=prints))
         elif kind == "console":
             parts = re.split(r"^\$ (.*)\n", body, flags=re.MULTILINE)
             for command, prints in zip(parts[1::2], parts[2::2], strict=True):
                 found.append(Example(name=command, command=command, prints=prints))
     return found
+
+
+def documented() -> list[Example]:
+    """Those of the README and of every page of the documentation, equal ones once."""
+    pages = [README, *sorted((ROOT / "ops/docs").glob("*.md"))]
+    return list(dict.fromkeys(example for page in pages for example in examples(page)))
 
 
 def run(example: Example, python: Path, environ: dict[str, str], folder: Path) -> None:

@@ -1,6 +1,6 @@
 """A torch profile of a living answer worker: SIGUSR2, and five seconds later a trace to open.
 
-See ops/profiling.md. A trace has names of operations and times, and nothing of any document.
+See ops/docs/profiling.md. A trace has names of operations and times, and nothing of any document.
 """
 
 from __future__ import annotations

@@ -246,7 +246,12 @@ def test_every_command_runs_gets_healthy_answers_and_stops(composition: Composit
         job = http.post(
             "/v1/jobs", json={"document": "text", "question": "a?", "max_new_tokens": 4}
         ).json()
-        done = http.get(f"/v1/jobs/{job['id']}", params={"wait": 50}).json()
+
+        def ended() -> dict[str, Any] | None:
+            now: dict[str, Any] = http.get(f"/v1/jobs/{job['id']}", params={"wait": 50}).json()
+            return now if now["status"] not in ("queued", "running") else None
+
+        done = wait_until(ended, description="the job has ended")
         assert done["status"] == "succeeded", done
         scraped = http.get("/metrics", headers={"Authorization": f"Bearer {token}"})
         assert "glyph_jobs_ended_total" in scraped.text

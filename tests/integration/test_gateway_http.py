@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 from gateway_process import GatewayProcess
-from waiting import wait_until
+from waiting import PATIENCE_S, wait_until
 
 DOCUMENT = "Orchid GmbH pays 1,204.50 EUR on 2026-12-01.\n" * 30
 UPLOADS = Path(__file__).parents[1] / "cases" / "uploads"
@@ -83,7 +83,7 @@ def test_a_job_is_accepted_followed_and_answered(http: httpx.Client) -> None:
     job = reply.json()
     assert reply.headers["location"] == job["links"]["self"] == f"/v1/jobs/{job['id']}"
     assert int(reply.headers["retry-after"]) >= 1
-    done = http.get(reply.headers["location"], params={"wait": 30})
+    done = http.get(reply.headers["location"], params={"wait": PATIENCE_S})
     assert done.json()["status"] == "succeeded"
     assert "retry-after" not in done.headers
     answer = http.get(job["links"]["result"]).json()
@@ -94,7 +94,7 @@ def test_a_job_is_accepted_followed_and_answered(http: httpx.Client) -> None:
 
 def test_a_result_waits_for_the_answer(http: httpx.Client) -> None:
     job = submit(http)
-    reply = http.get(job["links"]["result"], params={"wait": 30})
+    reply = http.get(job["links"]["result"], params={"wait": PATIENCE_S})
     assert reply.status_code == 200
     assert isinstance(reply.json()["text"], str)
 
@@ -143,7 +143,7 @@ def test_a_file_is_read_as_text(http: httpx.Client, name: str, kind: str, raw: b
         data={"question": "Who?", "max_new_tokens": "3"},
     )
     assert reply.status_code == 202, reply.text
-    done = http.get(f"{reply.headers['location']}/result", params={"wait": 30})
+    done = http.get(f"{reply.headers['location']}/result", params={"wait": PATIENCE_S})
     assert done.json()["receipt"]["document_tokens"] > 0
 
 
@@ -276,7 +276,7 @@ def test_a_queued_job_is_cancelled_at_once_and_only_once(
     job = submit(http, max_new_tokens=200)
     first = http.delete(job["links"]["self"])
     assert first.status_code in (200, 202)
-    done = http.get(job["links"]["self"], params={"wait": 30}).json()
+    done = http.get(job["links"]["self"], params={"wait": PATIENCE_S}).json()
     assert done["status"] == "cancelled"
     again = http.delete(job["links"]["self"])
     assert (again.status_code, again.json()["code"]) == (409, "job_finished")
@@ -364,7 +364,7 @@ def test_every_error_is_a_problem(
 
 def test_a_failed_jobs_result_tells_why(http: httpx.Client) -> None:
     job = submit(http, document="x\n" * 90_000)
-    done = http.get(job["links"]["self"], params={"wait": 50}).json()
+    done = http.get(job["links"]["self"], params={"wait": PATIENCE_S}).json()
     assert done["status"] == "failed", done
     assert done["error"]["code"] == "document_too_large"
     reply = http.get(job["links"]["result"])
@@ -405,7 +405,7 @@ def test_an_open_gateway_refuses_other_sites_pages(http: httpx.Client) -> None:
 
 
 def test_health_readiness_and_metrics(http: httpx.Client) -> None:
-    http.get(submit(http)["links"]["result"], params={"wait": 30})
+    http.get(submit(http)["links"]["result"], params={"wait": PATIENCE_S})
     assert http.get("/healthz").json() == {"status": "ok"}
     ready = http.get("/readyz").json()
     assert ready["workers"]["answer"] == 1
@@ -436,7 +436,7 @@ def test_many_long_polls_end_together(http: httpx.Client, gateway: GatewayProces
 
     def poll() -> None:
         with gateway.http() as client:
-            reply = client.get(job["links"]["self"], params={"wait": 30})
+            reply = client.get(job["links"]["self"], params={"wait": PATIENCE_S})
             replies.append(reply.status_code)
             assert reply.json()["status"] == "succeeded"
 
@@ -459,7 +459,7 @@ def test_the_page_is_served_with_a_strict_policy(http: httpx.Client) -> None:
 def test_an_answer_never_reaches_the_log(gateway: GatewayProcess, http: httpx.Client) -> None:
     http.get(
         submit(http, document="orchid-secret\n", question="secret-question?")["links"]["result"],
-        params={"wait": 30},
+        params={"wait": PATIENCE_S},
     )
     assert "secret" not in gateway.log
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from readme import ROOT, Example, examples, run
+from readme import ROOT, Example, documented, run
 from venvs import PACKAGE, build_wheel, install, make_venv, tracked
 from waiting import wait_until
 
@@ -95,7 +95,7 @@ def test_nothing_is_taken_from_the_clone(python: Path, environ: dict[str, str]) 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("example", examples(), ids=lambda example: example.name)
+@pytest.mark.parametrize("example", documented(), ids=lambda example: example.name)
 def test_an_example_prints_what_the_readme_says_from_a_wheel(
     python: Path, service: dict[str, str], example: Example
 ) -> None:

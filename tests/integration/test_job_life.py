@@ -258,7 +258,8 @@ def test_garbage_in_a_queue_harms_neither_workers_nor_jobs(
     for garbage in (b"\xff\x00garbage", b"{", b'{"body": 1}', b"null"):
         records.rpush(queue, garbage)
     answer = service.client.wait(
-        service.client.submit(DOCUMENT, f"still there, {queue}?", max_new_tokens=4).id, timeout=60
+        service.client.submit(DOCUMENT, f"still there, {queue}?", max_new_tokens=4).id,
+        timeout=PATIENCE_S,
     )
     assert answer.text is not None
     wait_until(lambda: records.llen(queue) == 0, description="the garbage is gone")

@@ -1,4 +1,4 @@
-"""The README's tour, run as it stands: every Python block and every command, with its answers."""
+"""The examples of README and documentation, run as they stand, with what they print."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from readme import ROOT, Example, examples, run
+from readme import ROOT, Example, documented, run
 
 
 @pytest.fixture(scope="module")
@@ -19,8 +19,8 @@ def nano_service(nano_fleet: Any) -> Any:
     return nano_fleet
 
 
-@pytest.mark.parametrize("example", examples(), ids=lambda example: example.name)
-def test_an_example_prints_what_the_readme_says(
+@pytest.mark.parametrize("example", documented(), ids=lambda example: example.name)
+def test_an_example_prints_what_its_page_says(
     nano_service: Any, example: Example, tmp_path: Path
 ) -> None:
     shutil.copy(ROOT / "glyph_worker/local/documents/invoice.txt", tmp_path)
@@ -28,6 +28,6 @@ def test_an_example_prints_what_the_readme_says(
 
 
 def test_there_is_a_tour() -> None:
-    found = examples()
-    assert sum(isinstance(example.command, list) for example in found) >= 3
+    found = documented()
+    assert sum(isinstance(example.command, tuple) for example in found) >= 3
     assert sum(isinstance(example.command, str) for example in found) >= 4

@@ -48,7 +48,7 @@ def test_a_killed_answer_workers_jobs_all_succeed_once_on_another(
     for process in fleet.processes:
         fleet.wait_ready(process)
     client = fleet.client
-    ids = _submit(client, max_new_tokens=600)
+    ids = _submit(client)
     with redis.Redis.from_url(broker_url) as records:
 
         def held_by_the_victim() -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from gateway_process import GatewayProcess
-from waiting import wait_until
+from waiting import PATIENCE_S, wait_until
 
 from glyph_worker.errors import InvalidStyle
 from glyph_worker.traces import Traces, current_traceparent
@@ -85,7 +85,7 @@ def test_one_trace_goes_from_the_request_over_both_workers(
                 json={"document": "secret-orchid " * 9, "question": "who-asks?",
                       "max_new_tokens": 4},
             ).json()  # fmt: skip
-            http.get(job["links"]["result"], params={"wait": 60})
+            http.get(job["links"]["result"], params={"wait": PATIENCE_S})
         wait_until(
             lambda: collector.named("glyph.render") and collector.named("glyph.answer"),
             description="both stages have sent their spans",

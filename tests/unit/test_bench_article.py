@@ -127,6 +127,6 @@ def test_one_row_runs_through_the_whole_service_and_a_slice_resumes(tmp_path: Pa
 
 def test_the_readme_shows_the_last_committed_run() -> None:
     (last,) = sorted((BENCH / "results").glob("*-article-cpu-*.md"))[-1:]
-    text = (ROOT / "README.md").read_text()
+    text = (ROOT / "ops/docs/measured.md").read_text()
     shown = text.partition("<!-- article:begin -->\n")[2].partition("<!-- article:end -->")[0]
     assert shown == last.read_text()

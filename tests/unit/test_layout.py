@@ -8,7 +8,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2] / "glyph_worker"
-MAPPED = ["engine", "features", "gateway", "intake", "local", "model", "queue", "render", "store", "worker"]
+MAPPED = [
+    "engine",
+    "features",
+    "gateway",
+    "intake",
+    "local",
+    "model",
+    "queue",
+    "render",
+    "store",
+    "worker",
+]
 
 
 @pytest.mark.parametrize("package", MAPPED)

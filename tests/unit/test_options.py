@@ -130,8 +130,8 @@ def test_every_option_has_its_place() -> None:
         assert "Unpack[SubmitOptions]" in str(inspect.signature(verb))
 
 
-def test_the_readme_names_every_option() -> None:
-    text = (Path(__file__).parents[2] / "README.md").read_text()
+def test_the_producers_page_names_every_option() -> None:
+    text = (Path(__file__).parents[2] / "ops/docs/producers.md").read_text()
     table = text.partition("## What a submit may say")[2].partition("\n## ")[0]
     assert [name for name in OPTION_NAMES if f"`{name}`" not in table] == []
 
