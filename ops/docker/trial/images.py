@@ -106,12 +106,14 @@ def _build(
     if podman.image_label(image, LABEL) == digest:
         return False
     _say(f"build {image}")
-    # One layer a stage: this storage driver copies every layer whole.
+    # With layers that cost nothing the dependencies are kept from the last time.
+    layers = f"--layers={str(podman.layered).lower()}"
     podman.run(
-        "build", "--layers=false", "--force-rm", "--network=host", f"--file={file}",
+        "build", layers, "--force-rm", "--network=host", f"--file={file}",
         f"--target={target}", f"--label={LABEL}={digest}", f"--tag={image}", *options, str(context),
     )  # fmt: skip
-    podman.run("image", "prune", "--force", check=False)
+    if not podman.layered:
+        podman.run("image", "prune", "--force", check=False)
     return True
 
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,21 @@ def missing() -> str | None:
     return None
 
 
+def _overlay_works(folder: Path) -> bool:
+    """Some kernels and filesystems mount no overlay: then layers must be copied."""
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        parts = {part: Path(name) / part for part in ("lower", "upper", "work", "merged")}
+        for part in parts.values():
+            part.mkdir()
+        options = ",".join(f"{part}dir={parts[part]}" for part in ("lower", "upper", "work"))
+        merged = str(parts["merged"])
+        mount = ["mount", "-t", "overlay", "overlay", "-o", options, merged]
+        if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+            return False
+        subprocess.run(["umount", merged], check=True)
+        return True
+
+
 class Podman:
     """Commands against the store under `folder`. A failed one raises with what it said."""
 
@@ -45,9 +61,12 @@ class Podman:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "containers.conf").write_text(_CONTAINERS)
         (folder / "registries.conf").write_text(_REGISTRIES)
+        self.layered = _overlay_works(folder)
+        """False: every layer is a whole copy."""
+        driver = "overlay" if self.layered else "vfs"
         (folder / "storage.conf").write_text(
-            f'[storage]\ndriver = "vfs"\ngraphroot = "{folder}/storage"\n'
-            f'runroot = "/run/glyph-containers"\n'
+            f'[storage]\ndriver = "{driver}"\ngraphroot = "{folder}/storage-{driver}"\n'
+            f'runroot = "/run/glyph-containers-{driver}"\n'
         )
         self.environ = os.environ | {
             "CONTAINERS_CONF": str(folder / "containers.conf"),
