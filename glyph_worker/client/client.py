@@ -359,5 +359,6 @@ def _fresh(new: Submission, at: float) -> Job:
         created_at=at,
         deadline_at=None if new.deadline_s is None else at + new.deadline_s,
         document_digest=new.document_digest,
+        document_notes=new.document_notes,
         webhook=new.webhook,
     )

@@ -5,13 +5,20 @@ from __future__ import annotations
 import codecs
 import gzip
 import io
+import subprocess
+import sys
 import time
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from glyph_worker.errors import GlyphError, InvalidEncoding, UnsupportedMedia
+from glyph_worker.errors import (
+    ConfigurationError,
+    GlyphError,
+    InvalidEncoding,
+    UnsupportedMedia,
+)
 from glyph_worker.intake.charsets import CODEC_OF
 from glyph_worker.intake.kinds import Kind, recognise
 from glyph_worker.intake.reader import FileReader
@@ -188,3 +195,21 @@ def test_a_file_without_text_is_one_of_our_errors(raw: bytes) -> None:
     for name in ("a.pdf", "a.html"):
         with pytest.raises(GlyphError):
             READER.read(raw, name=name)
+
+
+def test_a_missing_extra_is_named_and_text_needs_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("glyph_worker.intake.reader.find_spec", lambda name: None)
+    assert READER.read(b"port 8443", name="a.log.1").text == "port 8443"
+    for name, raw in (("a.html", b"<p>x"), ("a.pdf", (UPLOADS / "table.pdf").read_bytes())):
+        with pytest.raises(ConfigurationError, match=r"pip install 'glyph_worker\[intake\]'"):
+            READER.read(raw, name=name)
+
+
+def test_reading_text_loads_no_parser_and_no_torch() -> None:
+    code = (
+        "import sys; from glyph_worker.intake.reader import FileReader;"
+        "from glyph_worker.settings import Settings; FileReader(Settings()).read(b'a');"
+        "print(sorted({'torch', 'celery', 'selectolax', 'pypdfium2'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
