@@ -16,6 +16,7 @@ from glyph_worker.document import Page, digest
 from glyph_worker.render.breaks import greedy_pages, section_pages
 from glyph_worker.render.ink import Ink
 from glyph_worker.render.limits import FRAME_PADDING
+from glyph_worker.render.lines.set_runs import RunSetter
 from glyph_worker.render.page import LaidPage, Line, RenderReport
 from glyph_worker.render.style import Style
 from glyph_worker.render.typeset import WIDE, Typesetter, joined, source_lines
@@ -27,6 +28,7 @@ class Flow:
     def __init__(self, style: Style) -> None:
         self.style = style
         self.setter = Typesetter(style)
+        self._runs = RunSetter(self.setter)
         self._ink = Ink(style, self.setter)
         self._edge = style.margin_y + FRAME_PADDING
         self.rows = int((style.page_size[1] - 2 * self._edge + 1e-9) / style.leading)
@@ -39,11 +41,11 @@ class Flow:
         """The pages of a normalised text."""
         style = self.style
         for lines in self._cut(self.lines(text, report)):
-            height = self._height(len(lines))
+            height, width = self._height(len(lines)), self._width(lines)
             page = Page(
                 index=report.num_pages,
-                digest=digest("page", style.digest, height, joined(lines)),
-                width=style.page_width,
+                digest=digest("page", style.digest, height, width, joined(lines)),
+                width=width,
                 height=height,
                 start=lines[0].start,
                 end=lines[-1].end,
@@ -52,6 +54,9 @@ class Flow:
 
     def lines(self, text: str, report: RenderReport) -> Iterator[Line]:
         """The drawn lines of a normalised text, in order; they tile it."""
+        if self.style.form != "lines":
+            yield from self._runs.lines(text, report)
+            return
         ruler = self.setter.ruler(text)
         for start, end, after in source_lines(text):
             source = text[start:end]
@@ -84,6 +89,16 @@ class Flow:
         leading = self.style.leading * self.style.scale
         top = laid.baselines[index] - 0.8 * leading  # the rest is for descenders
         return top, top + leading
+
+    def _width(self, lines: list[Line]) -> int:
+        """Page width in pixels: the lines and the margins, up to the next crop multiple."""
+        style = self.style
+        if not style.auto_crop_width or any(line.rtl for line in lines):
+            return style.page_width
+        written = 2 * self._ink.left + self._ink.reach(lines)
+        multiple = style.crop_multiple
+        rounded = math.ceil(written * style.scale / multiple - 1e-9) * multiple
+        return max(multiple, min(rounded, style.page_width))
 
     def _height(self, num_lines: int) -> int:
         """Page height in pixels: the text and its margins, up to the next crop multiple."""

@@ -130,12 +130,17 @@ def _package_log(rng: random.Random) -> str:
     names = sorted(dist.metadata["Name"].lower() for dist in importlib.metadata.distributions())
     out, second = [], 0
     while len(out) < 220:
-        name, version = rng.choice(names), f"{rng.randint(0, 9)}.{rng.randint(0, 30)}-{rng.randint(1, 4)}"
+        name, version = (
+            rng.choice(names),
+            f"{rng.randint(0, 9)}.{rng.randint(0, 30)}-{rng.randint(1, 4)}",
+        )
         for step in ("install {n}:amd64 <none> {v}", "status half-installed {n}:amd64 {v}",
                      "status unpacked {n}:amd64 {v}", "configure {n}:amd64 {v} <none>",
                      "status installed {n}:amd64 {v}"):  # fmt: skip
             second += rng.randint(0, 2)
-            when = f"2026-03-{12 + second // 86400:02d} 06:{second // 60 % 60:02d}:{second % 60:02d}"
+            when = (
+                f"2026-03-{12 + second // 86400:02d} 06:{second // 60 % 60:02d}:{second % 60:02d}"
+            )
             out.append(f"{when} {step.format(n=name, v=version)}")
     return "\n".join(out)
 
@@ -182,7 +187,9 @@ def _listing(rng: random.Random) -> str:
     """A table set with spaces, as programs print it."""
     out = ["PID   USER       CPU   MEM  STARTED   COMMAND"]
     for _ in range(120):
-        command = rng.choice(("python -m worker", "redis-server", "nginx: worker", "sshd", "postgres: writer"))
+        command = rng.choice(
+            ("python -m worker", "redis-server", "nginx: worker", "sshd", "postgres: writer")
+        )
         out.append(f"{rng.randint(1, 99999):<5d} {rng.choice(('root', 'www-data', 'postgres', 'ana')):<9s} "
                    f"{rng.random() * 100:5.1f} {rng.random() * 90:5.1f}  {rng.randint(0, 23):02d}:{rng.randint(0, 59):02d}     {command}")  # fmt: skip
     return "\n".join(out)
@@ -217,7 +224,10 @@ def _manual() -> str:
 def _topics() -> str:
     from pydoc_data import topics
 
-    return "\n\n".join(topics.topics[name] for name in ("operator-summary", "lambda", "try", "with", "class", "import"))
+    return "\n\n".join(
+        topics.topics[name]
+        for name in ("operator-summary", "lambda", "try", "with", "class", "import")
+    )
 
 
 def corpus(max_chars: int = MAX_CHARS) -> list[File]:
