@@ -22,7 +22,7 @@ from glyph_worker.render.paginate import paginate
 from glyph_worker.render.style.presets import preset_style
 from glyph_worker.render.style.style import Style
 
-LAYOUTS = ("nano", "balanced", "reference", "balanced-cjk", "strip-28")
+LAYOUTS = ("nano", "balanced", "reference", "balanced-cjk", "fast")
 MARKER = '<font color="#FF0000"> \\n </font>'
 SAMPLES = (
     "The quick brown fox.\n\n  indented, twice  spaced\tand tabbed\n" * 7,
@@ -31,13 +31,20 @@ SAMPLES = (
     "\U0001f600\U0001f680 \U00013000 [U+0041]\n" + "x" * 3000 + "\n" + "é" * 200,
     "\n" * 200,
     "\u3000\u3000 cut \t\n" * 65 + " foo \u3000",
+    "Name\tQty\nApples, red\t12\n\tin\n\n| a | b |\n|---|--:|\n| c d | 1 |\n\n\n┌──┐\n│ x│\n└──┘\n"
+    * 9,
+    "def f(x):\n    if x:\n        return  1\n\n\tpass\n" * 30,
 )
 MIXED = st.lists(
     st.one_of(
         st.text("abc XYZ.,\n\t-", max_size=30),
         st.text(st.characters(exclude_categories=()), max_size=12),
         st.sampled_from(
-            ["中文，测试。", "שלום ", "مرحبا", "नमस्ते", "\U0001f680", "  ", "\n\n", "a" * 99]
+            [
+                *("中文，测试。", "שלום ", "مرحبا", "नमस्ते", "\U0001f680", "  ", "\n\n", "a" * 99),
+                *("a\tb\n", "| c | d |\n", "│ e │\n", "    f  g\n"),
+                "the words of a line that is wrapped\n",
+            ]
         ),
     ),
     max_size=25,
@@ -48,6 +55,13 @@ def styles() -> list[Style]:
     exact = preset_style("reference")
     return [
         *(preset_style(name) for name in LAYOUTS),
+        *(
+            preset_style("balanced").with_(form=form, name=form)
+            for form in ("lines", "marks", "auto")
+        ),
+        preset_style("balanced-cjk").with_(
+            form="auto", page_size=(120, 100), margin_x=0, name="narrow"
+        ),
         exact.with_(newline_markup=MARKER),
         exact.with_(newline_markup=MARKER + "<br/>", alignment="JUSTIFY"),
         exact.with_(page_size=(160.0, 60.0), first_line_indent=20, alignment="RIGHT"),
@@ -87,7 +101,9 @@ def check_document(text: str, style: Style) -> None:
 
 @pytest.mark.parametrize("style", styles(), ids=lambda style: f"{style.name}-{style.alignment}")
 @pytest.mark.parametrize(
-    "text", SAMPLES, ids=["latin", "chinese", "complex", "escapes", "empty", "white"]
+    "text",
+    SAMPLES,
+    ids=["latin", "chinese", "complex", "escapes", "empty", "white", "tables", "code"],
 )
 def test_samples_lose_nothing(text: str, style: Style) -> None:
     check_document(text, style)
@@ -209,7 +225,7 @@ def test_an_edit_leaves_most_pages_as_they_were(name: str) -> None:
 
 
 def test_heights_are_whole_visual_tokens() -> None:
-    for name in ("nano", "balanced", "fast", "accurate", "balanced-cjk", "strip-28"):
+    for name in ("nano", "balanced", "fast", "accurate", "balanced-cjk"):
         for text in ("one line", SAMPLES[0], SAMPLES[1] * 8):
             for laid in paginate(text, preset_style(name)):
                 assert laid.page.height % 28 == laid.page.width % 28 == 0

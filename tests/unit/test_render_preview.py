@@ -17,12 +17,12 @@ def pixels(path: Path) -> np.ndarray:
 
 
 def test_summary_counts_what_was_written(tmp_path: Path) -> None:
-    text = "The quick brown fox \U00013000 jumps.\n" * 100
+    text = "The quick brown fox \U00013000 jumps.\n" * 400
     summary = render_file(text, preset_style("balanced"), tmp_path / "out")
     assert summary.num_pages == len(summary.files) > 1
     sizes = [pixels(path).shape for path in summary.files]
     assert summary.num_visual_tokens == sum(height * width // 784 for height, width, _ in sizes)
-    assert summary.missing_glyphs == {"U+13000": 100}
+    assert summary.missing_glyphs == {"U+13000": 400}
     assert summary.num_chars == len(text)
     assert summary.chars_per_token == len(text) / summary.num_visual_tokens
     assert summary.num_lines == 100

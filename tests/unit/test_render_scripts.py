@@ -110,7 +110,7 @@ def test_kana_lines_neither_start_with_a_full_stop_nor_end_with_a_bracket(width:
         assert not [line for line in lines[:-1] if line[-1] in CANNOT_END]
 
 
-@pytest.mark.parametrize("name", ["balanced", "nano", "strip-28"])
+@pytest.mark.parametrize("name", ["balanced", "nano", "fast"])
 @pytest.mark.parametrize("word", ["क्षत्रिय", "শ্রীকৃষ্ণ", "ကျွန်ုပ်", "ស្ត្រី", "ශ්‍රීලංකා"])
 def test_no_line_starts_within_a_cluster(name: str, word: str) -> None:
     style = PRESETS[name].with_(page_size=(150, 392)) if name != "nano" else PRESETS[name]

@@ -72,7 +72,7 @@ def test_digest_changes_with_every_field() -> None:
     }
     digests = {base.digest}
     for item in dataclasses.fields(Style):
-        if item.name == "name":
+        if item.name in ("name", "form", "mono_font_path"):
             continue
         value = getattr(base, item.name)
         if item.name in other:
@@ -84,7 +84,12 @@ def test_digest_changes_with_every_field() -> None:
         else:
             changed = value + 1
         digests.add(base.with_(**{item.name: changed}).digest)
-    assert len(digests) == len(dataclasses.fields(Style))  # the base, and one for all but `name`
+    flow = Style(fallback_fonts=(), layout="flow", alignment="LEFT")
+    for form in ("lines", "marks", "auto"):
+        digests.add(flow.with_(form=form).digest)
+    digests.add(flow.with_(form="auto", mono_font_path="DejaVuSans.ttf").digest)
+    # The base, one for every field but `name`, and two more for the forms.
+    assert len(digests) == len(dataclasses.fields(Style)) + 2
 
 
 def test_digest_covers_font_bytes_and_not_their_place(tmp_path: Path) -> None:
@@ -105,6 +110,9 @@ def test_digest_covers_font_bytes_and_not_their_place(tmp_path: Path) -> None:
         ({"dpi": "72"}, ["dpi", "number"]),
         ({"dpi": float("nan")}, ["dpi"]),
         ({"font-size": 0}, ["font-size"]),
+        ({"form": "columns"}, ["form", "lines, marks, auto"]),
+        ({"form": "auto"}, ["form", "layout 'flow'", "'exact'"]),
+        ({"form": "marks", "layout": "flow"}, ["form", "alignment 'LEFT'"]),
         ({"font-size": 1e9}, ["font-size", "1000"]),
         ({"line-height": 0.001}, ["line-height", "from 1"]),
         ({"page-size": "595"}, ["page-size"]),

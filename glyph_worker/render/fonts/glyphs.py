@@ -11,9 +11,10 @@ import threading
 
 import numpy as np
 
+from glyph_worker.render.fonts import marks
 from glyph_worker.render.fonts.fontfile import FontFile
 from glyph_worker.render.fonts.reference_numbers import as_poppler_reads
-from glyph_worker.render.fonts.typeface import Typeface
+from glyph_worker.render.fonts.typeface import Glyph, Typeface
 from glyph_worker.render.loops.blit import PHASES, STEP
 
 _MAX_WORDS = 100_000
@@ -24,8 +25,16 @@ _LARGE = 50
 class Glyphs:
     """Fonts at one size: widths for layout (points), advances and pictures for drawing."""
 
-    def __init__(self, fonts: tuple[FontFile, ...], font_size: float, scale: float) -> None:
-        self.fonts = fonts
+    def __init__(
+        self,
+        fonts: tuple[FontFile, ...],
+        font_size: float,
+        scale: float,
+        mono: FontFile | None = None,
+    ) -> None:
+        """mono: the monospaced font of what is set in cells; None: the first font."""
+        self._mono = len(fonts) if mono is not None else 0
+        self.fonts = fonts = (*fonts, mono) if mono is not None else fonts
         self.font_size = font_size
         self._lock = threading.RLock()  # threads share a style's glyphs; only new ones need it
         self.scale = scale
@@ -44,6 +53,9 @@ class Glyphs:
         """Picture of slot * PHASES + phase, -1 until drawn; int32[num_slots * PHASES]."""
         self.pictures = Pictures()
         self.space = self.width_of(" ")
+        main = fonts[self._mono]
+        self.cell = self.points * main.thousandths(main.glyph_of.get(0x30, 0))
+        """Points from cell to cell of the monospaced font."""
 
     def font_of(self, code: int) -> int | None:
         """Index of the first font that has a character, None when none has."""
@@ -55,6 +67,8 @@ class Glyphs:
     def char_width(self, char: str) -> float:
         """Width of one character in thousandths of the font size, as reportlab scales it."""
         width = self._width_of.get(char)
+        if width is None and char in marks.MARKS:
+            width = self._width_of[char] = self._mark_width(marks.MARKS.index(char))
         if width is None:
             code = 0x20 if char == "\u00a0" else ord(char)
             number = self.font_of(code) or 0
@@ -78,6 +92,16 @@ class Glyphs:
         """Slots of a text, int32[len(text)]; every character must be in some font."""
         return self._known_or_met(np.frombuffer(text.encode("utf-32-le"), np.uint32))
 
+    def mono_slots_of(self, text: str) -> np.ndarray:
+        """The same in the monospaced font, where it has the character."""
+        slots = self.slots_of(text).copy()
+        known = self.fonts[self._mono].glyph_of
+        for at, char in enumerate(text):
+            glyph = known.get(0x20 if char == "\u00a0" else ord(char))
+            if glyph is not None:
+                slots[at] = self.slot(self._mono, glyph)
+        return slots
+
     def _known_or_met(self, codes: np.ndarray) -> np.ndarray:
         slots: np.ndarray = self._slot_of[codes]
         if slots.min(initial=0) < 0:
@@ -88,6 +112,9 @@ class Glyphs:
     def _register(self, codes: list[int]) -> None:
         with self._lock:
             for code in codes:
+                if chr(code) in marks.MARKS:
+                    self._slot_of[code] = self.slot(marks.FONT, marks.MARKS.index(chr(code)))
+                    continue
                 looked = 0x20 if code == 0xA0 else code
                 number = self.font_of(looked) or 0
                 self._slot_of[code] = self.slot(number, self.fonts[number].glyph_of.get(looked, 0))
@@ -123,10 +150,15 @@ class Glyphs:
             more = np.full(grown * PHASES, -1, np.int32)
             more[: len(self._picture_of)] = self._picture_of
             self._picture_of = more
-        width = self.fonts[number].thousandths(glyph)
+        is_mark = number == marks.FONT
+        width = self._mark_width(glyph) if is_mark else self.fonts[number].thousandths(glyph)
         self.advance[slot] = as_poppler_reads(width) * 0.001 * self.font_size
         self._thousandths[slot] = width
         return slot
+
+    def _mark_width(self, index: int) -> float:
+        """Thousandths of the font size; whole pixels on the page."""
+        return marks.picture(index, self.font_size * self.scale).advance / self.scale / self.points
 
     def pictures_of(self, slots: np.ndarray, phases: np.ndarray) -> np.ndarray:
         """Pictures of slots at phases, int32[n]; draws those not seen before."""
@@ -145,7 +177,11 @@ class Glyphs:
                 face.prepare([(slot[1], phase) for slot, phase in wanted if slot[0] == number])
             for key in missing:
                 number, glyph = self._source[key // PHASES]
-                picture = self.faces[number].glyph(glyph, key % PHASES)
+                picture: Glyph | marks.Mark
+                if number == marks.FONT:  # on whole pixels, at every phase
+                    picture = marks.picture(glyph, self.font_size * self.scale)
+                else:
+                    picture = self.faces[number].glyph(glyph, key % PHASES)
                 self._picture_of[key] = self.pictures.add(
                     picture.coverage, picture.left, picture.top
                 )

@@ -8,10 +8,11 @@ from __future__ import annotations
 import itertools
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from glyph_worker.render.fonts import marks
 from glyph_worker.render.fonts.bidi import REMOVED, first_strong_level, levels_of
 from glyph_worker.render.fonts.fontfile import FontFile
 from glyph_worker.render.fonts.scripts import COMPLEX
@@ -27,6 +28,7 @@ _VIRAMA = 9
 """Canonical combining class of what binds two consonants."""
 _SILENT = "\u0e3a\u103a"
 """Signs of that class that bind nothing."""
+_PARAGRAPHS = re.compile(f"[{marks.MARKS}]+|[^{marks.MARKS}]+")
 _GLUE = re.compile("\u00a0\u00a0+")
 _PARTS = re.compile(f"(?:{COMPLEX.pattern}|[{_JOINERS}])+|(?:(?!{COMPLEX.pattern})[^{_JOINERS}])+")
 """Words of complex letters, and what is between them."""
@@ -49,9 +51,17 @@ class Shaped(NamedTuple):
 class Shaper:
     """Shapes lines with a chain of fonts."""
 
-    def __init__(self, fonts: tuple[FontFile, ...], *, space: float | None = None) -> None:
+    def __init__(
+        self,
+        fonts: tuple[FontFile, ...],
+        *,
+        space: float | None = None,
+        mark_width: Callable[[str], float] | None = None,
+    ) -> None:
         """space: the width of every space in thousandths of the font size, so that shaped lines
-        are as wide as wrapping took them to be; None: that of the font around it."""
+        are as wide as wrapping took them to be; None: that of the font around it. mark_width:
+        that of a mark, where lines have some."""
+        self._mark_width = mark_width
         self._fonts = fonts
         self._space = space
         self._widths: dict[str, float] = {}
@@ -99,10 +109,13 @@ class Shaper:
                 fonts.extend([font] * len(part))
                 continue
             for char in part:
+                if char in marks.MARKS:
+                    fonts.append(marks.FONT)
+                    continue
                 code = 0x20 if char == "\u00a0" else ord(char)
                 before = fonts[-1] if fonts else None
                 joins = unicodedata.category(char)[0] == "M" or char in _JOINING
-                if joins and before is not None:
+                if joins and before is not None and before != marks.FONT:
                     keeps = code in self._fonts[before].glyph_of or char in _JOINERS
                     fonts.append(before if keeps else self._font_of(code))
                 else:
@@ -134,6 +147,12 @@ class Shaper:
     def _shape(self, text: str, begin: int, end: int, font: int, rtl: bool) -> list[Shaped]:
         import uharfbuzz
 
+        if font == marks.FONT and self._mark_width is not None:
+            order = range(end - 1, begin - 1, -1) if rtl else range(begin, end)
+            return [
+                Shaped(font, marks.MARKS.index(text[at]), self._mark_width(text[at]), 0.0, 0.0, at)
+                for at in order
+            ]
         buffer = uharfbuzz.Buffer()
         run = text[begin:end].replace("\u00a0", " ")
         buffer.add_codepoints([ord(char) for char in run])
@@ -178,6 +197,12 @@ def paragraph_levels(text: str, *, rtl: bool) -> bytes:
     """Level of every character of a paragraph; a line's are a slice of them."""
     if not rtl and not _TURNS.search(text):
         return bytes(len(text))
+    if marks.ANY_MARK.search(text):  # paragraphs run on: each by itself
+        parts = _PARAGRAPHS.findall(text)
+        return b"".join(
+            bytes([rtl]) * len(part) if part[0] in marks.MARKS else paragraph_levels(part, rtl=rtl)
+            for part in parts
+        )
     glue = _GLUE.sub(lambda run: " " * len(run[0]), text)  # no-break spaces only by spelling
     levels = levels_of(glue, int(rtl))
     before = int(rtl)

@@ -52,6 +52,8 @@ class Bulk:
                 repeat(()),
                 repeat(False),
                 repeat(b""),
+                repeat(()),
+                repeat(False),
             ),
             strict=False,
         )

@@ -30,6 +30,10 @@ class Line(NamedTuple):
     """The paragraph runs right to left (only where not plain)."""
     levels: bytes = b""
     """Of each character of `shown`, as its paragraph gives them (only where not plain)."""
+    stops: tuple[tuple[int, float], ...] = ()
+    """Characters of `shown` whose pen stands at a place of its own, points from the left indent."""
+    mono: bool = False
+    """Drawn in the monospaced font, a character a cell."""
 
     def offset_of(self, index: int) -> int:
         """Offset in the normalised text of the character `shown[index]`."""

@@ -79,6 +79,10 @@ class Speller:
         self._tab_width = tab_width
         self._collapse = collapse
 
+    def needs(self, text: str) -> bool:
+        """Whether a text has anything but drawable characters and spaces."""
+        return self._odd.search(text) is not None
+
     def spell(self, text: str, start: int, report: RenderReport) -> tuple[str, list[int] | None]:
         """What to draw for a paragraph, and the offset that each of its characters comes from.
 

@@ -33,8 +33,12 @@ class Typesetter:
 
     def __init__(self, style: Style) -> None:
         self.style = style
-        self.glyphs = Glyphs(style.fonts, style.font_size, style.scale)
-        self.shaper = Shaper(style.fonts, space=self.glyphs.char_width(" "))
+        self.glyphs = Glyphs(style.fonts, style.font_size, style.scale, style.mono_font)
+        self.shaper = Shaper(
+            style.fonts,
+            space=self.glyphs.char_width(" "),
+            mark_width=self.glyphs.char_width,
+        )
         self.speller = Speller(
             style.fonts, tab_width=style.tab_width, collapse=style.layout == "exact"
         )
@@ -324,6 +328,6 @@ def joined(lines: Sequence[Line]) -> str:
     special = [
         (index, *line[5:])
         for index, line in enumerate(lines)
-        if line.left or line.word_space or line.marked or not line.plain
+        if line.left or line.word_space or line.marked or line.stops or line.mono or not line.plain
     ]
     return "\n".join([line.shown for line in lines]) + f"\n\n{special!r}"

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
+from glyph_worker.render.fonts.marks import FOUR, LINE_END, ONE, TAB
+
 SHRINK = 0.05
 """Share of its spaces by which a line of words may be too long."""
 _FUZZ = 1e-6
@@ -34,12 +36,12 @@ CANNOT_START_FLOW = (
         "\u3019\u301b\u301c\u301f\u303b\u3095\u3096\u30a0\uff61\uff63\uff64\uff65\uff67\uff68\uff69\uff6a"
         "\uff6b\uff6c\uff6d\uff6e\uff6f\uff70\uff9e\uff9f%}>"
     )
-    | frozenset(map(chr, range(0x31F0, 0x3200)))
+    | frozenset((*map(chr, range(0x31F0, 0x3200)), LINE_END, TAB))
 )
 CANNOT_END = frozenset(
     "([{<\u2018\u201c\u3008\u300a\u300c\u300e\u3010\u3014\u3016\u3018\u301a\u301d\uff08\uff3b\uff5b\uff5f"
     "\uff62$\uff04\u00a3\uffe1\u00a5\uffe5"
-)
+) | frozenset((ONE, FOUR))
 """What may not end a line of characters, nor start one, in flow: JIS X 4051 and GB/T 15834."""
 _WIDE = "\u2e80"
 

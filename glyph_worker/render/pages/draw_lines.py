@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from glyph_worker.render.fonts.reference_numbers import as_poppler_reads
 from glyph_worker.render.lines.line import Line
 from glyph_worker.render.lines.typeset import Typesetter
 from glyph_worker.render.loops.blit import NUMPY, PHASES, STEP, Loops, fastest
+from glyph_worker.render.pages.cells import num_cells
 from glyph_worker.render.pages.page import Block, LaidPage
 from glyph_worker.render.style.style import Style
 
@@ -63,15 +65,38 @@ class Ink:
             luma += np.uint32(weight) * plane
         return (luma >> 16).astype(np.uint8)
 
+    @property
+    def left(self) -> float:
+        """Points from the page's edge to the frame."""
+        return self._left
+
+    def reach(self, lines: Sequence[Line]) -> float:
+        """Points from the frame's left edge to where the longest line ends."""
+        plain = tuple(line for line in lines if line.plain and line.shown)
+        reach = 0.0
+        if plain:
+            _, steps, counts, lefts = self._plain(plain)
+            ends = np.cumsum(counts)
+            reach = float((np.add.reduceat(steps, ends - counts) + lefts).max())
+        points = self.style.font_size / 1000
+        for line in lines:
+            if not line.plain:
+                width = sum(
+                    glyph.advance
+                    for glyph in self._shaper.line(line.shown, rtl=line.rtl, levels=line.levels)
+                )
+                reach = max(reach, line.left + self._indent + width * points)
+        return reach
+
     def boxes(self, line: Line) -> np.ndarray:
         """Left and right edge of every character of `line.shown`, float64[len(shown), 2] pixels
         from the page's left edge. Characters shaped into one glyph share its box."""
         start = line.left + self._indent
         if line.plain:
-            slots = self.glyphs.slots_of(line.shown)  # first: a new character makes a new table
-            steps = self.glyphs.advance[slots] + (slots == self._space) * line.word_space
-            pens = np.cumsum(np.concatenate([[start], steps]))
-            boxes = np.stack([pens[:-1], pens[1:]], axis=1)
+            slots, steps, _, lefts = self._plain((line,))
+            pens = np.cumsum(np.concatenate([lefts, steps]))
+            own = self.glyphs.advance[slots] + (slots == self._space) * line.word_space
+            boxes = np.stack([pens[:-1], pens[:-1] + own if line.stops else pens[1:]], axis=1)
         else:
             boxes = self._shaped_boxes(line, start)
         placed: np.ndarray = (boxes + self._left) * self.style.scale
@@ -123,6 +148,26 @@ class Ink:
         if any(spaces):
             steps += (slots == self._space) * np.repeat(spaces, counts)
         lefts = np.array([line.left for line in lines]) + self._indent
+        ends = None
+        for number, line in enumerate(lines):
+            if not line.mono and not line.stops:
+                continue
+            if ends is None:
+                ends = np.cumsum(counts)
+            own = slice(int(ends[number] - counts[number]), int(ends[number]))
+            if line.mono:
+                slots[own] = self.glyphs.mono_slots_of(line.shown)
+                steps[own] = self.glyphs.cell * np.array(
+                    [max(1, n) for n in map(num_cells, line.shown)]
+                )
+            pen, before = float(lefts[number]), own.start
+            for index, place in line.stops:
+                pen += float(steps[before : own.start + index].sum())
+                if index:
+                    steps[own.start + index - 1] += place + self._indent - pen
+                else:
+                    lefts[number] = place + self._indent
+                pen, before = place + self._indent, own.start + index
         return slots, steps, counts, lefts
 
     def _mixed(

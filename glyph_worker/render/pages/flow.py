@@ -14,6 +14,7 @@ import numpy as np
 
 from glyph_worker.document import Page, digest
 from glyph_worker.render.lines.line import Line
+from glyph_worker.render.lines.set_runs import RunSetter
 from glyph_worker.render.lines.typeset import WIDE, Typesetter, joined, source_lines
 from glyph_worker.render.pages.breaks import greedy_pages, section_pages
 from glyph_worker.render.pages.draw_lines import Ink
@@ -29,6 +30,7 @@ class Flow:
     def __init__(self, style: Style) -> None:
         self.style = style
         self.setter = Typesetter(style)
+        self._runs = RunSetter(self.setter)
         self._ink = Ink(style, self.setter)
         self._edge = style.margin_y + FRAME_PADDING
         self.rows = int((style.page_size[1] - 2 * self._edge + 1e-9) / style.leading)
@@ -41,11 +43,11 @@ class Flow:
         """The pages of a normalised text."""
         style = self.style
         for lines in self._cut(self.lines(text, report)):
-            height = self._height(len(lines))
+            height, width = self._height(len(lines)), self._width(lines)
             page = Page(
                 index=report.num_pages,
-                digest=digest("page", style.digest, height, joined(lines)),
-                width=style.page_width,
+                digest=digest("page", style.digest, height, width, joined(lines)),
+                width=width,
                 height=height,
                 start=lines[0].start,
                 end=lines[-1].end,
@@ -54,6 +56,9 @@ class Flow:
 
     def lines(self, text: str, report: RenderReport) -> Iterator[Line]:
         """The drawn lines of a normalised text, in order; they tile it."""
+        if self.style.form != "lines":
+            yield from self._runs.lines(text, report)
+            return
         ruler = self.setter.ruler(text)
         for start, end, after in source_lines(text):
             source = text[start:end]
@@ -86,6 +91,16 @@ class Flow:
         leading = self.style.leading * self.style.scale
         top = laid.baselines[index] - 0.8 * leading  # the rest is for descenders
         return top, top + leading
+
+    def _width(self, lines: list[Line]) -> int:
+        """Page width in pixels: the lines and the margins, up to the next crop multiple."""
+        style = self.style
+        if not style.auto_crop_width or any(line.rtl for line in lines):
+            return style.page_width
+        written = 2 * self._ink.left + self._ink.reach(lines)
+        multiple = style.crop_multiple
+        rounded = math.ceil(written * style.scale / multiple - 1e-9) * multiple
+        return max(multiple, min(rounded, style.page_width))
 
     def _height(self, num_lines: int) -> int:
         """Page height in pixels: the text and its margins, up to the next crop multiple."""

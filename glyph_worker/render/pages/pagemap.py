@@ -1,7 +1,8 @@
 """Which characters of the document lie where on a page, in pixels. Draws nothing.
 
 Spans of pages are half-open ranges of the normalised text. The spans of all lines of all pages, in
-order, tile it; characters that are not drawn (spaces at a line's end, line ends) lie at its right.
+order, tile it; characters that are not drawn (spaces at a line's end, three of four that a mark
+stands for) lie behind the last that is drawn before them.
 """
 
 from __future__ import annotations
@@ -57,7 +58,11 @@ def _span(laid: LaidPage, index: int, start: int, end: int) -> PageSpan:
     if len(own):
         left, right = float(own[:, 0].min()), float(own[:, 1].max())
     else:
-        left = right = float(boxes[:, 1].max()) if len(boxes) else 0.0
+        drawn = np.flatnonzero(offsets < end)
+        edge = (
+            boxes[drawn[-1], 0 if line.rtl else 1] if len(drawn) else boxes[:, 0].min(initial=0.0)
+        )
+        left = right = float(edge)
     return PageSpan(
         page=laid.page.index, start=start, end=end, left=left, top=top, right=right, bottom=bottom
     )

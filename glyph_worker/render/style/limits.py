@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from glyph_worker.errors import InvalidStyle
+from glyph_worker.render.lines.forms import FORMS
 
 if TYPE_CHECKING:
     from glyph_worker.render.style.style import Style
@@ -43,12 +44,13 @@ _CHOICES = {
     "alignment": ALIGNMENTS,
     "layout": ("exact", "flow", "grid"),
     "breaks": ("stable", "greedy"),
+    "form": FORMS,
 }
 
 
 _EXACT_ONLY = (
     *("space_before", "space_after", "border_width", "border_padding", "horizontal_scale"),
-    *("auto_crop_width", "auto_crop_last_page"),
+    "auto_crop_last_page",
 )
 
 
@@ -98,9 +100,13 @@ def check(style: Style) -> None:
             f"{pixels} pixels, limit is {MAX_PAGE_PIXELS}; lower dpi (now {style.dpi:g})",
             key="dpi",
         )
+    if style.form != "lines":
+        _check_form(style)
     if style.layout != "exact":
         _check_local(style)
     if style.layout == "grid":
+        if style.auto_crop_width:
+            raise bad("auto-crop-width", True, "false in layout grid, whose pages are all as wide")
         _check_grid(style)
     else:
         _check_frame(style)
@@ -124,6 +130,24 @@ def _check_local(style: Style) -> None:
             + ("<br/>" if style.layout == "grid" else "a marker followed by <br/>, or <br/>"),
             key="newline-markup",
         )
+
+
+def _check_form(style: Style) -> None:
+    """Refuse a form where lines cannot be run on."""
+    needs = {
+        "layout": "flow",
+        "alignment": "LEFT",
+        "first-line-indent": 0,
+        "newline-markup": "<br/>",
+    }
+    for key, wanted in needs.items():
+        value = getattr(style, key.replace("-", "_"))
+        if value != wanted:
+            raise InvalidStyle(
+                f"style key form is {style.form!r}, which needs {key} {wanted!r}, not {value!r}; "
+                "set it so or take form lines",
+                key="form",
+            )
 
 
 def _check_grid(style: Style) -> None:

@@ -1,4 +1,4 @@
-"""The styles that the package brings, by name. Sizes were chosen by ops/bench/legibility."""
+"""The styles that the package brings, by name. Chosen by ops/bench/density and legibility."""
 
 from __future__ import annotations
 
@@ -30,24 +30,17 @@ NANO = Style(
 _BALANCED = Style(
     name="balanced",
     layout="flow",
+    form="auto",
     page_size=(588, 840),
     dpi=72,
-    margin_x=10,
-    margin_y=10,
+    margin_x=0,
+    margin_y=0,
     font_path="DejaVuSans.ttf",
     font_size=9,
     line_height=10,
     alignment="LEFT",
+    auto_crop_width=True,
     crop_multiple=28,
-)
-_STRIP = _BALANCED.with_(
-    name="strip",
-    page_size=(384, 96),
-    margin_x=0,
-    margin_y=0,
-    font_size=12,
-    line_height=14,
-    crop_multiple=1,
 )
 _CJK = _BALANCED.with_(
     name="balanced-cjk", font_path="wqy-microhei.ttc", font_size=12, line_height=13
@@ -75,15 +68,12 @@ PRESETS: dict[str, Style] = {
         _CJK,
         _CJK.with_(name="fast-cjk", font_size=10, line_height=11),
         _CJK.with_(name="accurate-cjk", font_size=14, line_height=15),
-        _STRIP,
-        _STRIP.with_(name="strip-28", page_size=(392, 112), crop_multiple=28),
         _REFERENCE,
         _REFERENCE.with_(name="reference-cjk", font_path="wqy-microhei.ttc"),
     )
 }
-"""`fast`, `balanced`, `accurate` (and `-cjk`): denser to clearer. `strip`: the article's 384×96 and
-its neighbour that the processor does not resample. `reference`: Glyph's config_en, laid out exactly
-as its script does. `nano`: the embedded reader's."""
+"""`fast`, `balanced`, `accurate` (and `-cjk`): denser to clearer. `reference`: Glyph's config_en,
+laid out exactly as its script does. `nano`: the embedded reader's."""
 
 
 def preset_style(name: str) -> Style:

@@ -84,6 +84,7 @@ class Style:
     para_bg_color: str = "#FFFFFF"
     newline_markup: str = "<br/>"
     auto_crop_width: bool = False
+    """Crop pages to the ink (exact), or to the longest line and the next crop multiple (flow)."""
     auto_crop_last_page: bool = False
     layout: str = "exact"
     """`exact`: line by line what the reference does. `flow`: the same letters, stable page breaks.
@@ -92,6 +93,12 @@ class Style:
     """Asked in this order for characters that the font lacks."""
     tab_width: int = 4
     """Columns between tab stops (flow, grid)."""
+    form: str = "lines"
+    """How source lines are set (flow): `lines`, each on rows of its own; `marks`, run on, a faint
+    mark for every line end and indentation; `auto`, by content: run on, joined where a paragraph
+    was only hard-wrapped, tables at tab stops, drawings in cells."""
+    mono_font_path: str = "DejaVuSansMono.ttf"
+    """The monospaced font of drawings in cells (form auto)."""
     breaks: str = "stable"
     """Page breaks: `stable` survive edits, `greedy` fill every page (flow, grid)."""
     min_lines: int = 0
@@ -176,6 +183,13 @@ class Style:
         return tuple(chain)
 
     @cached_property
+    def mono_font(self) -> FontFile | None:
+        """The font of drawings set in cells; None where the form sets none. Raises FontUnusable."""
+        if self.form != "auto":
+            return None
+        return find_font(self.mono_font_path, key="mono-font-path")
+
+    @cached_property
     def digest(self) -> str:
         """Hex SHA-256 over every field, the bytes of every font and the layout's version."""
         # Only what differs from the default: a key added later must not rename every page. Of the
@@ -183,7 +197,7 @@ class Style:
         values = {
             key: value
             for key, value in self.to_json().items()
-            if key not in ("name", "font-path", "fallback-fonts")
+            if key not in ("name", "font-path", "fallback-fonts", "mono-font-path")
             and getattr(self, key.replace("-", "_")) != _DEFAULTS[key]
         }
         canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
@@ -192,6 +206,7 @@ class Style:
             LAYOUT_VERSION[self.layout],
             canonical,
             *(font.digest for font in self.fonts),
+            *([self.mono_font.digest] if self.mono_font is not None else []),
         )
 
     @property
