@@ -199,7 +199,7 @@ class AnswerStage:
                     self._interrupt(run.job_id, Fenced("a later attempt holds the job"))
                 elif not go_on:
                     self.cancel(run.job_id)
-                elif order.deadline_at is not None and time.time() > order.deadline_at:
+                elif order.deadline_at is not None and order.now() > order.deadline_at:
                     self._interrupt(run.job_id, DeadlinePassed.before_claim())
                 else:
                     self._tell(run)

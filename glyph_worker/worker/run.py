@@ -117,7 +117,7 @@ class Run:
             encode_ms=round(outcome.fetch_ms, 2),
             prefill_ms=round(outcome.prefill_ms, 2),
             decode_ms=round(outcome.decode_ms, 2),
-            total_ms=round((time.time() - order.created_at) * 1e3, 2),
+            total_ms=round((order.now() - order.created_at) * 1e3, 2),
             device=str(reader.device),
             dtype=outcome.dtype,
             fallback=outcome.fallback or "",
@@ -133,7 +133,7 @@ def _request(
     options = order.options
     deadline = None
     if order.deadline_at is not None:
-        left_s = order.deadline_at - time.time()
+        left_s = order.deadline_at - order.now()
         if left_s <= 0:
             raise DeadlinePassed.before_claim()
         deadline = time.monotonic() + left_s
