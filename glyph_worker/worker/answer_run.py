@@ -129,7 +129,7 @@ class AnswerRun:
             encode_ms=round(outcome.fetch_ms, 2),
             prefill_ms=round(outcome.prefill_ms, 2),
             decode_ms=round(outcome.decode_ms, 2),
-            total_ms=round((time.time() - claimed.created_at) * 1e3, 2),
+            total_ms=round((claimed.now() - claimed.created_at) * 1e3, 2),
             device=str(reader.device),
             dtype=outcome.dtype,
             fallback=outcome.fallback or "",
@@ -145,7 +145,7 @@ def _request(
     options = claimed.options
     deadline = None
     if claimed.deadline_at is not None:
-        left_s = claimed.deadline_at - time.time()
+        left_s = claimed.deadline_at - claimed.now()
         if left_s <= 0:
             raise DeadlinePassed.before_claim()
         deadline = time.monotonic() + left_s

@@ -108,7 +108,7 @@ class Presence:
         self._backlog, self._ladder = stores.backlog, stores.ladder
         self._workers, self._name = stores.workers, stores.owner
         self._kind, self._capacity, self._drain = kind, capacity, drain
-        self._started_at = time.time()
+        self._began = time.monotonic()
         self._queue = RENDER_QUEUE if kind == "render" else ANSWER_QUEUE
         self._client = stores.broker
         self._deaf_after_s = max(DEAF_S, settings.queue.lease_s)
@@ -133,14 +133,12 @@ class Presence:
                 capacity=self._capacity,
                 num_running=len(state.active_requests),
                 draining=self._drain.draining,
-                started_at=self._started_at,
-                seen_at=time.time(),
             )
             try:
-                self._workers.announce(info)
+                self._workers.announce(info, up_s=time.monotonic() - self._began)
                 self._probe()
                 self._backlog.dispatch()
-                self._ladder.look(time.time())
+                self._ladder.look()
                 self._reconciler.look(self._name)
             except Exception as exc:  # noqa: BLE001 - whatever it was, the next second may be better
                 log.warning("presence.missed", error=type(exc).__name__)
