@@ -82,7 +82,7 @@ class _FromRecords(Collector):
     def collect(self) -> Iterable[Metric]:
         up = GaugeMetricFamily("glyph_broker_up", "1 while the broker answers.")
         try:
-            look = self._gauges.look(time.time())
+            look = self._gauges.look()
         except GlyphError:
             up.add_metric([], 0)
             yield up

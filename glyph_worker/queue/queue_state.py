@@ -10,6 +10,7 @@ import redis
 from glyph_worker.job import JobStatus, Priority
 from glyph_worker.queue.messages import queue_keys
 from glyph_worker.queue.names import ANSWER_QUEUE, RENDER_QUEUE
+from glyph_worker.store.clock import seconds
 from glyph_worker.store.connection import translated
 from glyph_worker.store.keys import Keys
 from glyph_worker.store.tally import Engine, Sums, Tally
@@ -62,7 +63,7 @@ class QueueStateReader:
         self._workers = WorkerStore(client, keys, url=url)
         self._tally = Tally(client, keys, url)
 
-    def look(self, now: float) -> QueueState:
+    def look(self) -> QueueState:
         """Four round trips, whatever the length of the queue."""
         keys = self._keys
         with translated(self._url):
@@ -74,12 +75,14 @@ class QueueStateReader:
             pipe.hgetall(keys.totals)
             pipe.info("memory")
             pipe.hget(keys.ladder, "steps")
+            pipe.time()
             for queue in (RENDER_QUEUE, ANSWER_QUEUE):
                 for name in queue_keys(self._keys, queue):
                     pipe.llen(name)
             for priority in Priority:
                 pipe.lrange(f"{keys.root}ring:{int(priority)}", 0, -1)
-            active, first, dead, webhooks, totals, memory, steps, *rest = pipe.execute()
+            active, first, dead, webhooks, totals, memory, steps, time, *rest = pipe.execute()
+        now = seconds(time)
         per_queue = len(queue_keys(self._keys, RENDER_QUEUE))
         lengths, rings = rest[: 2 * per_queue], rest[2 * per_queue :]
         living = self._workers.living()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,6 +14,7 @@ from glyph_worker import codec
 from glyph_worker.errors import DeadlinePassed, Poisonous, UnknownJob
 from glyph_worker.job import Answer, Job, JobStatus, Priority, Progress, Stage
 from glyph_worker.options import JobOptions, is_text, shown
+from glyph_worker.store.clock import server_time
 from glyph_worker.store.connection import translated
 from glyph_worker.store.keys import Keys
 from glyph_worker.store.scripts import Scripts, flat
@@ -55,7 +57,9 @@ class ClaimedJob:
     created_at: float
     priority: Priority
     deadline_at: float | None
-    """Seconds since the epoch."""
+    """Seconds since the epoch by the server's clock, as created_at."""
+    ahead_s: float
+    """The server's clock minus our monotonic one."""
     strikes: int
     """Workers that have died at work on it; from the first on it runs alone."""
     notes: dict[str, float]
@@ -63,6 +67,10 @@ class ClaimedJob:
     document_notes: tuple[str, ...] = ()
     """What of the document's file was not read."""
     traceparent: str = ""
+
+    def now(self) -> float:
+        """Seconds since the epoch by the server's clock; this machine's own may be off."""
+        return self.ahead_s + time.monotonic()
 
     @property
     def options(self) -> JobOptions:
@@ -207,12 +215,15 @@ class JobStore:
             return ClaimResult(verdict.decode()), None
         record = dict(zip(found[0][::2], found[0][1::2], strict=True))
         return ClaimResult.CLAIMED, _order(
-            job_id, record, attempt=int(attempt), owner=owner, strikes=int(strikes)
-        )
+            job_id, record, attempt=int(attempt), owner=owner, strikes=int(strikes),
+            ahead_s=float(found[1]) - time.monotonic(),
+        )  # fmt: skip
 
     def peek(self, job_id: str) -> ClaimedJob:
         """The order as a worker had it, without any right to work on it. Raises UnknownJob."""
-        return _order(job_id, self.record(job_id), attempt=0, owner="nobody", strikes=0)
+        record = self.record(job_id)
+        ahead_s = server_time(self._client, self._url) - time.monotonic()
+        return _order(job_id, record, attempt=0, owner="nobody", strikes=0, ahead_s=ahead_s)
 
     def admit(self, claimed: ClaimedJob, *, batch_mates: Sequence[str]) -> bool | None:
         """From here on a death of this answer worker counts as a strike against the job."""
@@ -311,7 +322,9 @@ def _row(progress: Progress | None) -> dict[str, Any]:
     return {} if progress is None else {name: getattr(progress, name) for name in _PROGRESS}
 
 
-def _order(job_id: str, record: Record, *, attempt: int, owner: str, strikes: int) -> ClaimedJob:
+def _order(
+    job_id: str, record: Record, *, attempt: int, owner: str, strikes: int, ahead_s: float
+) -> ClaimedJob:
     deadline = record.get(b"deadline_at")
     return ClaimedJob(
         job_id=job_id,
@@ -324,6 +337,7 @@ def _order(job_id: str, record: Record, *, attempt: int, owner: str, strikes: in
         created_at=float(record[b"created_at"]),
         priority=Priority(int(record[b"priority"])),
         deadline_at=None if deadline is None else float(deadline),
+        ahead_s=ahead_s,
         strikes=strikes,
         notes={
             name.decode().removeprefix("note:"): float(value)

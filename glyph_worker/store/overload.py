@@ -13,6 +13,7 @@ from redis import Redis
 
 from glyph_worker.options import QUALITIES
 from glyph_worker.settings import RenderSettings
+from glyph_worker.store.clock import seconds
 from glyph_worker.store.keys import Keys
 from glyph_worker.store.workers import WorkerStore, load_of
 
@@ -23,7 +24,7 @@ MOST_STEPS = len(QUALITIES) - 1
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """Presets to step down, and since when (seconds, any clock)."""
+    """Presets to step down, and since when (seconds, the server's clock)."""
 
     steps: int = 0
     since: float = float("-inf")
@@ -51,11 +52,11 @@ class Overload:
         self._client, self._keys, self._workers = client, keys, workers
         self._settings = settings
 
-    def look(self, now: float) -> None:
+    def look(self) -> None:
         """Called about once a second by every worker; the first within a second looks."""
         if not self._client.set(f"{self._keys.ladder}:turn", "1", nx=True, px=900):
             return
-        before = self._read()
+        before, now = self._read(), seconds(self._client.time())
         load = load_of(self._client.zcard(self._keys.active), self._workers.living())
         after = next_level(before, load, settings=self._settings, now=now)
         if after.steps or before.steps:

@@ -7,7 +7,6 @@ nothing, and the prefork pool needs no files. Workers add up in memory and flush
 from __future__ import annotations
 
 import threading
-import time
 from bisect import bisect_left
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ import redis
 
 from glyph_worker import codec
 from glyph_worker.job import Receipt
+from glyph_worker.store.clock import seconds, server_time
 from glyph_worker.store.connection import translated
 from glyph_worker.store.keys import Keys
 
@@ -116,7 +116,8 @@ class Tally:
 
     def announce(self, worker: str, stats: dict[str, float]) -> None:
         """Say how the engine is; forgotten when the worker falls silent."""
-        packed = codec.pack("engine", {"seen_at": time.time(), "stats": stats})
+        seen_at = server_time(self.client, self.url)
+        packed = codec.pack("engine", {"seen_at": seen_at, "stats": stats})
         with translated(self.url):
             pipe = self.client.pipeline()
             pipe.hset(self.keys.engines, worker, packed)
@@ -131,8 +132,11 @@ class Tally:
     def engines(self) -> list[Engine]:
         """Those heard of lately; forgets the others."""
         with translated(self.url):
-            raw = cast("dict[bytes, bytes]", self.client.hgetall(self.keys.engines))
-        oldest, found, gone = time.time() - SILENT_S, [], []
+            pipe = self.client.pipeline(transaction=False)
+            pipe.hgetall(self.keys.engines)
+            pipe.time()
+            raw, now = pipe.execute()
+        oldest, found, gone = seconds(now) - SILENT_S, [], []
         for name, packed in raw.items():
             said = codec.unpack("engine", packed)
             if said["seen_at"] >= oldest:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from typing import Any, cast
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import redis
 
 from glyph_worker import codec
+from glyph_worker.store.clock import seconds, server_time
 from glyph_worker.store.connection import translated
 from glyph_worker.store.keys import Keys
 
@@ -30,8 +30,9 @@ class WorkerInfo:
     """Jobs it works on at once."""
     num_running: int
     draining: bool
-    started_at: float
-    seen_at: float
+    started_at: float = 0.0
+    """By the server's clock, as `seen_at`; both are set when it is announced."""
+    seen_at: float = 0.0
     model: str = ""
     """Name of its checkpoint: the folder's, or `nano`."""
     style: str = ""
@@ -84,7 +85,10 @@ class WorkerStore:
         self._keys = keys
         self._url = url
 
-    def announce(self, info: WorkerInfo) -> None:
+    def announce(self, info: WorkerInfo, *, up_s: float) -> None:
+        """`up_s`: seconds since the worker's start."""
+        now = server_time(self._client, self._url)
+        info = replace(info, started_at=now - up_s, seen_at=now)
         with translated(self._url):
             pipe = self._client.pipeline()
             pipe.hset(self._keys.workers, info.name, codec.pack("worker", asdict(info)))
@@ -98,9 +102,12 @@ class WorkerStore:
     def living(self) -> list[WorkerInfo]:
         """Those heard of in the last SILENT_S seconds; forgets the others."""
         with translated(self._url):
-            rows = cast("dict[bytes, bytes]", self._client.hgetall(self._keys.workers))
+            pipe = self._client.pipeline(transaction=False)
+            pipe.hgetall(self._keys.workers)
+            pipe.time()
+            rows, now = pipe.execute()
         infos = [WorkerInfo.from_fields(codec.unpack("worker", raw)) for raw in rows.values()]
-        oldest = time.time() - SILENT_S
+        oldest = seconds(now) - SILENT_S
         gone = [info.name for info in infos if info.seen_at < oldest - 50]
         if gone:
             with translated(self._url):

@@ -217,7 +217,7 @@ class AnswerStage:
                     self._interrupt(run.job_id, Fenced("a later attempt holds the job"))
                 elif not go_on:
                     self.cancel(run.job_id)
-                elif claimed.deadline_at is not None and time.time() > claimed.deadline_at:
+                elif claimed.deadline_at is not None and claimed.now() > claimed.deadline_at:
                     self._interrupt(run.job_id, DeadlinePassed.before_claim())
                 else:
                     self._notify_flower(run)

@@ -140,7 +140,7 @@ class AnswerRun:
             style_stepped_from=source.stepped_from,
             model=reader.identity[:12],
         )
-        return with_total(receipt, (time.time() - claimed.created_at) * 1e3)
+        return with_total(receipt, (claimed.now() - claimed.created_at) * 1e3)
 
 
 def _request(
@@ -149,7 +149,7 @@ def _request(
     options = claimed.options
     deadline = None
     if claimed.deadline_at is not None:
-        left_s = claimed.deadline_at - time.time()
+        left_s = claimed.deadline_at - claimed.now()
         if left_s <= 0:
             raise DeadlinePassed.before_claim()
         deadline = time.monotonic() + left_s

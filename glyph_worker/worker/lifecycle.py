@@ -157,7 +157,7 @@ class Presence:
         self._workers, self._name = stores.workers, stores.owner
         self._kind, self._capacity, self._drain = kind, capacity, drain
         self._model = PurePath(settings.model).name
-        self._started_at = time.time()
+        self._began = time.monotonic()
         self._style, self._stage = style, stage
         self._style_check = StyleCheck(stores.workers)
         self._queue = RENDER_QUEUE if kind == "render" else ANSWER_QUEUE
@@ -192,8 +192,6 @@ class Presence:
                 capacity=self._capacity,
                 num_running=len(state.active_requests),
                 draining=self._drain.draining,
-                started_at=self._started_at,
-                seen_at=time.time(),
                 model=self._model,
                 style=self._style.name,
                 style_digest=self._style.digest,
@@ -201,11 +199,11 @@ class Presence:
                 refusals=tuple(self._stage.refusals) if self._stage else (),
             )
             try:
-                self._workers.announce(info)
+                self._workers.announce(info, up_s=time.monotonic() - self._began)
                 self._style_check.poll(time.monotonic())
                 self._probe()
                 self._backlog.dispatch()
-                self._ladder.look(time.time())
+                self._ladder.look()
                 self._reconciler.look(self._name)
                 self._look_at_cache()
             except ConfigurationError:

@@ -252,7 +252,7 @@ class Protocol(RuleBasedStateMachine):
             return ClaimedJob(
                 job_id="j", attempt=0, owner="nobody", tenant="t", document_digest="",
                 question="", packed_options=b"", created_at=0, priority=Priority.BULK,
-                deadline_at=None, strikes=0, notes={},
+                deadline_at=None, ahead_s=0.0, strikes=0, notes={},
             )  # fmt: skip
         assert self.final is None
         assert order.attempt >= max(1, self.attempt)

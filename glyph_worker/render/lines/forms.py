@@ -11,8 +11,6 @@ from zlib import crc32
 
 RUN, TABLE, CELLS = "run", "table", "cells"
 """Lines one after the other with marks between; columns at stops; one character a cell."""
-FORMS = ("lines", "marks", "auto")
-"""What a style may ask for: every source line on rows of its own; all run on; by content."""
 
 _LEAST_LINES, _MOST_LINES = 40, 192
 """Lines looked at together, where no blank one parts them."""

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from glyph_worker.render.fonts.reference_numbers import as_poppler_reads
+from glyph_worker.render.fonts.scripts import COMPLEX
 from glyph_worker.render.fonts.shaping import is_rtl, paragraph_levels
 from glyph_worker.render.lines.block_lines import TOUCH
 from glyph_worker.render.lines.forms import CELLS, TABLE, Block, Source, blocks
 from glyph_worker.render.lines.line import Line
 from glyph_worker.render.lines.run_on import SetLine, write
 from glyph_worker.render.lines.set_tables import set_cells, set_table
-from glyph_worker.render.lines.spelling import COMPLEX
 from glyph_worker.render.lines.typeset import WIDE, Typesetter, source_lines
 from glyph_worker.render.lines.wrap import SHRINK, Piece, wrap_chars, wrap_words
 from glyph_worker.render.loops.blit import fastest

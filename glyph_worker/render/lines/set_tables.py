@@ -9,12 +9,12 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from glyph_worker.render.fonts.cell_width import num_cells, width_in_cells
 from glyph_worker.render.fonts.marks import FOUR, LINE_END, ONE
+from glyph_worker.render.fonts.scripts import COMPLEX
 from glyph_worker.render.lines.forms import Block, Source, rivers
 from glyph_worker.render.lines.line import Line
-from glyph_worker.render.lines.spelling import COMPLEX
 from glyph_worker.render.lines.typeset import Typesetter
-from glyph_worker.render.pages.cells import num_cells, width_in_cells
 from glyph_worker.render.report import RenderReport
 
 _COLUMN_GAP, _ROW_GAP = 0.6, 1.2

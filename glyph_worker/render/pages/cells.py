@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import threading
-import unicodedata
-from functools import lru_cache
 
 import numpy as np
 
 from glyph_worker.errors import InvalidOption
+from glyph_worker.render.fonts.cell_width import num_cells
 from glyph_worker.render.fonts.shaping import Shaper
 from glyph_worker.render.fonts.typeface import Glyph, Typeface
 from glyph_worker.render.lines.line import Line
@@ -18,19 +17,6 @@ SECOND = "\uffff"
 """Second half of a double cell in a row of characters; a noncharacter, never drawn."""
 _WIDE_EM = 0.86
 """Size of double-cell glyphs, as a share of the cell's height."""
-
-
-@lru_cache(maxsize=65_536)
-def num_cells(char: str) -> int:
-    """Cells of a character: 2 for East Asian wide, 0 for marks and joiners, else 1."""
-    if unicodedata.category(char) in ("Mn", "Me", "Cf"):
-        return 0
-    return 2 if char >= "\u1100" and unicodedata.east_asian_width(char) in "WF" else 1
-
-
-def width_in_cells(text: str) -> int:
-    """Cells of a text."""
-    return len(text) if text.isascii() else sum(map(num_cells, text))
 
 
 class Cells:

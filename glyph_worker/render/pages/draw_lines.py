@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from glyph_worker.render.fonts.cell_width import num_cells
 from glyph_worker.render.fonts.reference_numbers import as_poppler_reads
 from glyph_worker.render.lines.line import Line
 from glyph_worker.render.lines.typeset import Typesetter
 from glyph_worker.render.loops.blit import NUMPY, PHASES, STEP, Loops, fastest
-from glyph_worker.render.pages.cells import num_cells
 from glyph_worker.render.pages.page import Block, LaidPage
 from glyph_worker.render.style.style import Style
 

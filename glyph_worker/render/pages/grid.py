@@ -14,13 +14,14 @@ from typing import NamedTuple
 import numpy as np
 
 from glyph_worker.document import Page, digest
+from glyph_worker.render.fonts.cell_width import num_cells, width_in_cells
 from glyph_worker.render.fonts.scripts import COMPLEX
 from glyph_worker.render.fonts.shaping import is_rtl, keeps_together, paragraph_levels
 from glyph_worker.render.lines.line import Line
 from glyph_worker.render.lines.spelling import one_of
 from glyph_worker.render.lines.typeset import source_lines
 from glyph_worker.render.pages.breaks import greedy_pages, windowed_pages
-from glyph_worker.render.pages.cells import SECOND, Cells, num_cells, width_in_cells
+from glyph_worker.render.pages.cells import SECOND, Cells
 from glyph_worker.render.pages.page import LaidPage
 from glyph_worker.render.report import RenderReport
 from glyph_worker.render.style.style import Style

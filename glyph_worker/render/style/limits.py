@@ -8,12 +8,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from glyph_worker.errors import InvalidStyle
-from glyph_worker.render.lines.forms import FORMS
 
 if TYPE_CHECKING:
     from glyph_worker.render.style.style import Style
 
 MAX_PAGE_PIXELS = 50_000_000
+FORMS = ("lines", "marks", "auto")
+"""What a style may ask for: every source line on rows of its own; all run on; by content."""
 ALIGNMENTS = ("LEFT", "CENTER", "RIGHT", "JUSTIFY")
 _COLOR = re.compile(r"#[0-9A-Fa-f]{6}\Z")
 FRAME_PADDING = 6.0

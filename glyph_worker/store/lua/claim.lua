@@ -1,7 +1,7 @@
 -- Take the right to work on a job. A claim after a crash is a new attempt, which fences the old one.
 -- ARGV[2] id  [3] owner  [4] lease seconds  [5] stage  [6] most strikes
 -- [7] packed error of a poisonous job  [8] packed error of a passed deadline  [9] window, 0: none
--- Returns {verdict, attempt, strikes, record}, or only the first three where the verdict is not
+-- Returns {verdict, attempt, strikes, record, now}, or only the first three where the verdict is not
 -- claimed but unknown, final, cancelled, held or passed.
 local id, record = ARGV[2], key('job', ARGV[2])
 local seen = redis.call('HMGET', record, 'status', 'attempt', 'lease_until', 'owner',
@@ -49,4 +49,4 @@ redis.call('HSETNX', record, 'started_at', now)
 note(id, 'claimed', attempt, ARGV[3])
 -- The message that led here has left its queue: there is room for the next turn.
 dispatch(tonumber(ARGV[9]))
-return {'claimed', attempt, strikes, redis.call('HGETALL', record)}
+return {'claimed', attempt, strikes, redis.call('HGETALL', record), tostring(now)}
