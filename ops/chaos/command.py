@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +15,7 @@ from chaos.plan import EXTRA, Amounts, FaultKind
 from chaos.report import table
 from chaos.session import run_chaos, tiny_checkpoint
 from glyph_worker.cli.show import AsJson, err, out, print_json
-from glyph_worker.errors import InvalidOption
+from glyph_worker.errors import GlyphError, InvalidOption
 from glyph_worker.settings import Settings
 
 
@@ -103,12 +104,10 @@ def _commit() -> str:
 
 
 def main() -> None:
-    from glyph_worker.errors import GlyphError
-
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(chaos)
     try:
         app()
     except GlyphError as exc:
-        err.print(f"error[{exc.code}]: {exc}", markup=False)
+        print(f"error[{exc.code}]: {exc}", file=sys.stderr)
         raise SystemExit(exc.exit_code) from None

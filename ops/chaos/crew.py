@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from chaos import clock, disk, namespaces
+from chaos import disk, namespaces
 from chaos.disk import SmallDisk
 from chaos.follow import Gateway, key_of
 from chaos.link import Link
@@ -35,7 +35,6 @@ def impossible(kinds: Iterable[FaultKind]) -> dict[FaultKind, str]:
     """Which of these faults this machine does not allow, and why."""
     ask = {
         FaultKind.DISK_FULL: disk.missing,
-        FaultKind.CLOCK_OFF: clock.missing,
         FaultKind.CUT_BROKER: namespaces.missing,
         FaultKind.CUT_CACHE: namespaces.missing,
     }
@@ -64,10 +63,9 @@ class Worker:
     def start(self) -> None:
         self.paused = self.expected_to_end = False
         self.num_starts += 1
-        environ = {**self.environ, **self.next_environ}
+        own = {} if self.code is None else {"PYTHONPATH": str(self.code)}
+        environ = {**self.environ, **own, **self.next_environ}
         self.next_environ = {}
-        if self.code is not None:
-            environ["PYTHONPATH"] = str(self.code)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*self.prefix, sys.executable, "-m", "glyph_worker.cli", "worker", self.kind,

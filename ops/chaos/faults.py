@@ -103,7 +103,8 @@ class Faults:
                 if victim is None:
                     return False
                 if fault.kind is FaultKind.CLOCK_OFF:
-                    victim.next_environ = clock.environment(90 if fault.pick < 0.5 else -90)
+                    off_s = 90.0 if fault.pick < 0.5 else -90.0
+                    victim.next_environ = clock.environment(off_s, code=victim.code)
                 self.hit(victim, fault.kind, fault.seconds)
         return True
 
