@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from glyph_worker.job import JobOptions
 from glyph_worker.nano import checkpoint_path
+from glyph_worker.options import JobOptions
 from glyph_worker.render.style import Style
 from glyph_worker.settings import Settings
 from glyph_worker.worker.ladder import stepped_down

@@ -13,8 +13,8 @@ from prometheus_client.metrics_core import Metric
 
 from glyph_worker.engine.stats import EngineStats
 from glyph_worker.gateway.app import create_app
-from glyph_worker.gateway.gauges import QueueLook
 from glyph_worker.gateway.collectors import _queue, _work
+from glyph_worker.gateway.gauges import QueueLook
 from glyph_worker.settings import Settings
 from glyph_worker.store.tally import Sums
 

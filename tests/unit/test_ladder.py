@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from glyph_worker.errors import InvalidOption
-from glyph_worker.job import JobOptions
+from glyph_worker.options import JobOptions
 from glyph_worker.render.style import Style
 from glyph_worker.settings import RenderSettings
 from glyph_worker.worker.ladder import HOLD_S, Rung, next_rung, stepped_down
