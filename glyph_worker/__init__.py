@@ -7,6 +7,7 @@ pillow, and opens no connection.
 from glyph_worker.client import AsyncClient, Client
 from glyph_worker.errors import (
     ConfigurationError,
+    Conflict,
     GlyphError,
     JobCancelled,
     JobError,
@@ -19,20 +20,24 @@ from glyph_worker.errors import (
 )
 from glyph_worker.job import (
     Answer,
+    Delta,
     FinishReason,
     Job,
-    JobOptions,
     JobStatus,
     Progress,
     Receipt,
     Stage,
 )
+from glyph_worker.options import JobOptions, SubmitOptions
+from glyph_worker.settings import Settings
 
 __all__ = [
     "Answer",
     "AsyncClient",
     "Client",
     "ConfigurationError",
+    "Conflict",
+    "Delta",
     "FinishReason",
     "GlyphError",
     "Job",
@@ -45,7 +50,9 @@ __all__ = [
     "Receipt",
     "RefusedError",
     "RequestError",
+    "Settings",
     "Stage",
+    "SubmitOptions",
     "TransientError",
     "UnknownJob",
     "WaitTimeout",

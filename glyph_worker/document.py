@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from glyph_worker.errors import DocumentTooLarge, EmptyDocument, InvalidEncoding
+from glyph_worker.errors import DocumentTooLarge, EmptyDocument, InvalidEncoding, InvalidOption
 
 Part = str | bytes | int
 
@@ -40,8 +40,13 @@ class Document:
     def of(cls, source: str | bytes, *, max_bytes: int) -> Document:
         """Check and name a document. `bytes` must be UTF-8 (a byte-order mark is dropped).
 
-        Raises InvalidEncoding, EmptyDocument, DocumentTooLarge.
+        Raises InvalidOption for what is neither, InvalidEncoding, EmptyDocument, DocumentTooLarge.
         """
+        if not isinstance(source, (str, bytes)):
+            raise InvalidOption(
+                f"document is of type {type(source).__name__}, must be str or UTF-8 bytes",
+                option="document",
+            )
         if len(source) > max_bytes:  # every character takes at least one byte
             raise _too_large(len(source), max_bytes)
         if isinstance(source, bytes):
@@ -55,8 +60,7 @@ class Document:
                     num_bytes=len(source),
                 ) from exc
         else:
-            # Lone surrogates cannot be encoded; they are what broken decoders leave behind.
-            text = source.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+            text = _without_surrogates(source)
         raw = text.encode()
         if len(raw) > max_bytes:
             raise _too_large(len(raw), max_bytes)
@@ -66,6 +70,26 @@ class Document:
                 num_chars=len(text),
             )
         return cls(text=text, digest=digest("document", raw))
+
+
+def _without_surrogates(source: str) -> str:
+    """The text with surrogate pairs joined; a lone one, which broken decoders leave, is refused."""
+    try:
+        source.encode()
+        return source
+    except UnicodeEncodeError:
+        pass
+    try:
+        return source.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+    except UnicodeDecodeError:
+        joined = source.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+        offset = next(at for at, char in enumerate(joined) if "\ud800" <= char <= "\udfff")
+        raise InvalidEncoding(
+            f"document has a lone surrogate, U+{ord(joined[offset]):04X}, at character {offset} of "
+            f"{len(joined)}, which is no text; decode its source again, e.g. with errors='replace'",
+            offset=offset,
+            num_chars=len(joined),
+        ) from None
 
 
 def _too_large(num_bytes: int, max_bytes: int) -> DocumentTooLarge:

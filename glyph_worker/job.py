@@ -1,4 +1,4 @@
-"""A job's words: status, stage, options, progress, receipt, answer, transitions. No I/O."""
+"""A job's words: status, stage, progress, receipt, answer, transitions. No I/O."""
 
 from __future__ import annotations
 
@@ -71,69 +71,6 @@ class FinishReason(StrEnum):
     """`max_new_tokens` was reached."""
 
 
-QUALITIES = ("fast", "balanced", "accurate")
-"""Render presets from dense to clear, as `min_quality` names them."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class JobOptions:
-    """What a producer may choose per job. Checked here, at submit and again in the worker."""
-
-    max_new_tokens: int = 64
-    temperature: float = 0.0
-    top_p: float = 1.0
-    top_k: int = 0
-    """0: no limit."""
-    seed: int = 0
-    stop: tuple[str, ...] = ()
-    style: str = "auto"
-    min_quality: str = ""
-    """Densest preset that will do while the service is overloaded, of QUALITIES; '': the job is
-    always drawn in its own style."""
-
-    def __post_init__(self) -> None:
-        _require(self, "max_new_tokens", int, self.max_new_tokens >= 1, "a whole number from 1")
-        _require(self, "temperature", (int, float), 0 <= self.temperature <= 5, "from 0 to 5")
-        _require(self, "top_p", (int, float), 0 < self.top_p <= 1, "above 0, up to 1")
-        _require(self, "top_k", int, self.top_k >= 0, "a whole number from 0")
-        _require(self, "seed", int, 0 <= self.seed < 2**63, "a whole number from 0 to 2^63 - 1")
-        stop_ok = len(self.stop) <= 8 and all(
-            isinstance(s, str) and 0 < len(s) <= 200 for s in self.stop
-        )
-        _require(self, "stop", tuple, stop_ok, "at most 8 strings of 1 to 200 characters")
-        _require(self, "style", str, 0 < len(self.style) <= 200, "a preset's name")
-        quality_ok = self.min_quality in ("", *QUALITIES)
-        _require(self, "min_quality", str, quality_ok, f"one of {', '.join(QUALITIES)}")
-
-    @classmethod
-    def of(cls, values: dict[str, Any]) -> Self:
-        """From keyword arguments or a stored record. Raises InvalidOption for an unknown name."""
-        known = {f.name for f in dataclasses.fields(cls)}
-        for name in values:
-            if name not in known:
-                raise InvalidOption(
-                    f"unknown option {name!r}; there are {', '.join(sorted(known))}", option=name
-                )
-        if isinstance(values.get("stop"), (list, str)):
-            stop = values["stop"]
-            values = values | {"stop": (stop,) if isinstance(stop, str) else tuple(stop)}
-        try:
-            return cls(**values)
-        except TypeError as exc:  # e.g. a comparison with None
-            raise InvalidOption(f"an option has the wrong type: {exc}") from exc
-
-    def to_fields(self) -> dict[str, Any]:
-        return dataclasses.asdict(self) | {"stop": list(self.stop)}
-
-
-def _require(
-    options: JobOptions, name: str, kind: type | tuple[type, ...], fits: bool, rule: str
-) -> None:
-    value = getattr(options, name)
-    if not isinstance(value, kind) or isinstance(value, bool) or not fits:
-        raise InvalidOption(f"{name} is {value!r}, must be {rule}", option=name)
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress:
     """How far a running job is. Totals are 0 until known."""
@@ -166,6 +103,8 @@ class Receipt:
     prefix_tokens_reused: int = 0
     """Prompt tokens whose KV another question on the document had left."""
     answer_tokens: int = 0
+    max_new_tokens_cut_to: int = 0
+    """Longest answer there was room for, where it is less than the job asked for; 0: all of it."""
     missing_glyphs: int = 0
     """Characters drawn as a visible escape because no font has them."""
     queue_ms: float = 0.0
@@ -173,6 +112,9 @@ class Receipt:
     encode_ms: float = 0.0
     prefill_ms: float = 0.0
     decode_ms: float = 0.0
+    waited_ms: float = 0.0
+    """Between the stages: for a lease, a turn beside other jobs, the store. With it, the parts from
+    queue_ms on add up to total_ms."""
     total_ms: float = 0.0
     device: str = ""
     dtype: str = ""
@@ -183,6 +125,19 @@ class Receipt:
     """The style it would have had but for the load; '' for the job's own (`min_quality`)."""
     model: str = ""
     """First 12 digits of the checkpoint's digest."""
+
+
+def with_total(receipt: Receipt, total_ms: float) -> Receipt:
+    """The receipt with the whole time, and what its parts leave of it as waited.
+
+    Clocks of several machines: where the parts are longer than the whole, they are the whole.
+    """
+    parts_ms = sum(getattr(receipt, name) for name in PARTS_MS)
+    total_ms = round(max(total_ms, parts_ms), 2)
+    return dataclasses.replace(receipt, waited_ms=round(total_ms - parts_ms, 2), total_ms=total_ms)
+
+
+PARTS_MS = ("queue_ms", "render_ms", "encode_ms", "prefill_ms", "decode_ms")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -238,7 +193,7 @@ class Delta:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """What is true of a job at one moment. Times are seconds since the epoch, 0.0 if not yet."""
+    """What is true of a job at one moment. Times are seconds since the epoch, None if not yet."""
 
     id: str
     status: JobStatus
@@ -247,10 +202,10 @@ class Job:
     attempt: int = 0
     tenant: str = "default"
     priority: Priority = Priority.INTERACTIVE
-    created_at: float = 0.0
-    started_at: float = 0.0
-    finished_at: float = 0.0
-    deadline_at: float = 0.0
+    created_at: float | None = None
+    started_at: float | None = None
+    finished_at: float | None = None
+    deadline_at: float | None = None
     document_digest: str = ""
     error: dict[str, Any] | None = None
     """code, message, details of a FAILED job."""

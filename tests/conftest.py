@@ -62,8 +62,31 @@ def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
     server.stop()
 
 
-# Keys that may outlive their test without a time to live: Celery's own and our set of live jobs.
-LASTING = ("_kombu.", "unacked", "celery", "glyph.", ":active")
+# Keys that may outlive their test without a time to live: Celery's own, our sets of live jobs and
+# of the documents they need, and who waits for a turn: what waits must not be forgotten.
+LASTING = ("_kombu.", "unacked", "celery", "glyph.", ":active", ":needed", ":ring:", ":pending:")
+
+
+def leaked_keys(client: redis.Redis) -> list[bytes]:
+    """Keys that nothing will ever remove: no time to live, and no unfinished job behind them."""
+    return [
+        key
+        for key in client.scan_iter()
+        if client.ttl(key) == -1
+        and not any(part in key.decode() for part in LASTING)
+        and not _needed(client, key)
+    ]
+
+
+def _needed(client: redis.Redis, key: bytes) -> bool:
+    """The record of a job that is not final, or a document that such a job needs."""
+    root, _, name = key.decode().partition(":")
+    kind, _, rest = name.partition(":")
+    if kind == "job":
+        return client.hget(key, "status") in (b"queued", b"running")
+    if kind == "blob":
+        return bool(client.zlexcount(f"{root}:needed", f"[{rest}/", f"({rest}0"))
+    return False
 
 
 @pytest.fixture
@@ -73,11 +96,7 @@ def broker_url(redis_server: RedisServer) -> Iterator[str]:
     with redis.Redis.from_url(url) as client:
         client.flushdb()
         yield url
-        leaked = [
-            key
-            for key in client.scan_iter()
-            if client.ttl(key) == -1 and not any(part in key.decode() for part in LASTING)
-        ]
+        leaked = leaked_keys(client)
         client.flushdb()
     assert not leaked, f"keys without a time to live: {leaked}"
 

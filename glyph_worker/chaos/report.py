@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from glyph_worker.chaos.crew import Crew
 from glyph_worker.chaos.driver import Run
@@ -101,6 +102,6 @@ def table(found: dict[str, Any]) -> Table:
     """For people."""
     rows = Table("promise", "found", "bar", "")
     for name, bar in found["bars"].items():
-        mark = "[green]kept[/]" if bar["met"] else "[red]broken[/]"
+        mark = Text("kept", "green") if bar["met"] else Text("broken", "red")
         rows.add_row(name.replace("_", " "), str(bar["value"]), f"≤ {bar['target']}", mark)
     return rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated, Any
 
 import typer
 
@@ -12,8 +13,11 @@ from glyph_worker.cli.chaos import chaos
 from glyph_worker.cli.doctor import doctor
 from glyph_worker.cli.plan import plan
 from glyph_worker.cli.render import render
+from glyph_worker.cli.show import print_error, say
 from glyph_worker.cli.up import demo, gateway, up
-from glyph_worker.errors import GlyphError
+from glyph_worker.errors import GlyphError, InvalidOption
+
+UsageError: Any = typer.BadParameter.__bases__[0]  # typer brings its own click, and names only this
 
 app = typer.Typer(
     name="glyph-worker",
@@ -31,12 +35,39 @@ for command in (
     app.command()(command)
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from glyph_worker import __version__
+
+        say(f"glyph-worker {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print it."),
+    ] = False,
+) -> None:
+    """Options of every command."""
+
+
 def main() -> None:
-    """Entry point: errors of the tree become one line on stderr and their exit code."""
+    """Entry point: errors of the tree become one line on stderr and their exit code.
+
+    With --json they become the one JSON object that the command prints.
+    """
+    as_json = "--json" in sys.argv[1:]
     try:
-        app()
+        # Typer's own way prints a wrong command line as a box, which no program reads.
+        code = app(standalone_mode=not as_json)
+        raise SystemExit(code if isinstance(code, int) else 0)
     except GlyphError as exc:
-        print(f"error[{exc.code}]: {exc}", file=sys.stderr)
+        print_error(exc, as_json=as_json)
+        raise SystemExit(exc.exit_code) from None
+    except UsageError as exc:
+        print_error(InvalidOption(exc.format_message()), as_json=True)
         raise SystemExit(exc.exit_code) from None
     except BrokenPipeError:
         raise SystemExit(0) from None

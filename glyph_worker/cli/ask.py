@@ -4,61 +4,105 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import typer
 
-from glyph_worker.cli.show import AsJson, File, err, job_row, out, print_json, read_file
+from glyph_worker.cli.ids import all_jobs, whole_id
+from glyph_worker.cli.show import AsJson, File, err, job_row, print_json, read_file, say
 from glyph_worker.client import Client
 from glyph_worker.errors import JobError
-from glyph_worker.job import Job, JobStatus
+from glyph_worker.job import Answer, Job, JobStatus
+from glyph_worker.options import OPTION_NAMES, SubmitOptions, rule
+from glyph_worker.settings import Settings
+
+INTERRUPTED = 130
+
+JobId = Annotated[str, typer.Argument(help="Its id, or the beginning that only it has.")]
+Tenant = Annotated[str, typer.Option(help="Whose jobs.")]
+
+
+def _option(name: str) -> Any:
+    return typer.Option(help=f"{rule(name)}.".capitalize())
 
 
 def submit(
     file: File,
     question: Annotated[list[str], typer.Option("--question", "-q", help="May be repeated.")],
-    max_new_tokens: Annotated[int, typer.Option()] = 64,
-    temperature: Annotated[float, typer.Option()] = 0.0,
-    style: Annotated[str, typer.Option(help="A preset's name.")] = "auto",
+    max_new_tokens: Annotated[int | None, _option("max_new_tokens")] = None,
+    temperature: Annotated[float | None, _option("temperature")] = None,
+    top_p: Annotated[float | None, _option("top_p")] = None,
+    top_k: Annotated[int | None, _option("top_k")] = None,
+    seed: Annotated[int | None, _option("seed")] = None,
+    stop: Annotated[list[str] | None, typer.Option(help="May be repeated.")] = None,
+    style: Annotated[str | None, typer.Option(help="A preset's name.")] = None,
+    min_quality: Annotated[str | None, _option("min_quality")] = None,
+    priority: Annotated[str | None, _option("priority")] = None,
+    deadline_s: Annotated[float | None, _option("deadline_s")] = None,
+    ttl_s: Annotated[int | None, _option("ttl_s")] = None,
+    webhook: Annotated[str | None, typer.Option(help="A URL told when a job ends.")] = None,
+    idempotency_key: Annotated[str | None, _option("idempotency_key")] = None,
+    tenant: Tenant = "default",
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the answers.")] = False,
     timeout: Annotated[float | None, typer.Option(help="Seconds to wait.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Queue questions on a document; print the jobs' ids, or with --wait the answers."""
-    client = Client.from_env()
-    jobs = client.submit_many(
-        read_file(file),
-        question,
-        max_new_tokens=max_new_tokens,
-        temperature=temperature,
-        style=style,
-    )
+    given = {name: value for name, value in locals().items() if name in OPTION_NAMES}
+    options = {name: value for name, value in given.items() if value not in (None, [])}
+    client = Client.from_env(tenant=tenant)
+    jobs = client.submit_many(read_file(file), question, **cast(SubmitOptions, options))
     if not wait:
         if as_json:
             print_json({"jobs": [job_row(job) for job in jobs]})
         else:
             for job in jobs:
-                print(job.id)
+                say(job.id)
         return
+    try:
+        _await(client, jobs, question, timeout, as_json)
+    except KeyboardInterrupt:
+        ids = " ".join(job.id for job in jobs)
+        say(f"interrupted; the jobs go on: {ids}", to=err)
+        say(f"their answers: glyph-worker result --wait {jobs[0].id}", to=err)
+        say(f"take them back: glyph-worker cancel {jobs[0].id}", to=err)
+        raise SystemExit(INTERRUPTED) from None
+
+
+def _await(
+    client: Client, jobs: list[Job], questions: list[str], timeout: float | None, as_json: bool
+) -> None:
     if not as_json:
         _show_progress(client, jobs, timeout)
     rows, failure = [], None
-    for job, asked in zip(jobs, question, strict=True):
+    for job, asked in zip(jobs, questions, strict=True):
         try:
             answer = client.wait(job.id, timeout=timeout)
         except JobError as exc:
             failure = failure or exc
             rows.append(job_row(client.status(job.id)) | {"question": asked})
             if not as_json:
-                out.print(f"[bold]{asked}[/]\n  [red]{exc.code}[/] {exc}", highlight=False)
+                say((asked, "bold"))
+                say("  ", (exc.code, "red"), f" {exc}")
             continue
         rows.append(job_row(client.status(job.id), answer) | {"question": asked})
         if not as_json:
-            out.print(f"[bold]{asked}[/]\n  {answer.text}", highlight=False)
+            say((asked, "bold"))
+            say("  ", answer.text, *_cut(answer))
     if as_json:
         print_json({"jobs": rows})
-    if failure is not None:
+        if failure is not None:
+            raise SystemExit(failure.exit_code)  # the rows have the errors
+    elif failure is not None:
         raise failure
+
+
+def _cut(answer: Answer) -> tuple[tuple[str, str], ...]:
+    """What the reader of an answer must know of it, beside its text."""
+    allowed = answer.receipt.max_new_tokens_cut_to
+    if not allowed:
+        return ()
+    return ((f"\n  (there was room for {allowed} tokens, fewer than were asked for)", "yellow"),)
 
 
 def _show_progress(client: Client, jobs: list[Job], timeout: float | None) -> None:
@@ -80,62 +124,80 @@ def _show_progress(client: Client, jobs: list[Job], timeout: float | None) -> No
                 waited_s += pause_s
 
 
-def status(job_id: str, as_json: AsJson = False) -> None:
+def _found(job_id: str, tenant: str) -> tuple[Client, str]:
+    settings = Settings.load()
+    client = Client(settings, tenant=tenant)
+    return client, whole_id(all_jobs(settings), job_id, tenant=tenant)
+
+
+def status(job_id: JobId, tenant: Tenant = "default", as_json: AsJson = False) -> None:
     """What is true of a job now."""
-    job = Client.from_env().status(job_id)
+    client, job_id = _found(job_id, tenant)
+    job = client.status(job_id)
     if as_json:
         print_json(job_row(job))
         return
     stage = f", {job.stage}" if job.stage else ""
     progress = job.progress
-    print(f"{job.status}{stage}; attempt {job.attempt}; pages {progress.num_pages_ready}/"
-          f"{progress.num_pages}; answer tokens {progress.num_answer_tokens}")  # fmt: skip
+    say(f"{job.status}{stage}; attempt {job.attempt}; pages {progress.num_pages_ready}/"
+        f"{progress.num_pages}; answer tokens {progress.num_answer_tokens}")  # fmt: skip
     if job.error:
-        print(f"{job.error['code']}: {job.error['message']}")
+        say(f"{job.error['code']}: {job.error['message']}")
 
 
 def result(
-    job_id: str,
+    job_id: JobId,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for it.")] = False,
     timeout: Annotated[float | None, typer.Option(help="Seconds to wait.")] = None,
+    tenant: Tenant = "default",
     as_json: AsJson = False,
 ) -> None:
     """The answer of a job; exit code 7 while there is none."""
-    client = Client.from_env()
+    client, job_id = _found(job_id, tenant)
     answer = client.wait(job_id, timeout=timeout if wait else 0)
     if as_json:
         print_json(job_row(client.status(job_id), answer))
     else:
-        print(answer.text)
+        say(answer.text, *_cut(answer))
 
 
-def cancel(job_id: str, as_json: AsJson = False) -> None:
+def cancel(job_id: JobId, tenant: Tenant = "default", as_json: AsJson = False) -> None:
     """Take a job back."""
-    job = Client.from_env().cancel(job_id)
+    client, job_id = _found(job_id, tenant)
+    job = client.cancel(job_id)
     if as_json:
         print_json(job_row(job))
     else:
         done = job.status is JobStatus.CANCELLED
-        print("cancelled" if done else "cancel requested; it ends within a step")
+        say("cancelled" if done else "cancel requested; it ends within a step")
 
 
 def batch(
     source: Annotated[Path, typer.Argument(help="JSON lines: id, document or file, question.")],
     target: Annotated[Path, typer.Argument(help="JSON lines of answers; go on where it ends.")],
+    tenant: Tenant = "default",
+    as_json: AsJson = False,
 ) -> None:
     """Ask everything in a file. Send it again to go on after an interruption."""
+    import dataclasses
+
     from rich.progress import Progress
 
     from glyph_worker.client.batch import run_batch
 
-    with Progress(console=err, transient=True) as bar:
+    client = Client.from_env(tenant=tenant)
+    with Progress(console=err, transient=True, disable=as_json) as bar:
         shown = bar.add_task("answers")
-        good, bad = run_batch(
-            Client.from_env(),
+        end = run_batch(
+            client,
             source,
             target,
             on_done=lambda done, total: bar.update(shown, completed=done, total=total),
         )
-    err.print(f"{good} answered, {bad} failed; {target}")
-    if bad:
+    if as_json:
+        print_json(dataclasses.asdict(end) | {"target": str(target)})
+    else:
+        first = f"; first: {end.first_error}" if end.first_error else ""
+        say(f"{end.num_answered} answered, {end.num_failed} failed; {target}{first}", to=err)
+    if end.num_failed:
         raise SystemExit(JobError.exit_code)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from glyph_worker.cli.show import AsJson, err, out, print_json
+from glyph_worker.cli.show import AsJson, err, out, print_json, say
 
 
 def chaos(
@@ -38,7 +38,7 @@ def chaos(
     found = chaos_command(
         broker_url, jobs=jobs, kills=kills, pauses=pauses, restarts=restarts, poison=poison,
         seed=seed, render_workers=render_workers, answer_workers=answer_workers,
-        patience_s=patience, tiny=tiny, logs=logs, say=err.print,
+        patience_s=patience, tiny=tiny, logs=logs, say=lambda text: say(text, to=err),
     )  # fmt: skip
     if report is not None:
         report.write_text(json.dumps(found, indent=1) + "\n")

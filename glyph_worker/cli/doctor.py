@@ -6,9 +6,8 @@ import dataclasses
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from glyph_worker.cli.show import AsJson, out, print_json
+from glyph_worker.cli.show import AsJson, out, print_json, say, table
 from glyph_worker.settings import Settings
 
 
@@ -24,20 +23,20 @@ def doctor(
         if as_json:
             print_json({"settings": rows})
             return
-        table = Table("variable", "value", "meaning")
-        for row in rows:
-            table.add_row(row["variable"], row["value"], row["meaning"])
-        out.print(table)
+        header = ("variable", "value", "meaning")
+        cells = [tuple(str(row[name]) for name in header) for row in rows]
+        out.print(table(header, cells, whole=("variable",)))
         return
     findings = examine()
     if as_json:
         print_json({"findings": [dataclasses.asdict(finding) for finding in findings]})
     else:
-        marks = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "fault": "[red]fault[/]"}
+        styles = {"ok": "green", "note": "yellow", "fault": "red"}
         for finding in findings:
-            fix = f"\n        → {finding.fix}" if finding.fix else ""
-            out.print(
-                f"{marks[finding.level]:>14}  {finding.what}: {finding.found}{fix}", highlight=False
+            say(
+                (f"{finding.level:>5}", styles[finding.level]),
+                f"  {finding.what}: {finding.found}",
+                f"\n       → {finding.fix}" if finding.fix else "",
             )
     if any(finding.level == "fault" for finding in findings):
         raise SystemExit(1)

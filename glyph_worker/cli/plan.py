@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from glyph_worker.cli.show import AsJson, out, print_json
+from glyph_worker.cli.show import AsJson, out, print_json, say, table
 
 
 def plan(
@@ -49,11 +48,8 @@ def plan(
         parts = {"load": load, "device": chosen, "site": site, "plan": made}
         print_json({name: part.model_dump() for name, part in parts.items()})
         return
-    table = Table(show_header=False, box=None)
-    for name, text in lines(made.model_dump()):
-        table.add_row(name, text)
-    out.print(table, highlight=False)
-    out.print(f"[dim]device {chosen.name}: {chosen.source}[/]", highlight=False)
+    out.print(table((), lines(made.model_dump())))
+    say((f"device {chosen.name}: {chosen.source}", "dim"))
 
 
 def lines(fields: dict[str, float | int | str]) -> list[tuple[str, str]]:

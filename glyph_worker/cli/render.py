@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from glyph_worker.cli.show import AsJson, File, out, print_json, read_document
+from glyph_worker.cli.show import AsJson, File, out, print_json, read_document, table
 from glyph_worker.errors import InvalidOption
 from glyph_worker.settings import Settings
 
@@ -37,12 +36,11 @@ def render(
     if as_json:
         print_json(fields)
         return
-    table = Table(show_header=False, box=None)
+    rows = []
     for name, value in fields.items():
         if isinstance(value, dict):
             value = ", ".join(f"{key} {number}" for key, number in value.items()) or "none"
         if not isinstance(value, (list, tuple)):
-            table.add_row(
-                name.replace("_", " "), f"{value:g}" if isinstance(value, float) else str(value)
-            )
-    out.print(table)
+            text = f"{value:g}" if isinstance(value, float) else str(value)
+            rows.append((name.replace("_", " "), text))
+    out.print(table((), rows))

@@ -1,11 +1,11 @@
-"""What the commands share: reading files, printing rows, tables and JSON."""
+"""What the commands share: reading files, and the one place where they print. All of it is data."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,15 +14,33 @@ from rich.console import Console
 from rich.table import Table
 
 from glyph_worker.document import Document
-from glyph_worker.errors import InvalidOption
+from glyph_worker.errors import GlyphError, InvalidOption
 from glyph_worker.job import Answer, Job
 from glyph_worker.settings import Settings
+from glyph_worker.terminal import Part, console, line
 
-out = Console()
-err = Console(stderr=True)
+out = console()
+err = console(stderr=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 File = Annotated[Path, typer.Argument(help="A UTF-8 text file; `-` reads standard input.")]
+
+
+def say(*parts: Part, to: Console = out) -> None:
+    """Print one line, never wrapped: a terminal does that, and a pipe wants it whole."""
+    to.print(line(*parts), soft_wrap=True)
+
+
+def table(
+    header: Sequence[str], rows: Iterable[Sequence[Part]], *, whole: Sequence[str] = ()
+) -> Table:
+    """Cells as `line` has them; `whole` names columns that are never cut."""
+    made = Table(show_header=bool(header), box=Table().box if header else None)
+    for name in header:
+        made.add_column(name, no_wrap=name in whole, overflow="fold")
+    for row in rows:
+        made.add_row(*(line(cell) for cell in row))
+    return made
 
 
 def read_file(file: Path) -> bytes:
@@ -36,13 +54,22 @@ def read_document(file: Path, settings: Settings) -> Document:
     return Document.of(read_file(file), max_bytes=settings.limits.max_document_bytes)
 
 
-def print_json(value: Any) -> None:
-    # Never through rich: it would wrap lines.
-    print(json.dumps(value, ensure_ascii=False, default=str))
+def print_json(value: Any, *, indent: int | None = None) -> None:
+    # Never through rich: it would wrap lines. JSON escapes control characters itself.
+    print(json.dumps(value, ensure_ascii=False, indent=indent, default=str))
+
+
+def print_error(exc: GlyphError, *, as_json: bool) -> None:
+    """One line on stderr; with --json the one object that the command prints."""
+    if as_json:
+        print_json({"error": exc.to_wire()})
+    else:
+        say(f"error[{exc.code}]: {exc}", to=err)
 
 
 def job_row(job: Job, answer: Answer | None = None) -> dict[str, Any]:
-    row = {k: v for k, v in job.to_fields().items() if v is not None}
+    """All that is known of a job; what is not known is null."""
+    row = job.to_fields()
     return row if answer is None else row | {"answer": answer.to_fields()}
 
 
@@ -50,10 +77,11 @@ def print_fields(fields: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print_json(fields)
         return
-    table = Table(show_header=False, box=None)
-    for name, value in fields.items():
-        table.add_row(name.replace("_", " "), json.dumps(value, default=str))
-    out.print(table)
+    rows = [
+        (name.replace("_", " "), json.dumps(value, ensure_ascii=False, default=str))
+        for name, value in fields.items()
+    ]
+    out.print(table((), rows))
 
 
 @contextlib.contextmanager

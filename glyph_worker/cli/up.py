@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from glyph_worker.cli.show import AsJson, err, out, print_json, read_file
+from glyph_worker.cli.show import AsJson, err, out, print_json, read_file, say
 from glyph_worker.errors import ConfigurationError, InvalidOption
 from glyph_worker.settings import Settings
 
@@ -53,23 +54,25 @@ def up(
     service = LocalService(Settings.load(), num_render=render_workers, num_answer=answer_workers)
     with ExitStack() as opened:
         opened.enter_context(service)
-        err.print(f"[bold]broker[/]  export GLYPH_BROKER_URL={service.broker_url}", soft_wrap=True)
+        # What programs and people take from here is on stdout, what happens meanwhile on stderr.
+        say(("broker ", "bold"), f" export GLYPH_BROKER_URL={service.broker_url}")
         doors = SideServices(service.settings, service.folder)
         opened.callback(doors.stop)
         if everything:
             for door in doors.start():
                 note = f"  ({door.note})" if door.note else ""
-                line = f"[bold]{door.name:7}[/] {door.url}{note}"
-                err.print(line, highlight=False, soft_wrap=True)
+                say((f"{door.name:7}", "bold"), f" {door.url}{note}")
+        sys.stdout.flush()
         with err.status("workers are loading …"):
             living = service.wait_ready()
         for info in living:
-            err.print(f"[green]ready[/]   {info.kind} worker, pid {info.pid}, {info.capacity} jobs")
-        err.print(f"logs in {service.folder}; Ctrl-C ends all")
+            said = f"   {info.kind} worker, pid {info.pid}, {info.capacity} jobs"
+            say(("ready", "green"), said, to=err)
+        say(f"logs in {service.folder}; Ctrl-C ends all", to=err)
         while not stop.wait(0.5):
             for line in [*service.revive(), *doors.revive()]:
-                err.print(f"[yellow]restart[/] {line}")
-        err.print("draining …")
+                say(("restart", "yellow"), f" {line}", to=err)
+        say("draining …", to=err)
 
 
 def gateway(

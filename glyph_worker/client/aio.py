@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from glyph_worker.job import Answer, Delta, Job
+from glyph_worker.options import SubmitOptions
 from glyph_worker.store.watcher import Watcher
 
 if TYPE_CHECKING:
@@ -32,13 +33,15 @@ class AsyncClient:
         self._core = core
         self._watchers: dict[asyncio.AbstractEventLoop, Watcher] = {}
 
-    async def submit(self, document: str | bytes, question: str, **terms: Any) -> Job:
-        return await _threaded(self._core.submit, document, question, **terms)
+    async def submit(
+        self, document: str | bytes, question: str, **options: Unpack[SubmitOptions]
+    ) -> Job:
+        return await _threaded(self._core.submit, document, question, **options)
 
     async def submit_many(
-        self, document: str | bytes, questions: Sequence[str], **terms: Any
+        self, document: str | bytes, questions: Iterable[str], **options: Unpack[SubmitOptions]
     ) -> list[Job]:
-        return await _threaded(self._core.submit_many, document, questions, **terms)
+        return await _threaded(self._core.submit_many, document, questions, **options)
 
     async def retry(self, job_id: str) -> Job:
         return await _threaded(self._core.retry, job_id)

@@ -1,60 +1,105 @@
-"""What a submit may ask for, checked against the limits before anything is sent."""
+"""A submit as it came becomes a request of known types, or is refused. Nothing is sent before."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from glyph_worker.document import Document
 from glyph_worker.errors import EmptyQuestion, InvalidOption, QuestionTooLong
-from glyph_worker.job import JobOptions
+from glyph_worker.job import Priority
+from glyph_worker.options import JOB_OPTION_NAMES, JobOptions, check, check_text, shown
 from glyph_worker.settings import LimitSettings
 
 TENANT = re.compile(r"[A-Za-z0-9._-]{1,64}")
-MAX_TTL_S = 30 * 86_400
+MAX_QUESTIONS = 2_000
+"""Of one call: they are queued in one step of the broker, which serves nobody else meanwhile."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """All that a submit says, checked."""
+
+    document: Document
+    questions: tuple[str, ...]
+    options: JobOptions
+    priority: Priority
+    deadline_s: float | None
+    ttl_s: int | None
+    webhook: str
+    idempotency_key: str
+    """'' for none."""
 
 
 def check_tenant(tenant: str) -> None:
     """Raises InvalidOption."""
-    if not TENANT.fullmatch(tenant):
+    if not isinstance(tenant, str) or not TENANT.fullmatch(tenant):
         raise InvalidOption(
-            f"tenant is {tenant!r}, must be 1 to 64 letters, digits, dots, dashes or underscores",
+            f"tenant is {shown(tenant)}, must be 1 to 64 letters, digits, dots, dashes or "
+            "underscores",
             option="tenant",
         )
 
 
-def check_ttl(ttl_s: int | None) -> None:
-    """Seconds that a record outlives its job's end. Raises InvalidOption."""
-    if ttl_s is not None and not 10 <= ttl_s <= MAX_TTL_S:
-        raise InvalidOption(f"ttl_s is {ttl_s}, must be from 10 to {MAX_TTL_S}", option="ttl_s")
-
-
 def checked(
     document: str | bytes,
-    questions: Sequence[str],
-    options: dict[str, Any],
+    questions: Iterable[str],
+    said: Mapping[str, Any],
     limits: LimitSettings,
-) -> tuple[Document, JobOptions]:
-    """The request as values. Raises the RequestError that says what is wrong with it."""
-    if isinstance(questions, str):
-        raise InvalidOption("questions is one string; pass a list, or use submit")
-    chosen = JobOptions.of(options)
-    if chosen.max_new_tokens > limits.max_new_tokens:
+) -> Request:
+    """Raises the RequestError that says what is wrong."""
+    options = check(said)
+    job_options = JobOptions.of(
+        {name: value for name, value in options.items() if name in JOB_OPTION_NAMES}
+    )
+    if job_options.max_new_tokens > limits.max_new_tokens:
         raise InvalidOption(
-            f"max_new_tokens is {chosen.max_new_tokens}, limit is {limits.max_new_tokens}",
+            f"max_new_tokens is {job_options.max_new_tokens}, limit is {limits.max_new_tokens}; "
+            "ask for fewer, or raise GLYPH_MAX_NEW_TOKENS on producers and workers",
             option="max_new_tokens",
+            limit=limits.max_new_tokens,
         )
-    for question in questions:
+    asked = _listed(questions)
+    for question in asked:
         _check_question(question, limits.max_question_chars)
-    return Document.of(document, max_bytes=limits.max_document_bytes), chosen
+    return Request(
+        document=Document.of(document, max_bytes=limits.max_document_bytes),
+        questions=asked,
+        options=job_options,
+        priority=Priority.of(options.get("priority", "interactive")),
+        deadline_s=options.get("deadline_s"),
+        ttl_s=options.get("ttl_s"),
+        webhook=options.get("webhook") or "",
+        idempotency_key=options.get("idempotency_key") or "",
+    )
 
 
-def _check_question(question: str, max_chars: int) -> None:
-    if not isinstance(question, str) or not any(
-        c.isprintable() and not c.isspace() for c in question
-    ):
-        raise EmptyQuestion("the question has no readable character; ask something")
+def _listed(questions: Iterable[str]) -> tuple[str, ...]:
+    """Any iterable of questions, a generator as well, read once."""
+    if isinstance(questions, (str, bytes)):
+        raise InvalidOption("questions is one string; pass a list, or use submit")
+    try:
+        listed = tuple(islice(questions, MAX_QUESTIONS + 1))
+    except TypeError:
+        raise InvalidOption(
+            f"questions is {shown(questions)}, must be a list or another iterable of texts"
+        ) from None
+    if len(listed) > MAX_QUESTIONS:
+        raise InvalidOption(
+            f"more than {MAX_QUESTIONS} questions in one call; send them in several",
+            limit=MAX_QUESTIONS,
+        )
+    return listed
+
+
+def _check_question(question: object, max_chars: int) -> None:
+    if not isinstance(question, str):
+        raise InvalidOption(
+            f"a question is of type {type(question).__name__}, must be text", option="question"
+        )
     if len(question) > max_chars:
         raise QuestionTooLong(
             f"question has {len(question)} characters, limit is {max_chars}; "
@@ -62,3 +107,6 @@ def _check_question(question: str, max_chars: int) -> None:
             num_chars=len(question),
             max_chars=max_chars,
         )
+    if not any(char.isprintable() and not char.isspace() for char in question):
+        raise EmptyQuestion("the question has no readable character; ask something")
+    check_text(question, "question")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from glyph_worker import codec
 from glyph_worker.client.aio import AsyncClient
-from glyph_worker.client.checks import check_tenant, check_ttl, checked
+from glyph_worker.client.checks import check_tenant, checked
 from glyph_worker.document import digest
 from glyph_worker.errors import (
     DeadlineTooShort,
@@ -28,11 +28,11 @@ from glyph_worker.job import (
     Answer,
     Delta,
     Job,
-    JobOptions,
     JobStatus,
     Priority,
     estimated_cost,
 )
+from glyph_worker.options import JobOptions, SubmitOptions
 from glyph_worker.settings import Settings
 from glyph_worker.store.backlog import Backlog, Submission
 from glyph_worker.store.blobs import BlobStore
@@ -74,88 +74,60 @@ class Client:
         """From GLYPH_BROKER_URL, GLYPH_CACHE_URL, … Raises InvalidSetting."""
         return cls(Settings.load(**overrides), tenant=tenant)
 
-    def submit(
-        self,
-        document: str | bytes,
-        question: str,
-        *,
-        idempotency_key: str | None = None,
-        priority: str = "interactive",
-        deadline_s: float | None = None,
-        ttl_s: int | None = None,
-        webhook: str | None = None,
-        **options: Any,
-    ) -> Job:
+    def submit(self, document: str | bytes, question: str, **options: Unpack[SubmitOptions]) -> Job:
         """Queue one question about one document and return at once.
 
-        `idempotency_key`: the same key and payload give the same job, however often they are sent.
+        `options` are SubmitOptions: how to answer (max_new_tokens, temperature, top_p, top_k, seed,
+        stop), how to draw (style, min_quality), and these: `idempotency_key`: the same key and
+        payload give the same job, however often they are sent, as long as its record is kept.
         `priority`: `interactive` or `bulk`. `deadline_s`: seconds from now after which the answer
         is worth nothing. `ttl_s`: how long the record outlives the job's end. `webhook`: a URL the
-        gateway calls at the end. `options` are JobOptions' fields: max_new_tokens, temperature,
-        top_p, top_k, seed, stop, style, min_quality.
+        gateway calls at the end.
 
         Raises EmptyDocument, EmptyQuestion, InvalidEncoding, DocumentTooLarge, QuestionTooLong,
-        InvalidOption, Conflict, QueueFull, QuotaExceeded, DeadlineTooShort.
+        InvalidOption, WebhookRefused, Conflict, QueueFull, QuotaExceeded, DeadlineTooShort.
         """
-        return self.submit_many(
-            document,
-            [question],
-            idempotency_key=idempotency_key,
-            priority=priority,
-            deadline_s=deadline_s,
-            ttl_s=ttl_s,
-            webhook=webhook,
-            **options,
-        )[0]
+        return self.submit_many(document, (question,), **options)[0]
 
     def submit_many(
-        self,
-        document: str | bytes,
-        questions: Sequence[str],
-        *,
-        idempotency_key: str | None = None,
-        priority: str = "interactive",
-        deadline_s: float | None = None,
-        ttl_s: int | None = None,
-        webhook: str | None = None,
-        **options: Any,
+        self, document: str | bytes, questions: Iterable[str], **options: Unpack[SubmitOptions]
     ) -> list[Job]:
-        """One job per question; the document travels once. All are checked before any is queued.
+        """One job per question, at most 2,000; the document travels once.
 
-        When one is refused for want of room, those before it stay queued; with an
-        `idempotency_key` the whole call can simply be sent again.
+        All are checked before any is queued, and all are queued or none.
         """
-        source, chosen = checked(document, questions, options, self._settings.limits)
-        urgency = Priority.of(priority)
-        check_ttl(ttl_s)
-        if webhook:
+        asked = checked(document, questions, options, self._settings.limits)
+        if not asked.questions:
+            return []
+        source, chosen = asked.document, asked.options
+        if asked.webhook:
             self._check_called()
         cost = estimated_cost(len(source.text), chosen.max_new_tokens)
-        if deadline_s is not None:
-            self._check_deadline(deadline_s, cost * len(questions), urgency)
+        if asked.deadline_s is not None:
+            self._check_deadline(asked.deadline_s, cost * len(asked.questions), asked.priority)
         self._blobs.put(source)
         jobs = []
-        for number, question in enumerate(questions):
+        for number, question in enumerate(asked.questions):
             payload = codec.pack("payload", {"question": question, **chosen.to_fields()})
-            key = f"{number}:{idempotency_key}" if idempotency_key else ""
+            key = f"{number}:{asked.idempotency_key}" if asked.idempotency_key else ""
             jobs.append(
                 Submission(
                     job_id=str(uuid.uuid4()),
                     tenant=self.tenant,
-                    priority=urgency,
+                    priority=asked.priority,
                     document_digest=source.digest,
                     question=question,
                     options=chosen,
                     cost=cost,
-                    ttl_s=ttl_s or self._settings.queue.job_ttl_s,
-                    deadline_at=None if deadline_s is None else time.time() + deadline_s,
-                    webhook=webhook or "",
+                    ttl_s=asked.ttl_s or self._settings.queue.job_ttl_s,
+                    deadline_s=asked.deadline_s,
+                    webhook=asked.webhook,
                     idempotency_key=digest("idempotency", key) if key else "",
                     payload_digest=digest("payload", source.digest, payload),
                     traceparent=current_traceparent(),
                 )
             )
-        return [self._enqueue(job) for job in jobs]
+        return self._enqueue(jobs)
 
     def retry(self, job_id: str) -> Job:
         """Queue a failed or cancelled job's question again, as a new job.
@@ -169,21 +141,21 @@ class Client:
             raise InvalidOption(f"job {job_id} is {status}; only failed or cancelled jobs go again")
         document = self._blobs.get(record[b"document_digest"].decode())
         chosen = JobOptions.of(codec.unpack("options", record[b"options"]))
-        return self._enqueue(
-            Submission(
-                job_id=str(uuid.uuid4()),
-                tenant=self.tenant,
-                priority=Priority(int(record[b"priority"])),
-                document_digest=document.digest,
-                question=record[b"question"].decode(),
-                options=chosen,
-                cost=float(record[b"cost"]),
-                ttl_s=int(record[b"ttl_s"]),
-                webhook=record.get(b"webhook", b"").decode(),
-                retry_of=job_id,
-                traceparent=current_traceparent(),
-            )
+        self._blobs.put(document)  # it might go before the new job keeps it
+        again = Submission(
+            job_id=str(uuid.uuid4()),
+            tenant=self.tenant,
+            priority=Priority(int(record[b"priority"])),
+            document_digest=document.digest,
+            question=record[b"question"].decode(),
+            options=chosen,
+            cost=float(record[b"cost"]),
+            ttl_s=int(record[b"ttl_s"]),
+            webhook=record.get(b"webhook", b"").decode(),
+            retry_of=job_id,
+            traceparent=current_traceparent(),
         )
+        return self._enqueue([again])[0]
 
     def status(self, job_id: str) -> Job:
         """What is true of the job now, with its place in line and its ETA. Raises UnknownJob."""
@@ -213,11 +185,12 @@ class Client:
             return answer
         if job.status is JobStatus.FAILED:
             error = job.error or {}
+            details = dict(error.get("details", {})) | {"job_id": job_id}
+            details.pop("code", None)  # the error's own; details may speak of another
             raise JobFailed(
                 error.get("message", "failed without a reason"),
                 code=error.get("code", "internal"),
-                job_id=job_id,
-                **error.get("details", {}),
+                **details,
             )
         if job.status is JobStatus.CANCELLED:
             raise JobCancelled(f"job {job_id} was cancelled", job_id=job_id)
@@ -314,8 +287,6 @@ class Client:
             )
 
     def _check_deadline(self, deadline_s: float, cost: float, priority: Priority) -> None:
-        if not deadline_s > 0:
-            raise InvalidOption(f"deadline_s is {deadline_s}, must be above 0", option="deadline_s")
         eta = self._backlog.outlook_of_cost(cost, priority=priority, tenant=self.tenant).eta
         if eta is not None and eta.p50_s > deadline_s:
             raise DeadlineTooShort(
@@ -326,20 +297,17 @@ class Client:
                 p90_s=eta.p90_s,
             )
 
-    def _enqueue(self, new: Submission) -> Job:
-        job_id, is_new = self._backlog.submit(new)
-        if not is_new:
-            return self._jobs.get(job_id, tenant=self.tenant)
-        return Job(
-            id=job_id,
-            status=JobStatus.QUEUED,
-            tenant=new.tenant,
-            priority=new.priority,
-            created_at=time.time(),
-            deadline_at=new.deadline_at or 0.0,
-            document_digest=new.document_digest,
-            webhook=new.webhook,
-        )
+    def _enqueue(self, jobs: Sequence[Submission]) -> list[Job]:
+        queued = self._backlog.submit_many(jobs)
+        known = [one.job_id for one in queued if not one.is_new]
+        earlier = dict(zip(known, self._jobs.get_many(known, tenant=self.tenant), strict=True))
+        # A record that ended and expired since is read once more, and then says so.
+        return [
+            _fresh(new, one.at)
+            if one.is_new
+            else earlier[one.job_id] or self._jobs.get(one.job_id, tenant=self.tenant)
+            for new, one in zip(jobs, queued, strict=True)
+        ]
 
     @cached_property
     def _redis(self) -> redis.Redis:
@@ -368,3 +336,17 @@ class Client:
     @cached_property
     def _streams(self) -> StreamStore:
         return StreamStore(self._redis, self._keys, self._url, self._settings.queue.job_ttl_s)
+
+
+def _fresh(new: Submission, at: float) -> Job:
+    """What is true of a job that was queued at this moment."""
+    return Job(
+        id=new.job_id,
+        status=JobStatus.QUEUED,
+        tenant=new.tenant,
+        priority=new.priority,
+        created_at=at,
+        deadline_at=None if new.deadline_s is None else at + new.deadline_s,
+        document_digest=new.document_digest,
+        webhook=new.webhook,
+    )

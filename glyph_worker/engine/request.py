@@ -7,9 +7,10 @@ import threading
 from glyph_worker.engine.prefix import PageKey
 from glyph_worker.engine.scheduled import Scheduled
 from glyph_worker.engine.sequence import AnswerRequest, Sequence
-from glyph_worker.errors import DocumentTooLarge, InvalidOption, QuestionTooLong
+from glyph_worker.errors import DocumentTooLarge, QuestionTooLong
 from glyph_worker.model.positions import prompt_positions
 from glyph_worker.model.reader import Reader
+from glyph_worker.options import check
 
 
 class RequestChecker:
@@ -96,13 +97,5 @@ class RequestChecker:
 
 
 def _check_options(request: AnswerRequest) -> None:
-    for name, value, good, want in (
-        ("max_new_tokens", request.max_new_tokens, request.max_new_tokens >= 1, "at least 1"),
-        ("temperature", request.temperature, 0 <= request.temperature <= 100, "0 to 100"),
-        ("top_p", request.top_p, 0 < request.top_p <= 1, "above 0, at most 1"),
-        ("top_k", request.top_k, request.top_k >= 0, "0 (no limit) or more"),
-    ):
-        if not good:
-            raise InvalidOption(f"{name} is {value}, it takes {want}", option=name, value=value)
-    if any(not stop for stop in request.stop):
-        raise InvalidOption("a stop string is empty; leave it out", option="stop")
+    """By the one definition; a Sampling has been checked when it was made."""
+    check({"max_new_tokens": request.max_new_tokens, "stop": request.stop})

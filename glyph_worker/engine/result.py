@@ -49,6 +49,8 @@ class SequenceResult:
     num_question_tokens: int
     num_answer_tokens: int
     num_prefix_tokens_reused: int
+    max_new_tokens: int
+    """What there was room for, at most what was asked for."""
     queue_ms: float
     fetch_ms: float
     """Until page features were there, first pages being prefilled meanwhile."""
@@ -83,6 +85,7 @@ class SequenceResult:
             num_question_tokens=live.num_question_tokens,
             num_answer_tokens=len(live.token_ids),
             num_prefix_tokens_reused=live.num_first_reused,
+            max_new_tokens=live.scheduled.max_new_tokens,
             queue_ms=queue_s * 1e3,
             fetch_ms=sum(fetched_s) * 1e3,
             prefill_ms=prefill_s * 1e3,

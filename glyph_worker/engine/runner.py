@@ -97,16 +97,7 @@ class Runner:
             return []
         if self.observe is not None:
             self.observe(askers, logits)
-        draws = [
-            Draw(
-                temperature=live.request.temperature,
-                top_p=live.request.top_p,
-                top_k=live.request.top_k,
-                seed=live.request.seed,
-                index=len(live.token_ids),
-            )
-            for live in askers
-        ]
+        draws = [Draw(sampling=live.request.sampling, index=len(live.token_ids)) for live in askers]
         tokens, finite = choose(logits, draws)
         return [Sampled(*item) for item in zip(askers, tokens, finite, strict=True)]
 

@@ -9,15 +9,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from glyph_worker.options import Sampling
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draw:
     """How one row is turned into a token."""
 
-    temperature: float
-    top_p: float
-    top_k: int
-    seed: int
+    sampling: Sampling
     index: int
     """Which token of its answer this is."""
 
@@ -39,7 +38,7 @@ def choose(logits: Tensor, draws: Sequence[Draw]) -> tuple[list[int], list[bool]
     # An infinity or NaN anywhere makes the sum so; a finite float32 row cannot overflow a float64.
     finite = torch.isfinite(logits.sum(dim=-1, dtype=torch.float64))
     tokens = logits.argmax(dim=-1)
-    sampled = [row for row, draw in enumerate(draws) if draw.temperature > 0]
+    sampled = [row for row, draw in enumerate(draws) if draw.sampling.temperature > 0]
     if sampled:
         rows = torch.tensor(sampled, device=logits.device)
         tokens[rows] = _sample(logits[rows], [draws[row] for row in sampled])
@@ -52,10 +51,10 @@ def _sample(logits: Tensor, draws: list[Draw]) -> Tensor:
         return torch.tensor(values, dtype=torch.float64, device=logits.device).unsqueeze(1)
 
     vocabulary = logits.shape[-1]
-    temperature = column([draw.temperature for draw in draws])
-    top_k = column([float(draw.top_k or vocabulary) for draw in draws])
-    top_p = column([draw.top_p for draw in draws])
-    point = column([uniform(draw.seed, draw.index) for draw in draws])
+    temperature = column([draw.sampling.temperature for draw in draws])
+    top_k = column([float(draw.sampling.top_k or vocabulary) for draw in draws])
+    top_p = column([draw.sampling.top_p for draw in draws])
+    point = column([uniform(draw.sampling.seed, draw.index) for draw in draws])
     ordered, order = torch.nan_to_num(logits).sort(dim=-1, descending=True, stable=True)
     mass = torch.softmax(ordered.double() / temperature, dim=-1)
     rank = torch.arange(vocabulary, device=logits.device)

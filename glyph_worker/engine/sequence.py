@@ -16,6 +16,7 @@ from glyph_worker.engine.blocks import BlockRange
 from glyph_worker.engine.prefix import PrefixNode
 from glyph_worker.engine.scheduled import Scheduled
 from glyph_worker.model.positions import Positions
+from glyph_worker.options import Sampling
 
 Places = npt.NDArray[np.int64]
 Deliver = Callable[[abc.Sequence[Tensor]], None]
@@ -44,12 +45,7 @@ class AnswerRequest:
     pages: tuple[PageInput, ...]
     question: str
     max_new_tokens: int = 64
-    temperature: float = 0.0
-    """0 takes the likeliest token."""
-    top_p: float = 1.0
-    top_k: int = 0
-    """0 is no limit."""
-    seed: int = 0
+    sampling: Sampling = field(default_factory=Sampling)
     stop: tuple[str, ...] = ()
     """The answer ends before the first of these."""
     priority: int = 0

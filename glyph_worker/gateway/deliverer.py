@@ -195,7 +195,7 @@ def _receiver(url: str) -> str:
 
 def message(job: Job) -> dict[str, Any]:
     """What a receiver gets: which job ended and how. The answer is fetched with a key."""
-    ended = datetime.fromtimestamp(job.finished_at, UTC).isoformat().replace("+00:00", "Z")
+    ended = datetime.fromtimestamp(job.finished_at or 0.0, UTC).isoformat().replace("+00:00", "Z")
     fields = job_fields(job)
     kept = ("id", "status", "attempt", "created_at", "started_at", "finished_at", "error", "links")
     return {

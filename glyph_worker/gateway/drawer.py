@@ -15,7 +15,7 @@ import redis
 
 from glyph_worker import codec
 from glyph_worker.errors import ConfigurationError, UnknownJob
-from glyph_worker.job import JobOptions
+from glyph_worker.options import JobOptions
 from glyph_worker.settings import Settings
 from glyph_worker.store.blobs import BlobStore
 from glyph_worker.store.jobs import JobStore

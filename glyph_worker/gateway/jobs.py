@@ -300,5 +300,5 @@ async def _from_form(
         if texts:
             values[name] = texts if name == "stop" else texts[-1]
     # Numbers are text in a form; validation from JSON would refuse them.
-    options: Options = parsed(Options, json.dumps(values).encode(), max_questions=0)
+    options: Options = parsed(Options, json.dumps(values).encode(), max_questions=0, strict=False)
     return document, questions, options.chosen()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError, model_validator
@@ -9,7 +10,24 @@ from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError, mo
 from glyph_worker.errors import InvalidOption
 from glyph_worker.gateway.json_bounds import MORE_VALUES, check_bounds
 from glyph_worker.gateway.problems import invalid_input
-from glyph_worker.job import Answer, Job, JobOptions
+from glyph_worker.job import Answer, Job
+from glyph_worker.options import (
+    OPTION_NAMES,
+    DeadlineS,
+    MaxNewTokens,
+    MinQuality,
+    PriorityName,
+    Seed,
+    StopString,
+    StopStrings,
+    StyleName,
+    Temperature,
+    TopK,
+    TopP,
+    TtlS,
+    WebhookUrl,
+    rule,
+)
 
 JobId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
@@ -18,32 +36,24 @@ _ID = "0f0c6a4e-93a8-4a5e-9b0f-7d1f6f7f7a11"
 
 
 class Options(BaseModel):
-    """What a caller may choose per job; absent means the default. Checked again by the client."""
+    """What a caller may choose per job; absent, or null, means the default. As SubmitOptions; the
+    idempotency key is a header."""
 
-    model_config = ConfigDict(extra="forbid")
+    # Strict: 1.0 and "1" are no whole numbers, here as in Python.
+    model_config = ConfigDict(extra="forbid", strict=True)
 
-    max_new_tokens: int | None = Field(None, ge=1, description="Longest answer, tokens.")
-    temperature: float | None = Field(None, ge=0, le=5, description="0 is deterministic.")
-    top_p: float | None = Field(None, gt=0, le=1)
-    top_k: int | None = Field(None, ge=0, description="0: no limit.")
-    seed: int | None = Field(None, ge=0, lt=2**63)
-    stop: list[Annotated[str, Field(min_length=1, max_length=200)]] | None = Field(
-        None, max_length=8, description="The answer ends before any of these."
-    )
-    style: str | None = Field(
-        None, min_length=1, max_length=200, description="Render preset; `auto` is the model's own."
-    )
-    min_quality: Literal["fast", "balanced", "accurate"] | None = Field(
-        None, description="Densest preset that will do under overload; absent: its own style."
-    )
-    priority: Literal["interactive", "bulk"] | None = None
-    deadline_s: float | None = Field(
-        None, gt=0, description="Refused, or failed, when it cannot end within these seconds."
-    )
-    ttl_s: int | None = Field(None, ge=1, description="How long record and answer outlive the end.")
-    webhook: str | None = Field(
-        None, max_length=2_000, description="HTTP(S) address told, signed, when the job ends."
-    )
+    max_new_tokens: MaxNewTokens | None = None
+    temperature: Temperature | None = None
+    top_p: TopP | None = None
+    top_k: TopK | None = None
+    seed: Seed | None = None
+    stop: StopString | StopStrings | None = None
+    style: StyleName | None = None
+    min_quality: MinQuality | None = None
+    priority: PriorityName | None = None
+    deadline_s: DeadlineS | None = None
+    ttl_s: TtlS | None = None
+    webhook: WebhookUrl | None = None
 
     def chosen(self) -> dict[str, Any]:
         """The keyword arguments of `Client.submit`."""
@@ -56,6 +66,7 @@ class SubmitBody(Options):
 
     model_config = ConfigDict(
         extra="forbid",
+        strict=True,
         json_schema_extra={
             "examples": [
                 {"document": _DOCUMENT, "question": "What is the total?", "max_new_tokens": 32}
@@ -72,6 +83,7 @@ class BatchBody(Options):
 
     model_config = ConfigDict(
         extra="forbid",
+        strict=True,
         json_schema_extra={
             "examples": [
                 {"document": _DOCUMENT, "questions": ["Who is the customer?", "When is it due?"]}
@@ -86,7 +98,7 @@ class BatchBody(Options):
 class ImageConfig(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    style: str | None = Field(None, min_length=1, max_length=200)
+    style: StyleName | None = None
 
 
 class InferBody(BaseModel):
@@ -94,6 +106,7 @@ class InferBody(BaseModel):
 
     model_config = ConfigDict(
         extra="forbid",
+        strict=True,
         json_schema_extra={
             "examples": [{"document": _DOCUMENT, "question": "What is the total?"}],
             "oneOf": [{"required": ["document"]}, {"required": ["text"]}],
@@ -104,8 +117,8 @@ class InferBody(BaseModel):
     text: str = Field("", description="The article's name for `document`; send one of the two.")
     question: str = "Summarize this text."
     image_config: ImageConfig | None = Field(None, description="How the text is drawn.")
-    max_new_tokens: int | None = Field(None, ge=1)
-    temperature: float | None = Field(None, ge=0, le=5)
+    max_new_tokens: MaxNewTokens | None = None
+    temperature: Temperature | None = None
 
     @model_validator(mode="after")
     def _one_document(self) -> Self:
@@ -120,12 +133,12 @@ class InferBody(BaseModel):
         return self.document or self.text
 
     def options(self) -> dict[str, Any]:
-        options: dict[str, Any] = {
+        said: dict[str, Any] = {
             "max_new_tokens": self.max_new_tokens,
             "temperature": self.temperature,
             "style": self.image_config.style if self.image_config else None,
         }
-        return {name: value for name, value in options.items() if value is not None}
+        return {name: value for name, value in said.items() if value is not None}
 
 
 class Links(BaseModel):
@@ -219,32 +232,40 @@ class InferReply(BaseModel):
     receipt: dict[str, Any]
 
 
-TIMES = ("created_at", "started_at", "finished_at", "deadline_at")
-
-
 def job_fields(job: Job) -> dict[str, Any]:
-    """A job as JobView's fields; what is not known stays away, and a time not yet is null."""
-    fields = {name: value for name, value in job.to_fields().items() if value is not None}
-    times = {name: fields.get(name) or None for name in TIMES}
-    return fields | times | {"links": Links.of(job.id).model_dump()}
+    """A job as JobView's fields; what is not known, and a time not yet, is null."""
+    return job.to_fields() | {"links": Links.of(job.id).model_dump()}
 
 
 def answer_fields(job_id: str, answer: Answer) -> dict[str, Any]:
     return {"job_id": job_id} | answer.to_fields()
 
 
-def parsed(kind: type[BaseModel], raw: bytes, *, max_questions: int) -> Any:
-    """A body that was read by hand. Raises InvalidOption, with the place and never the input.
+def parsed(kind: type[BaseModel], raw: bytes, *, max_questions: int, strict: bool = True) -> Any:
+    """A body that was read by hand; not strict: numbers may be text, as a form has them.
 
-    A million wrong values are refused before one of them is looked at.
+    A million wrong values are refused before one of them is looked at. Raises InvalidOption, with
+    the place and never the input.
     """
     check_bounds(raw, max_values=max_questions + MORE_VALUES)
     try:
-        return kind.model_validate_json(raw)
+        return kind.model_validate_json(raw, strict=strict)
     except ValidationError as exc:
-        raise invalid_input(exc.errors(include_url=False, include_input=False)) from exc
+        raise invalid_input(_by_rule(exc.errors(include_url=False, include_input=False))) from exc
     except ValueError as exc:
         raise InvalidOption(f"the body is no JSON: {exc}") from exc
+
+
+def _by_rule(found: Iterable[Any]) -> list[dict[str, Any]]:
+    """Findings about options in the words, and with the numbers, that the client has for them."""
+    told: dict[tuple[Any, ...], str] = {}
+    for row in found:
+        name = row["loc"][0] if row["loc"] else ""
+        if name in OPTION_NAMES:
+            told[(name,)] = f"must be {rule(name)}"
+        else:
+            told[row["loc"]] = row["msg"]
+    return [{"loc": loc, "msg": message} for loc, message in told.items()]
 
 
 def json_body(kind: type[BaseModel]) -> dict[str, Any]:
@@ -255,7 +276,3 @@ def json_body(kind: type[BaseModel]) -> dict[str, Any]:
         "examples": {"example": {"value": example}},
     }
     return {"requestBody": {"required": True, "content": {"application/json": content}}}
-
-
-OPTION_NAMES = frozenset(JobOptions.__dataclass_fields__)
-"""What the client takes per job; a test keeps Options beside it."""

@@ -12,7 +12,6 @@ from typing import Any
 
 from rich.box import SIMPLE
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from glyph_worker.client import Client
@@ -20,6 +19,7 @@ from glyph_worker.document import Document
 from glyph_worker.errors import JobError
 from glyph_worker.local.service import LocalService
 from glyph_worker.settings import Settings
+from glyph_worker.terminal import line
 
 ANSWER_TIMEOUT_S = 300.0
 
@@ -115,14 +115,14 @@ def _table(title: str, rows: list[dict[str, Any]]) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         receipt = row["receipt"]
-        text = f"[red]{row['error']['message']}[/]" if row["text"] is None else escape(row["text"])
-        if row["correct"]:
-            text = f"[green]✓[/] {text}"
-        elif row["correct"] is False:
-            text += f"\n[red]expected: {escape(row['expected'])}[/]"
+        failed = row["text"] is None
         table.add_row(
-            escape(row["question"]),
-            text,
+            line(row["question"]),
+            line(
+                ("✓ " if row["correct"] else "", "green"),
+                (row["error"]["message"], "red") if failed else row["text"],
+                (f"\nexpected: {row['expected']}" if row["correct"] is False else "", "red"),
+            ),
             f"{receipt.get('pages_encoded', '-')}/{receipt.get('pages_reused', '-')}",
             f"{receipt.get('compression_ratio', 0):.1f}×",
             f"{receipt.get('queue_ms', 0):.0f}/{receipt.get('total_ms', 0):.0f}",
@@ -150,12 +150,13 @@ def _summarize(report: dict[str, Any], console: Console) -> None:
     asked = [row for row in report["answers"] if row["expected"] is not None]
     if asked:
         right = sum(row["correct"] for row in asked)
-        console.print(f"{right} of {len(asked)} answers are the expected ones")
+        console.print(line(f"{right} of {len(asked)} answers are the expected ones"))
     reuse, timings = report["reuse"], report["timings"]
-    console.print(
+    said = (
         f"pages encoded {reuse['pages_encoded']}, reused {reuse['pages_reused']}; "
         f"ready after {timings['ready_s']} s, all answers after {timings['answers_s']} s more"
     )
+    console.print(line(said))
     console.print("pages: encoded/reused; ratio: text tokens per visual token; ms: waited/all")
     for folder in report["pages"]:
-        console.print(f"the pages the model read: {folder}/", highlight=False, soft_wrap=True)
+        console.print(line(f"the pages the model read: {folder}/"), soft_wrap=True)

@@ -44,6 +44,7 @@ def make_app(settings: Settings) -> Celery:
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
         broker_transport="glyph_worker.queue.transport:Transport",
+        worker_consumer="glyph_worker.queue.discarding:DiscardingConsumer",
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         task_queues=[_queue(RENDER_QUEUE), _queue(ANSWER_QUEUE)],

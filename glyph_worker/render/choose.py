@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from glyph_worker.job import JobOptions
 from glyph_worker.model.embedded import checkpoint_path
+from glyph_worker.options import JobOptions
 from glyph_worker.render.choose import stepped_down
 from glyph_worker.render.style.presets import preset_style
 from glyph_worker.render.style.style import Style

@@ -9,8 +9,9 @@ from typing import Any
 import redis
 
 from glyph_worker import codec
-from glyph_worker.errors import Conflict, QueueFull, QuotaExceeded
-from glyph_worker.job import Eta, JobOptions, Priority
+from glyph_worker.errors import Conflict, InvalidOption, QueueFull, QuotaExceeded
+from glyph_worker.job import Eta, Priority
+from glyph_worker.options import JobOptions
 from glyph_worker.settings import QueueSettings
 from glyph_worker.store.keys import Keys
 from glyph_worker.store.scripts import Scripts, flat
@@ -29,7 +30,8 @@ class Submission:
     cost: float
     """Estimated device seconds; only proportions matter."""
     ttl_s: int
-    deadline_at: float | None = None
+    deadline_s: float | None = None
+    """Seconds from now, on the server's clock."""
     webhook: str = ""
     idempotency_key: str = ""
     """Hashed; '' for none."""
@@ -46,6 +48,15 @@ class QueuePosition:
     eta: Eta | None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Queued:
+    job_id: str
+    """An earlier job's for a repeated idempotency key."""
+    is_new: bool
+    at: float
+    """When, in seconds since the epoch on the server's clock."""
+
+
 class Backlog:
     """Raises StoreUnavailable, StoreFull or StoreDenied from every method."""
 
@@ -55,53 +66,69 @@ class Backlog:
         self._settings = settings
         self._run = Scripts(client, keys, url=url, ttl_s=settings.job_ttl_s)
 
-    def submit(self, new: Submission) -> tuple[str, bool]:
-        """Write a QUEUED record behind its tenant's others, and publish whose turn it is.
+    def submit(self, new: Submission) -> Queued:
+        """As `submit_many`, for one."""
+        return self.submit_many([new])[0]
 
-        Returns the job's id (an earlier one's for a repeated idempotency key) and whether it is
-        new. Raises Conflict, QueueFull, QuotaExceeded.
+    def submit_many(self, jobs: Sequence[Submission]) -> list[Queued]:
+        """Write QUEUED records behind their tenant's others, all or none, and publish whose turn
+        it is. The jobs are of one tenant and priority.
+
+        Raises Conflict, QueueFull, QuotaExceeded.
         """
-        settings = self._settings
-        fields: dict[str, Any] = {
-            "document_digest": new.document_digest,
-            "question": new.question,
-            "options": codec.pack("options", new.options.to_fields()),
-        }
-        if new.deadline_at is not None:
-            fields["deadline_at"] = new.deadline_at
-        if new.webhook:
-            fields["webhook"] = new.webhook
-        if new.retry_of:
-            fields["retry_of"] = new.retry_of
-        if new.traceparent:
-            fields["traceparent"] = new.traceparent
-        outcome, *found = self._run(
-            "submit", new.job_id, new.tenant, int(new.priority), new.cost, settings.max_jobs,
-            settings.max_jobs_per_tenant, settings.dispatch_window, new.idempotency_key,
-            new.payload_digest, new.ttl_s, *flat(fields),
-        )  # fmt: skip
-        if outcome == b"created":
-            return found[0].decode(), True
-        if outcome in (b"same", b"exists"):
-            return found[0].decode(), False
+        if not jobs:
+            return []
+        settings, first = self._settings, jobs[0]
+        args: list[Any] = [
+            first.tenant, int(first.priority), settings.max_jobs, settings.max_jobs_per_tenant,
+            settings.dispatch_window,
+        ]  # fmt: skip
+        for job in jobs:
+            assert (job.tenant, job.priority) == (first.tenant, first.priority)
+            fields = flat(_fields(job))
+            args += [
+                job.job_id, job.cost, job.idempotency_key, job.payload_digest, job.ttl_s,
+                job.document_digest, "" if job.deadline_s is None else job.deadline_s,
+                len(fields), *fields,
+            ]  # fmt: skip
+        outcome, *found = self._run("submit", *args)
+        if outcome == b"queued":
+            now = float(found[0])
+            return [
+                Queued(job_id=job_id.decode(), is_new=kind == b"new", at=now)
+                for job_id, kind in zip(found[1::2], found[2::2], strict=True)
+            ]
         if outcome == b"conflict":
             raise Conflict(
                 "this idempotency key was used with another payload; "
                 "send the same document, question and options, or choose a new key",
                 job_id=found[0].decode(),
             )
-        number = int(found[0])
-        retry_after_s = self._retry_after_s(new)
-        if outcome == b"queue_full":
+        self._refuse(outcome, int(found[0]), jobs)
+        raise AssertionError("unreachable")
+
+    def _refuse(self, outcome: bytes, number: int, jobs: Sequence[Submission]) -> None:
+        settings, first = self._settings, jobs[0]
+        whole = outcome == b"queue_full"
+        limit = settings.max_jobs if whole else settings.max_jobs_per_tenant
+        if len(jobs) > limit:
+            raise InvalidOption(
+                f"{len(jobs)} questions in one call, limit of unfinished jobs is {limit}; "
+                "send them in several",
+                limit=limit,
+            )
+        retry_after_s = self._retry_after_s(first)
+        more = "" if len(jobs) == 1 else f" and {len(jobs)} more were asked for, none is queued"
+        if whole:
             raise QueueFull(
-                f"{number} jobs are unfinished, limit is {settings.max_jobs}; "
+                f"{number} jobs are unfinished{more}, limit is {limit}; "
                 f"try again in {retry_after_s:.0f} s, or add workers",
                 retry_after_s=retry_after_s,
                 num_jobs=number,
             )
         raise QuotaExceeded(
-            f"tenant {new.tenant!r} has {number} unfinished jobs, its limit is "
-            f"{settings.max_jobs_per_tenant}; wait for some to end",
+            f"tenant {first.tenant!r} has {number} unfinished jobs{more}, its limit is {limit}; "
+            "wait for some to end",
             retry_after_s=retry_after_s,
             num_jobs=number,
         )
@@ -122,6 +149,13 @@ class Backlog:
         eta = self.outlook_of_cost(new.cost, priority=new.priority, tenant=new.tenant).eta
         # A share of the line, not all of it: room appears as soon as the first jobs end.
         return 5.0 if eta is None else min(300.0, max(1.0, eta.p50_s / 10))
+
+
+def _fields(job: Submission) -> dict[str, Any]:
+    """What the record holds beside what the script writes itself."""
+    fields = {"question": job.question, "options": codec.pack("options", job.options.to_fields())}
+    extra = {"webhook": job.webhook, "retry_of": job.retry_of, "traceparent": job.traceparent}
+    return fields | {name: value for name, value in extra.items() if value}
 
 
 def _outlook(reply: Sequence[bytes]) -> QueuePosition:

@@ -10,6 +10,7 @@ from glyph_worker.document import Document, digest
 from glyph_worker.errors import JobExpired, StoreUnavailable
 from glyph_worker.store.connection import translated
 from glyph_worker.store.keys import Keys
+from glyph_worker.store.scripts import Scripts
 
 
 class BlobStore:
@@ -18,24 +19,28 @@ class BlobStore:
         self._keys = keys
         self._url = url
         self._ttl_s = ttl_s
+        self._run = Scripts(client, keys, url=url, ttl_s=ttl_s)
 
     def put(self, document: Document) -> None:
-        """Store the document unless it is there; renew its time to live either way."""
-        key = self._keys.blob(document.digest)
-        with translated(self._url):
-            if not self._client.expire(key, self._ttl_s):
-                packed = zlib.compress(document.text.encode(), level=1)
-                self._client.set(key, packed, ex=self._ttl_s)
+        """Store the document unless it is there; renew its time to live either way.
+
+        The submit that follows takes the time to live away, until no job needs the document.
+        """
+        if not self._run("renew_document", document.digest):
+            packed = zlib.compress(document.text.encode(), level=1)
+            with translated(self._url):
+                # Not over one that another submit has stored, and perhaps kept, since.
+                self._client.set(self._keys.blob(document.digest), packed, ex=self._ttl_s, nx=True)
 
     def get(self, document_digest: str) -> Document:
         """Raises JobExpired when it is gone, StoreUnavailable when its bytes are damaged."""
         key = self._keys.blob(document_digest)
         with translated(self._url):
-            packed = self._client.getex(key, ex=self._ttl_s)
+            packed = self._client.get(key)
         if packed is None:
             raise JobExpired(
                 f"document {document_digest[:12]} is no longer stored "
-                f"(kept {self._ttl_s} s from its last use); submit it again"
+                f"(kept {self._ttl_s} s from the end of its last job); submit it again"
             )
         assert isinstance(packed, bytes)
         try:

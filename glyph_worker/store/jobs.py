@@ -11,7 +11,8 @@ import redis
 
 from glyph_worker import codec
 from glyph_worker.errors import DeadlinePassed, Poisonous, UnknownJob
-from glyph_worker.job import Answer, Job, JobOptions, JobStatus, Priority, Progress, Stage
+from glyph_worker.job import Answer, Job, JobStatus, Priority, Progress, Stage
+from glyph_worker.options import JobOptions, is_text, shown
 from glyph_worker.store.connection import translated
 from glyph_worker.store.keys import Keys
 from glyph_worker.store.scripts import Scripts, flat
@@ -112,7 +113,7 @@ class JobStore:
     def record(self, job_id: str, *, tenant: str | None = None) -> Record:
         """The raw hash. Raises UnknownJob, also for another tenant's job."""
         with translated(self._url):
-            record = cast(Record, self._client.hgetall(self._keys.job(job_id)))
+            record = cast(Record, self._client.hgetall(self._key(job_id)))
         if not record or (tenant is not None and record.get(b"tenant") != tenant.encode()):
             raise UnknownJob(
                 f"no job {job_id!r} here: never submitted, or over its time to live "
@@ -127,13 +128,23 @@ class JobStore:
 
     def get_many(self, job_ids: Sequence[str], *, tenant: str | None = None) -> list[Job | None]:
         """In one round trip; None where there is no record (or it is another tenant's)."""
+        known = [job_id for job_id in job_ids if is_text(job_id)]
         with translated(self._url):
             pipe = self._client.pipeline(transaction=False)
-            for job_id in job_ids:
+            for job_id in known:
                 pipe.hgetall(self._keys.job(job_id))
-            records = pipe.execute()
-        jobs = [_job(i, r) if r else None for i, r in zip(job_ids, records, strict=True)]
+            records = dict(zip(known, pipe.execute(), strict=True))
+        jobs = [
+            _job(job_id, records[job_id]) if is_text(job_id) and records[job_id] else None
+            for job_id in job_ids
+        ]
         return [job if job and tenant in (None, job.tenant) else None for job in jobs]
+
+    def _key(self, job_id: str) -> str:
+        """Raises UnknownJob for what no job's id can be."""
+        if not is_text(job_id):
+            raise UnknownJob(f"{shown(job_id)} is no job's id; ids are text")
+        return self._keys.job(job_id)
 
     def answer(self, job_id: str) -> Answer | None:
         with translated(self._url):
@@ -148,6 +159,22 @@ class JobStore:
         """Ids of poisonous jobs, newest first."""
         return self._ids(self._keys.dead, limit)
 
+    def beginning_with(self, prefix: str, *, tenant: str | None = None) -> list[str]:
+        """Ids of the kept jobs (of this tenant) that begin so, sorted; `prefix` holds no wildcard.
+
+        Looks at every key: for people who type, not for programs.
+        """
+        start = len(self._keys.job(""))
+        with translated(self._url):
+            pattern = self._keys.job(f"{prefix}*")
+            found = sorted(
+                raw.decode()[start:] for raw in self._client.scan_iter(pattern, count=1_000)
+            )
+        if tenant is None:
+            return found
+        jobs = self.get_many(found, tenant=tenant)
+        return [job.id for job in jobs if job is not None]
+
     def _ids(self, key: str, limit: int) -> list[str]:
         with translated(self._url):
             found = cast("list[bytes]", self._client.zrevrange(key, 0, limit - 1))
@@ -157,6 +184,7 @@ class JobStore:
 
     def cancel(self, job_id: str, *, tenant: str) -> str:
         """Returns `cancelled`, `requested`, `final` or `unknown`."""
+        self._key(job_id)
         return str(self._run("cancel", job_id, tenant).decode())
 
     # Workers -----------------------------------------------------------------------------------
@@ -312,10 +340,10 @@ def _job(job_id: str, record: Record) -> Job:
         attempt=int(number("attempt")),
         tenant=record.get(b"tenant", b"default").decode(),
         priority=Priority(int(number("priority"))),
-        created_at=number("created_at"),
-        started_at=number("started_at"),
-        finished_at=number("finished_at"),
-        deadline_at=number("deadline_at"),
+        created_at=number("created_at") or None,
+        started_at=number("started_at") or None,
+        finished_at=number("finished_at") or None,
+        deadline_at=number("deadline_at") or None,
         document_digest=record[b"document_digest"].decode(),
         error=None if error is None else codec.unpack("error", error),
         cancel_requested=record.get(b"cancel_requested") == b"1",

@@ -1,15 +1,19 @@
 """Every key kept in Redis: its name, type, server and time to live. No I/O.
 
 Broker server (AOF, noeviction). `job_ttl` is queue.job_ttl_s:
-  {prefix}:job:{id}                 hash    one job's record; job_ttl, from its end the job's own
+  {prefix}:job:{id}                 hash    one job's record; no TTL, from its end the job's own
   {prefix}:stream:{id}              stream  partial text and the end, newest 2,000; job_ttl
-  {prefix}:blob:{digest}            string  a document, packed UTF-8; job_ttl from last use
-  {prefix}:idempotency:{tenant}:{h} hash    id and payload digest of a submit; job_ttl
+  {prefix}:blob:{digest}            string  a document, packed UTF-8; no TTL while an unfinished job
+                                            needs it, then job_ttl
+  {prefix}:needed                   zset    digest/id of every unfinished job's document; no TTL,
+                                            swept by the reconciler
+  {prefix}:idempotency:{tenant}:{h} hash    id and payload digest of a submit; 30 days, from the
+                                            job's end as long as its record
   {prefix}:active                   zset    ids of jobs that are not final, by creation; no TTL,
                                             swept by the reconciler
-  {prefix}:active:{tenant}          zset    the same of one tenant; 10 job_ttl
-  {prefix}:ring:{priority}          list    tenants with pending jobs, next turn first; job_ttl
-  {prefix}:pending:{priority}:{t}   list    a tenant's jobs that are not yet published; job_ttl
+  {prefix}:active:{tenant}          zset    the same of one tenant; no TTL
+  {prefix}:ring:{priority}          list    tenants with pending jobs, next turn first; no TTL
+  {prefix}:pending:{priority}:{t}   list    a tenant's jobs that are not yet published; no TTL
   {prefix}:deficit:{priority}       hash    tenant → unused turns, in cost; job_ttl
   {prefix}:turn                     string  counts dispatches; job_ttl
   {prefix}:backlog                  string  cost of all unfinished jobs; 30 days
@@ -66,6 +70,10 @@ class Keys:
     @property
     def active(self) -> str:
         return f"{self.prefix}:active"
+
+    @property
+    def needed(self) -> str:
+        return f"{self.prefix}:needed"
 
     @property
     def dead(self) -> str:

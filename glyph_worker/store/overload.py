@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from redis import Redis
 
-from glyph_worker.job import QUALITIES
+from glyph_worker.options import QUALITIES
 from glyph_worker.render.style.presets import preset_style
 from glyph_worker.render.style.style import Style
 from glyph_worker.settings import RenderSettings

@@ -17,7 +17,7 @@ from glyph_worker.engine.engine import (
 from glyph_worker.errors import DeadlinePassed, GlyphError, TransientError
 from glyph_worker.features.digest import FeatureRecipe
 from glyph_worker.features.types import FeatureBatch
-from glyph_worker.job import Answer, FinishReason, Progress, Receipt, Stage
+from glyph_worker.job import Answer, FinishReason, Progress, Receipt, Stage, with_total
 from glyph_worker.settings import Settings
 from glyph_worker.store.jobs import ClaimedJob
 from glyph_worker.store.streams import StreamStore
@@ -121,8 +121,10 @@ class AnswerRun:
         reader, notes, batches = parts.reader, claimed.notes, self._batches
         num_encoded = sum(batch.num_encoded for batch in batches)
         visual = outcome.num_visual_tokens
+        allowed = outcome.max_new_tokens
+        cut_to = allowed if allowed < claimed.options.max_new_tokens else 0
         text_tokens = source.document_tokens(reader.prompt.num_text_tokens)
-        return Receipt(
+        receipt = Receipt(
             pages_rendered=int(notes.get("pages_rendered", 0)) + source.num_drawn,
             pages_encoded=num_encoded,
             pages_reused=len(pages) - num_encoded,
@@ -133,13 +135,13 @@ class AnswerRun:
             prompt_tokens=outcome.num_prompt_tokens,
             prefix_tokens_reused=outcome.num_prefix_tokens_reused,
             answer_tokens=outcome.num_answer_tokens,
+            max_new_tokens_cut_to=cut_to,
             missing_glyphs=int(notes.get("missing_glyphs", 0)),
             queue_ms=round(notes.get("queue_ms", 0.0) + outcome.queue_ms, 2),
             render_ms=round(notes.get("render_ms", 0.0) + source.draw_ms, 2),
             encode_ms=round(outcome.fetch_ms, 2),
             prefill_ms=round(outcome.prefill_ms, 2),
             decode_ms=round(outcome.decode_ms, 2),
-            total_ms=round((time.time() - claimed.created_at) * 1e3, 2),
             device=str(reader.device),
             dtype=outcome.dtype,
             fallback=outcome.fallback or "",
@@ -147,6 +149,7 @@ class AnswerRun:
             style_stepped_from=source.stepped_from,
             model=reader.identity[:12],
         )
+        return with_total(receipt, (time.time() - claimed.created_at) * 1e3)
 
 
 def _request(
@@ -169,10 +172,7 @@ def _request(
         ),
         question=claimed.question,
         max_new_tokens=min(options.max_new_tokens, settings.limits.max_new_tokens),
-        temperature=options.temperature,
-        top_p=options.top_p,
-        top_k=options.top_k,
-        seed=options.seed,
+        sampling=options.sampling,
         stop=options.stop,
         priority=int(claimed.priority),
         deadline=deadline,

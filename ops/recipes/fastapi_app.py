@@ -1,6 +1,7 @@
 """A FastAPI backend that asks documents. Run: uvicorn ops.recipes.fastapi_app:app"""
 
 from fastapi import FastAPI, HTTPException
+from pydantic import BaseModel
 
 from glyph_worker import Client, JobFailed, RefusedError, RequestError, UnknownJob
 
@@ -8,10 +9,17 @@ app = FastAPI()
 client = Client.from_env()  # GLYPH_BROKER_URL; opens nothing yet
 
 
+class Question(BaseModel):
+    """The body: plain arguments would be read from the URL, which servers write to their logs."""
+
+    text: str
+    question: str
+
+
 @app.post("/contracts", status_code=202)
-async def ask(text: str, question: str) -> dict[str, str]:
+async def ask(asked: Question) -> dict[str, str]:
     try:
-        job = await client.aio.submit(text, question)
+        job = await client.aio.submit(asked.text, asked.question)
     except RequestError as exc:
         raise HTTPException(exc.http_status, exc.message) from exc
     except RefusedError as exc:

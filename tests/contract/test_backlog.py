@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 import time
@@ -13,10 +14,13 @@ import redis
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glyph_worker.errors import Conflict, QueueFull, QuotaExceeded
-from glyph_worker.job import Answer, FinishReason, JobOptions, JobStatus, Priority, Stage
+from glyph_worker.document import Document
+from glyph_worker.errors import Conflict, InvalidOption, QueueFull, QuotaExceeded
+from glyph_worker.job import Answer, FinishReason, JobStatus, Priority, Stage
+from glyph_worker.options import JobOptions
 from glyph_worker.settings import QueueSettings
 from glyph_worker.store.backlog import Backlog, Submission
+from glyph_worker.store.blobs import BlobStore
 from glyph_worker.store.connection import connect
 from glyph_worker.store.jobs import MAX_STRIKES, ClaimedJob, ClaimResult, JobStore
 from glyph_worker.store.keys import Keys
@@ -32,6 +36,7 @@ class Line:
 
     def __init__(self, url: str, **queue: Any) -> None:
         chosen = QueueSettings(**{"job_ttl_s": 60, "dispatch_window": 1_000} | queue)
+        self.url = url
         self.client = connect(url)
         self.backlog = Backlog(self.client, KEYS, url=url, settings=chosen)
         self.jobs = JobStore(self.client, KEYS, url=url, ttl_s=60, lease_s=30)
@@ -74,8 +79,8 @@ def line(broker_url: str) -> Line:
 def test_the_same_key_and_payload_give_the_same_job(line: Line) -> None:
     first = line.backlog.submit(_keyed("a", payload="p"))
     again = line.backlog.submit(_keyed("b", payload="p"))
-    assert first == ("a", True)
-    assert again == ("a", False)
+    assert (first.job_id, first.is_new) == ("a", True)
+    assert (again.job_id, again.is_new) == ("a", False)
 
 
 def test_the_same_key_with_another_payload_conflicts_and_names_the_job(line: Line) -> None:
@@ -83,7 +88,7 @@ def test_the_same_key_with_another_payload_conflicts_and_names_the_job(line: Lin
     with pytest.raises(Conflict, match="another payload") as caught:
         line.backlog.submit(_keyed("b", payload="q"))
     assert caught.value.details["job_id"] == "a"
-    assert line.backlog.submit(_keyed("c", payload="q", tenant="other"))[0] == "c"
+    assert line.backlog.submit(_keyed("c", payload="q", tenant="other")).job_id == "c"
 
 
 def _keyed(job_id: str, *, payload: str, tenant: str = "t") -> Submission:
@@ -215,7 +220,7 @@ def test_a_job_cancelled_while_it_waits_never_gets_a_turn(broker_url: str) -> No
 
 def test_a_job_past_its_deadline_fails_at_the_claim_and_in_the_queue(line: Line) -> None:
     for job_id in ("claimed", "waiting"):
-        line.submit(job_id=job_id, deadline_at=time.time() - 1)
+        line.submit(job_id=job_id, deadline_s=-1.0)
     assert line.jobs.claim("claimed", owner="w", stage=Stage.ENCODING)[0] is ClaimResult.FINAL
     line.jobs.unfinished(start=0, limit=10)
     for job_id in ("claimed", "waiting"):
@@ -310,3 +315,132 @@ def test_place_in_line_counts_ones_own_and_the_others_turns(broker_url: str) -> 
         line.submit("a")
     line.submit("b", job_id="b-last")
     assert line.backlog.outlook("b-last").num_before == 1 + 1
+
+
+def test_a_call_with_one_conflict_queues_none(line: Line) -> None:
+    line.backlog.submit(_keyed("a", payload="p"))
+    fresh = dataclasses.replace(_keyed("b", payload="q"), idempotency_key="")
+    with pytest.raises(Conflict):
+        line.backlog.submit_many([fresh, _keyed("c", payload="q")])
+    assert line.jobs.newest(10) == ["a"]
+    assert line.client.exists(KEYS.job("b")) == 0
+
+
+@pytest.mark.parametrize("limit", ["max_jobs", "max_jobs_per_tenant"])
+def test_a_call_that_does_not_fit_queues_none(broker_url: str, limit: str) -> None:
+    line = Line(broker_url, **{limit: 4})
+    line.submit()
+    jobs = [dataclasses.replace(_keyed(f"j{n}", payload="p"), idempotency_key="") for n in range(4)]
+    with pytest.raises((QueueFull, QuotaExceeded), match="4 more were asked for, none is queued"):
+        line.backlog.submit_many(jobs)
+    assert line.jobs.newest(10) == ["t-1"]
+    assert [one.is_new for one in line.backlog.submit_many(jobs[:3])] == [True] * 3
+    with pytest.raises(InvalidOption, match=r"5 questions in one call.* limit .* is 4"):
+        line.backlog.submit_many([*jobs, _keyed("j9", payload="p")])
+
+
+def test_a_repeated_call_gives_its_jobs_again_also_when_the_queue_is_full(broker_url: str) -> None:
+    line = Line(broker_url, max_jobs=3)
+    jobs = [
+        dataclasses.replace(_keyed(f"j{n}", payload="p"), idempotency_key=f"k{n}") for n in range(3)
+    ]
+    line.backlog.submit_many(jobs)
+    again = line.backlog.submit_many([dataclasses.replace(job, job_id="new") for job in jobs])
+    assert [(one.job_id, one.is_new) for one in again] == [(f"j{n}", False) for n in range(3)]
+
+
+def test_ten_thousand_jobs_of_one_call_are_queued_in_their_order(line: Line) -> None:
+    jobs = [
+        dataclasses.replace(_keyed(f"j{n}", payload="p"), idempotency_key="") for n in range(10_000)
+    ]
+    assert [one.job_id for one in line.backlog.submit_many(jobs)] == [job.job_id for job in jobs]
+    assert [line.receive() for _ in range(3)] == ["j0", "j1", "j2"]
+
+
+def test_a_waiting_job_outlives_every_time_to_live(line: Line) -> None:
+    """Its record, its document, its place in line, its idempotency key."""
+    blobs = BlobStore(line.client, KEYS, url=line.url, ttl_s=60)
+    document = Document.of("a text", max_bytes=100)
+    blobs.put(document)
+    assert 0 < line.client.ttl(KEYS.blob(document.digest)) <= 60
+    waiting = dataclasses.replace(_keyed("w", payload="p"), document_digest=document.digest)
+    line.backlog.submit(waiting)
+    blobs.put(document)
+    assert blobs.get(document.digest) == document
+    order = line.claim("w")
+    assert line.jobs.update(order)
+    assert line.jobs.hand_back(order)
+    month_s = 30 * 86_400
+    expiring = {
+        key.decode(): line.client.ttl(key)
+        for key in line.client.scan_iter()
+        if 0 <= line.client.ttl(key) < month_s - 60
+    }
+    assert set(expiring) <= {"test:events", "test:turn", "test:deficit:0"}
+    assert line.jobs.cancel("w", tenant="t") == "cancelled"
+    assert 0 < line.client.ttl(KEYS.job("w")) <= 60
+    assert 0 < line.client.ttl(KEYS.blob(document.digest)) <= 60
+    assert 0 < line.client.ttl("test:idempotency:t:k") <= 60
+
+
+def test_a_document_is_kept_until_the_last_job_that_needs_it_ends(line: Line) -> None:
+    blobs = BlobStore(line.client, KEYS, url=line.url, ttl_s=60)
+    document = Document.of("a text", max_bytes=100)
+    blobs.put(document)
+    for name in ("a", "b"):
+        line.submit(job_id=name, document_digest=document.digest)
+    line.jobs.succeed(line.claim("a"), ANSWER)
+    assert line.client.ttl(KEYS.blob(document.digest)) == -1
+    line.jobs.succeed(line.claim("b"), ANSWER)
+    assert 0 < line.client.ttl(KEYS.blob(document.digest)) <= 60
+    assert line.client.exists(KEYS.needed) == 0
+
+
+def test_a_key_whose_record_is_gone_gives_a_new_job(line: Line) -> None:
+    line.backlog.submit(_keyed("a", payload="p"))
+    line.jobs.cancel("a", tenant="t")
+    line.client.delete(KEYS.job("a"))
+    again = line.backlog.submit(_keyed("b", payload="another"))
+    assert (again.job_id, again.is_new) == ("b", True)
+
+
+def test_what_an_older_version_left_to_expire_is_kept_by_the_next_look(line: Line) -> None:
+    blobs = BlobStore(line.client, KEYS, url=line.url, ttl_s=60)
+    document = Document.of("a text", max_bytes=100)
+    blobs.put(document)
+    line = Line(line.url, dispatch_window=1)
+    line.submit(job_id="published")
+    line.submit(job_id="old", document_digest=document.digest)
+    keys = KEYS.job("old"), KEYS.blob(document.digest), "test:pending:0:t", "test:ring:0"
+    assert all(line.client.expire(key, 50) for key in keys)
+    line.client.delete(KEYS.needed)
+    line.jobs.unfinished(start=0, limit=10)
+    assert [line.client.ttl(key) for key in keys] == [-1] * 4
+
+
+def test_a_document_of_a_job_that_an_older_version_ended_is_let_go(line: Line) -> None:
+    blobs = BlobStore(line.client, KEYS, url=line.url, ttl_s=60)
+    document = Document.of("a text", max_bytes=100)
+    blobs.put(document)
+    line.submit(job_id="old", document_digest=document.digest)
+    line.client.hset(KEYS.job("old"), "status", "succeeded")
+    line.client.expire(KEYS.job("old"), 50)
+    line.jobs.unfinished(start=0, limit=10)
+    assert 0 < line.client.ttl(KEYS.blob(document.digest)) <= 60
+    assert line.client.exists(KEYS.needed) == 0
+
+
+def test_records_that_were_lost_do_not_stay_in_the_quota(broker_url: str) -> None:
+    line = Line(broker_url, max_jobs_per_tenant=2)
+    for name in ("lost", "kept"):
+        line.submit(job_id=name)
+    line.client.delete(KEYS.job("lost"))
+    line.submit(job_id="next")
+    with pytest.raises(QuotaExceeded, match="has 2"):
+        line.submit(job_id="one too many")
+
+
+def test_webhooks_that_nobody_calls_are_forgotten_in_time(line: Line) -> None:
+    line.submit(job_id="j", webhook="http://a.example/")
+    line.jobs.cancel("j", tenant="t")
+    assert line.client.ttl(KEYS.webhooks) > 0

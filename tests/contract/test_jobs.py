@@ -25,13 +25,13 @@ from glyph_worker.job import (
     TRANSITIONS,
     Answer,
     FinishReason,
-    JobOptions,
     JobStatus,
     Priority,
     Progress,
     Receipt,
     Stage,
 )
+from glyph_worker.options import JobOptions
 from glyph_worker.settings import QueueSettings
 from glyph_worker.store.backlog import Backlog, Submission
 from glyph_worker.store.connection import connect
@@ -61,8 +61,8 @@ def _submission(job_id: str = "j", **fields: Any) -> Submission:
 
 
 def _create(url: str, job_id: str = "j", **fields: Any) -> None:
-    found, new = _backlog(url).submit(_submission(job_id, **fields))
-    assert (found, new) == (job_id, True)
+    queued = _backlog(url).submit(_submission(job_id, **fields))
+    assert (queued.job_id, queued.is_new) == (job_id, True)
 
 
 def _backlog(url: str, **settings: Any) -> Backlog:
@@ -93,8 +93,8 @@ def test_an_id_without_a_record_is_unknown_never_waiting(store: JobStore, broker
 def test_a_record_is_never_overwritten_by_a_second_submit(store: JobStore, broker_url: str) -> None:
     _create(broker_url)
     first = store.get("j")
-    _, new = _backlog(broker_url).submit(_submission(document_digest="e", question="?"))
-    assert (new, store.get("j")) == (False, first)
+    again = _backlog(broker_url).submit(_submission(document_digest="e", question="?"))
+    assert (again.is_new, store.get("j")) == (False, first)
 
 
 def test_a_claim_hands_over_what_was_submitted(store: JobStore, broker_url: str) -> None:
@@ -330,7 +330,8 @@ class Protocol(RuleBasedStateMachine):
             assert self.client.zscore("test:active", "j") is None
         assert self.num_commits <= 1
         assert job.attempt >= self.attempt
-        assert self.client.ttl("test:job:j") > 0
+        # The time to live begins at the end.
+        assert (self.client.ttl("test:job:j") > 0) == job.status.final
 
 
 def test_no_order_of_events_breaks_the_protocol(broker_url: str) -> None:

@@ -24,6 +24,7 @@ from glyph_worker.errors import (
     StoreDenied,
     StoreFull,
     StoreUnavailable,
+    UnknownJob,
 )
 from glyph_worker.local.server import EmbeddedServer
 from glyph_worker.settings import Settings
@@ -51,7 +52,18 @@ def _no_job_was_made(broker_url: str) -> bool:
         ("text", "w" * 4_001, {}, QuestionTooLong, "4001 characters, limit is 4000"),
         ("text", "why?", {"max_new_tokens": 9_999}, InvalidOption, "9999, limit is 1024"),
         ("text", "why?", {"max_tokens": 3}, InvalidOption, "max_new_tokens"),
-        ("text", "why?", {"temperature": "hot"}, InvalidOption, "temperature|wrong type"),
+        ("text", "why?", {"temperature": "hot"}, InvalidOption, "temperature is 'hot', must be"),
+        ("text", "why?", {"deadline_s": float("inf")}, InvalidOption, "deadline_s is inf"),
+        ("text", "why?", {"deadline_s": 10**400}, InvalidOption, "a number of 1329 bits"),
+        ("text", "why?", {"ttl_s": 60.5}, InvalidOption, "ttl_s is 60.5, must be a whole number"),
+        ("text", "why?", {"ttl_s": True}, InvalidOption, "ttl_s is True"),
+        ("text", "why?", {"webhook": "http://a.example/\0"}, InvalidEncoding, "NUL"),
+        ("text", "why?", {"idempotency_key": "\ud800"}, InvalidOption, "idempotency_key"),
+        ("text", "why \ud800?", {}, InvalidEncoding, "question has a lone surrogate, U.D800"),
+        ("text", 7, {}, InvalidOption, "question is of type int"),
+        ("te\ud800xt", "why?", {}, InvalidEncoding, "document has a lone surrogate"),
+        (7, "why?", {}, InvalidOption, "document is of type int"),
+        (None, "why?", {}, InvalidOption, "document is of type NoneType"),
     ],
 )
 def test_a_bad_job_is_refused_at_submit(
@@ -74,6 +86,17 @@ def test_one_bad_question_of_many_queues_none(client: Client, broker_url: str) -
     with pytest.raises(InvalidOption, match="one string"):
         client.submit_many("text", "good?")
     assert _no_job_was_made(broker_url)
+
+
+@pytest.mark.parametrize("job_id", ["none", "\ud800", "a\0b", 7, None, b"id", ""])
+def test_what_is_no_jobs_id_is_an_unknown_job(client: Client, job_id: Any) -> None:
+    for call in (
+        client.status, client.result, client.cancel, client.retry, client.wait,
+        lambda job_id: next(client.stream(job_id)),
+    ):  # fmt: skip
+        with pytest.raises(UnknownJob):
+            call(job_id)
+    assert client.status_many([job_id]) == [None]
 
 
 def test_a_broker_that_is_not_there_is_said_so() -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -61,3 +64,32 @@ def test_a_gateway_that_dies_comes_back_and_all_end_together(
     finally:
         doors.stop()
     assert not [pid for pid in pids(tmp_path) if psutil.pid_exists(pid)]
+
+
+@pytest.mark.timeout(240)
+def test_up_prints_its_urls_on_stdout_and_what_happens_on_stderr(
+    broker_url: str, tmp_path: Path
+) -> None:
+    printed, said = tmp_path / "stdout", tmp_path / "stderr"
+    with printed.open("wb") as out, said.open("wb") as err:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "glyph_worker.cli", "up", "--all",
+             "--render-workers", "0", "--answer-workers", "0"],
+            env=os.environ | {"GLYPH_BROKER_URL": broker_url, "GLYPH_GATEWAY_PORT": "0",
+                              "GLYPH_DATA_DIR": str(tmp_path)},
+            stdout=out, stderr=err,
+        )  # fmt: skip
+    try:
+        wait_until(
+            lambda: process.poll() is not None or "Ctrl-C" in said.read_text(),
+            description="it serves",
+            timeout_s=180,
+        )
+        page = re.search(r"^page +(http://127.0.0.1:\d+)/$", printed.read_text(), re.MULTILINE)
+        assert page is not None, printed.read_text() + said.read_text()
+        assert httpx.get(f"{page[1]}/healthz", trust_env=False).status_code == 200
+        assert f"export GLYPH_BROKER_URL={broker_url}" in printed.read_text()
+        assert "http" not in said.read_text()
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 0

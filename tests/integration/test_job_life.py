@@ -134,7 +134,9 @@ def test_a_loud_tenant_delays_a_quiet_one_by_a_few_jobs_only(service: Any) -> No
     quiet.wait(mine.id, timeout=120)
     done = quiet.status(mine.id)
     before_me = [
-        job for job in loud.status_many(ids) if mine.created_at < job.started_at < done.started_at
+        job
+        for job in loud.status_many(ids)
+        if job.started_at is not None and mine.created_at < job.started_at < done.started_at
     ]
     # What had its turn already: messages on the queues, and one that each render process took and
     # has not begun. Then one turn of the loud tenant's: a quarter of a device second, three jobs.

@@ -160,17 +160,22 @@ def test_a_deadline_that_cannot_be_met_is_a_bulk_lines_own_error(
 
 
 def test_a_bulk_line_that_is_no_job_is_named(service: Any, tmp_path: Path) -> None:
-    source = tmp_path / "in.jsonl"
-    source.write_text('{"document": "text", "question": "why?"}\n{"document": "text"}\n')
+    source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_text('{"document": "a text", "question": "why?"}\n{"document": "x"}\n')
     done = subprocess.run(
-        [sys.executable, "-m", "glyph_worker.cli", "batch", str(source), str(tmp_path / "out")],
+        [sys.executable, "-m", "glyph_worker.cli", "batch", str(source), str(target)],
         env=service.full_environ,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 2
-    assert "line 2" in done.stderr.strip().splitlines()[-1]
+    assert done.returncode == 5
+    last = done.stderr.strip().splitlines()[-1]
+    assert "1 answered, 1 failed" in last
+    assert "line 2: question is missing" in last
+    rows = {row["id"]: row for row in map(json.loads, target.read_text().splitlines())}
+    assert rows["2"]["error"]["code"] == "invalid_option"
+    assert rows["1"]["receipt"]["answer_tokens"] >= 1
 
 
 def test_a_job_is_looked_at_and_replayed_beside_its_mates(service: Any, tmp_path: Path) -> None:

@@ -51,19 +51,34 @@ def _loaded(name: str) -> ModuleType:
     return module
 
 
+def test_no_recipe_takes_a_document_from_the_url(
+    client: Client, recipe: Callable[[str], ModuleType]
+) -> None:
+    """URLs are written to access logs. Flask and Django read the body alone."""
+    described = recipe("fastapi_app").app.openapi()["paths"]
+    for path, verbs in described.items():
+        for verb in verbs.values():
+            for parameter in verb.get("parameters", []):
+                assert parameter["in"] == "path", f"{path} reads {parameter['name']} from the URL"
+    for name in ("flask_app", "django_app"):
+        text = (FOLDER / f"{name}.py").read_text()
+        assert "request.args" not in text
+        assert ".GET" not in text
+
+
 async def test_fastapi(client: Client, recipe: Callable[[str], ModuleType]) -> None:
     import httpx
 
     app = recipe("fastapi_app").app
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url="http://here") as http:
-        reply = await http.post("/contracts", params=BODY)
+        reply = await http.post("/contracts", json=BODY)
         assert reply.status_code == 202, reply.text
         job_id = reply.json()["id"]
         assert client.status(job_id).status is JobStatus.QUEUED
         assert (await http.get(f"/contracts/{job_id}")).json() == {"answer": None}
         assert (await http.get("/contracts/none")).status_code == 404
-        assert (await http.post("/contracts", params=BODY | {"text": " "})).status_code == 422
+        assert (await http.post("/contracts", json=BODY | {"text": " "})).status_code == 422
 
 
 def test_flask(client: Client, recipe: Callable[[str], ModuleType]) -> None:

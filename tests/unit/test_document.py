@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glyph_worker.document import Document, digest
-from glyph_worker.errors import DocumentTooLarge, EmptyDocument, InvalidEncoding
+from glyph_worker.errors import DocumentTooLarge, EmptyDocument, InvalidEncoding, InvalidOption
 
 parts = st.lists(st.one_of(st.text(), st.binary(), st.integers()), max_size=4)
 
@@ -44,7 +44,23 @@ def test_every_str_is_a_document_or_a_named_error(text: str) -> None:
         document = Document.of(text, max_bytes=10_000)
     except EmptyDocument:
         return
+    except InvalidEncoding:
+        with pytest.raises(UnicodeEncodeError):
+            text.encode()
+        return
     document.text.encode()  # no lone surrogate is left
+
+
+def test_a_lone_surrogate_is_refused_by_its_place_and_a_pair_is_joined() -> None:
+    with pytest.raises(InvalidEncoding, match=r"surrogate, U\+D83D, at character 2 of 3"):
+        Document.of("ab\ud83d", max_bytes=100)
+    assert Document.of("ab\ud83d\ude00", max_bytes=100).text == "ab\U0001f600"
+
+
+@pytest.mark.parametrize("source", [7, None, True, 1.5, ["text"], bytearray(b"text")])
+def test_what_is_neither_text_nor_bytes_is_refused_by_its_type(source: object) -> None:
+    with pytest.raises(InvalidOption, match=f"type {type(source).__name__}, must be str"):
+        Document.of(source, max_bytes=100)  # type: ignore[arg-type]
 
 
 def test_bytes_that_are_not_utf8_name_the_byte_and_its_place() -> None:

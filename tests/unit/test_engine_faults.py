@@ -32,9 +32,13 @@ from glyph_worker.errors import (
 )
 from glyph_worker.model.checkpoint import load_reader
 from glyph_worker.model.processor import Page
+from glyph_worker.options import Sampling
 from glyph_worker.settings import EngineSettings
 
 PAGE = np.where(np.random.default_rng(5).random((84, 84)) > 0.2, 255, 0).astype(np.uint8)
+
+
+SAMPLING = frozenset(Sampling.__dataclass_fields__)
 
 
 class House:
@@ -55,7 +59,9 @@ class House:
         deliver(self.reader.encode_pages([PAGE for _ in indexes]))
 
     def request(self, name: str, document: str = "d", pages: int = 2, **more: Any) -> AnswerRequest:
+        chosen = {name: more.pop(name) for name in SAMPLING & set(more)}
         return AnswerRequest(
+            sampling=Sampling(**chosen),
             sequence_id=name,
             pages=tuple(
                 PageInput(digest=f"{document}{i}", width=PAGE.shape[1], height=PAGE.shape[0])
@@ -379,7 +385,7 @@ def test_stop_hands_unfinished_sequences_back(make_house: Callable[..., House]) 
         ({"max_new_tokens": 0}, InvalidOption, "max_new_tokens is 0"),
         ({"temperature": -1.0}, InvalidOption, "temperature is -1.0"),
         ({"top_p": 0.0}, InvalidOption, "top_p is 0.0"),
-        ({"stop": ("",)}, InvalidOption, "stop string is empty"),
+        ({"stop": ("",)}, InvalidOption, "stop is .* text of 1 to 200 characters"),
         ({"question": "x" * 500}, QuestionTooLong, "question needs 503 tokens"),
         ({"pages": 40}, DocumentTooLarge, "document needs 360 visual tokens"),
     ],
@@ -413,6 +419,7 @@ def test_answer_is_cut_to_the_window(make_house: Callable[..., House]) -> None:
     assert isinstance(result, SequenceResult)
     assert result.finish_reason == "length"
     assert result.num_prompt_tokens + result.num_answer_tokens == 80
+    assert result.max_new_tokens == result.num_answer_tokens, "and says what there was room for"
 
 
 def test_same_name_twice_is_refused(make_house: Callable[..., House]) -> None:

@@ -16,13 +16,17 @@ from hypothesis import strategies as st
 
 from glyph_worker.engine.engine import AnswerRequest, Deliver, Engine, PageInput, SequenceResult
 from glyph_worker.engine.sampler import Draw, choose, uniform
+from glyph_worker.options import Sampling
 from glyph_worker.settings import EngineSettings
 
 PAGE = np.where(np.random.default_rng(5).random((84, 84)) > 0.2, 255, 0).astype(np.uint8)
 
 
+SAMPLING = frozenset(Sampling.__dataclass_fields__)
+
+
 def draw(index: int = 0, **more: Any) -> Draw:
-    return Draw(**{"temperature": 1.0, "top_p": 1.0, "top_k": 0, "seed": 1, "index": index, **more})
+    return Draw(sampling=Sampling(**{"temperature": 1.0, "seed": 1, **more}), index=index)
 
 
 def test_sampled_frequencies_follow_the_probabilities() -> None:
@@ -103,6 +107,7 @@ def ask(engine: Engine, name: str, **more: Any) -> SequenceResult:
     request = AnswerRequest(
         sequence_id=name,
         pages=(PageInput(digest="p", width=84, height=84),),
+        sampling=Sampling(**{name: more.pop(name) for name in SAMPLING & set(more)}),
         **{"question": "what?", "max_new_tokens": 12, **more},
     )
     return engine.answer(request, fetch=fetch)

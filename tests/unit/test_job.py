@@ -13,10 +13,11 @@ from glyph_worker.job import (
     TRANSITIONS,
     Answer,
     FinishReason,
-    JobOptions,
     JobStatus,
     Receipt,
+    with_total,
 )
+from glyph_worker.options import JobOptions
 
 options = st.builds(
     JobOptions,
@@ -25,7 +26,10 @@ options = st.builds(
     top_p=st.floats(0.01, 1),
     top_k=st.integers(0, 1000),
     seed=st.integers(0, 2**63 - 1),
-    stop=st.lists(st.text(min_size=1, max_size=20), max_size=8).map(tuple),
+    stop=st.lists(
+        st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=20),
+        max_size=8,
+    ).map(tuple),
 )
 
 
@@ -78,3 +82,14 @@ def test_a_receipt_from_a_newer_worker_loses_only_what_we_do_not_know() -> None:
     fields = answer.to_fields()
     fields["receipt"]["entry_of_tomorrow"] = 1
     assert Answer.from_fields(fields) == answer
+
+
+@given(st.lists(st.floats(0, 1e7), min_size=5, max_size=5), st.floats(-1e6, 1e8))
+def test_a_receipts_parts_are_its_total(spent: list[float], total_ms: float) -> None:
+    """Also where clocks of several machines make the parts longer than the whole."""
+    parts = ("queue_ms", "render_ms", "encode_ms", "prefill_ms", "decode_ms")
+    known = dict(zip(parts, (round(one, 2) for one in spent), strict=True))
+    receipt = with_total(Receipt(**known), total_ms)
+    assert receipt.waited_ms >= 0
+    assert sum(known.values()) + receipt.waited_ms == pytest.approx(receipt.total_ms, abs=0.02)
+    assert receipt.total_ms >= total_ms - 0.01

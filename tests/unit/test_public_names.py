@@ -28,6 +28,10 @@ def test_the_public_names_are_sorted_and_exist() -> None:
         assert getattr(glyph_worker, name).__module__.startswith("glyph_worker.")
 
 
+def test_what_a_producer_catches_and_names_is_public() -> None:
+    assert {"Conflict", "Delta", "Settings", "SubmitOptions"} <= set(glyph_worker.__all__)
+
+
 @pytest.mark.parametrize(
     "module",
     ["glyph_worker", "glyph_worker.client", "glyph_worker.cli", "glyph_worker.gateway.serve"],

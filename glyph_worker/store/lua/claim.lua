@@ -46,7 +46,6 @@ redis.call('HSET', record, 'status', 'running', 'stage', ARGV[5], 'attempt', att
            -- A render worker begins at once, an answer worker when its gate lets the job in.
            'admitted', ARGV[5] == 'rendering' and '1' or '0')
 redis.call('HSETNX', record, 'started_at', now)
-redis.call('EXPIRE', record, TTL)
 note(id, 'claimed', attempt, ARGV[3])
 -- The message that led here has left its queue: there is room for the next turn.
 dispatch(tonumber(ARGV[9]))

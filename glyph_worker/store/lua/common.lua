@@ -6,6 +6,7 @@ local time = redis.call('TIME')
 local now = time[1] + time[2] / 1e6
 local RENDER, ANSWER = 'glyph.render', 'glyph.answer'
 local HISTORY = 20000
+local LONGEST = 2592000  -- seconds: what may be forgotten of a job that ended in no orderly way
 local QUANTUM = 0.25  -- device seconds: a newcomer waits for so much of each tenant before it
 
 local function key(...) return P .. table.concat({...}, ':') end
@@ -44,31 +45,47 @@ local function num_messages()
   return redis.call('LLEN', RENDER) + redis.call('LLEN', ANSWER)
 end
 
-local function num_pending()
-  local count = 0
+local function unfinished(status) return status == 'queued' or status == 'running' end
+
+-- Who waits: jobs that are not final, their cost, and the pending ones by priority and tenant, with
+-- the sum and the longest of a priority.
+local function read_line()
+  local line = {active = redis.call('ZCARD', key('active')), pending = 0,
+                waiting = {}, total = {}, longest = {},
+                backlog = tonumber(redis.call('GET', key('backlog')) or '0')}
   for priority = 0, 1 do
+    local waiting, total, longest = {}, 0, 0
     for _, tenant in ipairs(redis.call('LRANGE', key('ring', priority), 0, -1)) do
-      count = count + redis.call('LLEN', key('pending', priority, tenant))
+      local count = redis.call('LLEN', key('pending', priority, tenant))
+      waiting[tenant], total, longest = count, total + count, math.max(longest, count)
     end
+    line.waiting[priority], line.total[priority], line.longest[priority] = waiting, total, longest
+    line.pending = line.pending + total
   end
-  return count
+  return line
+end
+
+local function line_grew(line, priority, tenant, cost)
+  local count = (line.waiting[priority][tenant] or 0) + 1
+  line.active, line.pending, line.backlog = line.active + 1, line.pending + 1, line.backlog + cost
+  line.waiting[priority][tenant], line.total[priority] = count, line.total[priority] + 1
+  line.longest[priority] = math.max(line.longest[priority], count)
 end
 
 -- Jobs that will start before one of this tenant and priority with `at` of its own before it, and
 -- what they cost. Published and running ones, those of a higher priority, and one turn for each turn.
-local function line_before(priority, tenant, at)
-  local num_active = redis.call('ZCARD', key('active'))
-  local before = math.max(0, num_active - num_pending())
-  for other = 0, priority do
-    for _, name in ipairs(redis.call('LRANGE', key('ring', other), 0, -1)) do
-      local waiting = redis.call('LLEN', key('pending', other, name))
-      if other < priority then before = before + waiting
-      elseif name == tenant then before = before + at
-      else before = before + math.min(at + 1, waiting) end
+local function line_before(line, priority, tenant, at)
+  local waiting = line.waiting[priority]
+  local before = math.max(0, line.active - line.pending) + (waiting[tenant] and at or 0)
+  for other = 0, priority - 1 do before = before + line.total[other] end
+  if at + 1 >= line.longest[priority] then  -- whoever waits has its turn before
+    before = before + line.total[priority] - (waiting[tenant] or 0)
+  else
+    for name, count in pairs(waiting) do
+      if name ~= tenant then before = before + math.min(at + 1, count) end
     end
   end
-  local backlog = tonumber(redis.call('GET', key('backlog')) or '0')
-  return before, before * backlog / math.max(1, num_active)
+  return before, before * line.backlog / math.max(1, line.active)
 end
 
 -- Estimates: seconds = own × cost + line × cost ahead. Both factors are fitted to the jobs that have
@@ -147,34 +164,57 @@ local function calibrate(took_s, predicted_s, p90_s)
   redis.call('EXPIRE', key('ratios'), 604800)
 end
 
+-- A document has no expiry while a job that is not final needs it: `needed` has a member for each,
+-- all of one score, so that those of a document stand beside each other.
+local function keep_document(document, id)
+  redis.call('ZADD', key('needed'), 0, document .. '/' .. id)
+  redis.call('PERSIST', key('blob', document))
+end
+
+local function leave_document(document, id, ttl)
+  redis.call('ZREM', key('needed'), document .. '/' .. id)
+  -- '0' is the character after '/'.
+  local others = redis.call('ZRANGEBYLEX', key('needed'), '[' .. document .. '/',
+                            '(' .. document .. '0', 'LIMIT', 0, 1)
+  local blob = key('blob', document)
+  if #others == 0 and redis.call('TTL', blob) < tonumber(ttl) then
+    redis.call('EXPIRE', blob, ttl)
+  end
+end
+
 -- The one way to a final status. Callers have checked that the job is not final.
 local function finish(id, status, ...)
   local record = key('job', id)
   local seen = redis.call('HMGET', record, 'tenant', 'cost', 'ttl_s', 'created_at', 'ahead',
-                          'predicted_s', 'webhook', 'attempt', 'owner', 'p90_s')
+                          'predicted_s', 'webhook', 'attempt', 'owner', 'p90_s',
+                          'document_digest', 'idempotency')
+  local ttl = tonumber(seen[3]) or TTL
   redis.call('HSET', record, 'status', status, 'finished_at', now, 'stage', '', 'owner', '',
              'lease_until', '0', 'admitted', '0', ...)
   redis.call('HINCRBY', record, 'num_commits', 1)  -- never above 1: the chaos checker reads it
-  redis.call('EXPIRE', record, tonumber(seen[3]) or TTL)
+  -- Here, and not before, the time to live begins, of all that belongs to the job.
+  redis.call('EXPIRE', record, ttl)
+  if seen[11] then leave_document(seen[11], id, math.max(ttl, TTL)) end
+  if seen[12] then redis.call('EXPIRE', key('idempotency', seen[1], seen[12]), ttl) end
   redis.call('ZREM', key('active'), id)
   redis.call('ZREM', key('active', seen[1] or ''), id)
   redis.call('HINCRBY', key('totals'), status, 1)
-  redis.call('EXPIRE', key('totals'), 2592000)
+  redis.call('EXPIRE', key('totals'), LONGEST)
   note(id, status, seen[8], seen[9])
   redis.call('XADD', key('stream', id), 'MAXLEN', '~', 2000, '*', 'status', status)
-  redis.call('EXPIRE', key('stream', id), tonumber(seen[3]) or TTL)
+  redis.call('EXPIRE', key('stream', id), ttl)
   if seen[7] and seen[7] ~= '' then
     redis.call('ZADD', key('webhooks'), now, id)
     -- Where no gateway calls them, those whose record must be gone go too.
-    redis.call('ZREMRANGEBYSCORE', key('webhooks'), '-inf', now - 2592000)
-    redis.call('EXPIRE', key('webhooks'), 2592000)
+    redis.call('ZREMRANGEBYSCORE', key('webhooks'), '-inf', now - LONGEST)
+    redis.call('EXPIRE', key('webhooks'), LONGEST)
   end
   local cost = tonumber(seen[2] or '1')
   if redis.call('INCRBYFLOAT', key('backlog'), -cost) + 0 < 0
      or redis.call('ZCARD', key('active')) == 0 then
     redis.call('SET', key('backlog'), 0)
   end
-  redis.call('EXPIRE', key('backlog'), 2592000)
+  redis.call('EXPIRE', key('backlog'), LONGEST)
   if status == 'succeeded' then
     local took_s = now - tonumber(seen[4])
     calibrate(took_s, tonumber(seen[6] or '') or 0, tonumber(seen[10] or ''))
@@ -204,8 +244,13 @@ local function take(priority)
         turns = turns + 1
         if have >= cost or redis.call('LLEN', ring) == 1 or turns > 1000 then
           redis.call('LPOP', pending)
-          redis.call('HSET', deficits, tenant, math.max(0, have - cost))
-          redis.call('EXPIRE', deficits, TTL)
+          if redis.call('EXISTS', pending) == 0 then
+            redis.call('LPOP', ring)  -- neither key has an expiry: nothing is left behind
+            redis.call('HDEL', deficits, tenant)
+          else
+            redis.call('HSET', deficits, tenant, math.max(0, have - cost))
+            redis.call('EXPIRE', deficits, TTL)
+          end
           return id
         end
         redis.call('HSET', deficits, tenant, have + QUANTUM)

@@ -13,7 +13,7 @@ end
 
 if ARGV[2] == '' then
   local at = redis.call('LLEN', key('pending', ARGV[4], ARGV[5]))
-  local before, ahead = line_before(tonumber(ARGV[4]), ARGV[5], at)
+  local before, ahead = line_before(read_line(), tonumber(ARGV[4]), ARGV[5], at)
   return told(before, tonumber(ARGV[3]), ahead, 0)
 end
 local seen = redis.call('HMGET', key('job', ARGV[2]), 'status', 'priority', 'tenant', 'cost',
@@ -28,5 +28,5 @@ elseif seen[5] then
   return told(before, cost, tonumber(seen[8] or '0'), now - tonumber(seen[7]))
 end
 local at = redis.call('LPOS', key('pending', seen[2], seen[3]), ARGV[2]) or 0
-local before, ahead = line_before(tonumber(seen[2]), seen[3], at)
+local before, ahead = line_before(read_line(), tonumber(seen[2]), seen[3], at)
 return told(before, cost, ahead, 0)

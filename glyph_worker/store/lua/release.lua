@@ -9,7 +9,6 @@ if seen[1] ~= 'running' or seen[2] ~= ARGV[3] or seen[3] ~= ARGV[4] then return 
 -- An orderly end of an attempt: whatever went wrong before was not this job's doing.
 redis.call('HSET', record, 'status', 'queued', 'lease_until', '0', 'owner', '', 'queued_at', now,
            'handed_over', ARGV[5], 'admitted', '0', 'strikes', '0', unpack(ARGV, 6))
-redis.call('EXPIRE', record, TTL)
 if ARGV[5] == '1' then publish(ANSWER, ARGV[2]) end
 note(ARGV[2], ARGV[5] == '1' and 'handed_over' or 'handed_back', ARGV[3], ARGV[4])
 return 1

@@ -7,6 +7,5 @@ local seen = redis.call('HMGET', record, 'status', 'attempt', 'owner', 'cancel_r
 if not seen[1] then return -1 end
 if seen[1] ~= 'running' or seen[2] ~= ARGV[3] or seen[3] ~= ARGV[4] then return 0 end
 redis.call('HSET', record, 'lease_until', now + ARGV[5], unpack(ARGV, 6))
-redis.call('EXPIRE', record, TTL)
 if seen[4] == '1' then return 2 end
 return 1

@@ -1,0 +1,260 @@
+"""What a submit may say: names, types and ranges, once for client, CLI, gateway and batch. No I/O.
+
+`SubmitOptions` is the definition. Type checkers read it as the verbs' signature, `check` validates
+by it, the gateway's schema takes its types, and tests keep the CLI's options and README beside it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self, get_args
+from urllib.parse import urlsplit
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
+from typing_extensions import TypedDict  # pydantic reads typing's own only from Python 3.12 on
+
+from glyph_worker.errors import InvalidEncoding, InvalidOption, WebhookRefused
+
+MAX_TTL_S = 30 * 86_400
+
+MaxNewTokens = Annotated[int, Field(ge=1, le=1_000_000, description="Longest answer, tokens.")]
+Temperature = Annotated[
+    float, Field(ge=0, le=5, allow_inf_nan=False, description="0 takes the likeliest token.")
+]
+TopP = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False, description="Nucleus, as a share.")]
+TopK = Annotated[int, Field(ge=0, le=1_000_000, description="Likeliest tokens; 0: no limit.")]
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1, description="The same seed, the same answer.")]
+StopString = Annotated[str, Field(min_length=1, max_length=200)]
+StopStrings = Annotated[
+    Sequence[StopString],
+    Field(max_length=8, description="The answer ends before any of these."),
+]
+StyleName = Annotated[
+    str,
+    Field(min_length=1, max_length=200, description="Render preset; `auto` is the model's own."),
+]
+Quality = Literal["fast", "balanced", "accurate"]
+MinQuality = Annotated[Quality, Field(description="Densest preset that will do under overload.")]
+PriorityName = Annotated[
+    Literal["interactive", "bulk"], Field(description="`bulk` takes what is left.")
+]
+DeadlineS = Annotated[
+    float,
+    Field(
+        gt=0,
+        le=MAX_TTL_S,
+        allow_inf_nan=False,
+        description="Refused, or failed, when it cannot end within these seconds.",
+    ),
+]
+TtlS = Annotated[
+    int, Field(ge=10, le=MAX_TTL_S, description="Seconds the record outlives the job's end.")
+]
+WebhookUrl = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=2_000,
+        description="HTTP(S) address told, signed, when the job ends.",
+    ),
+]
+IdempotencyKey = Annotated[
+    str, Field(min_length=1, max_length=200, description="The same key gives the same job.")
+]
+
+
+@with_config(ConfigDict(extra="forbid", strict=True))
+class SubmitOptions(TypedDict, total=False):
+    """Keyword arguments of `submit` and `submit_many`; what is absent, or None, is the default."""
+
+    max_new_tokens: MaxNewTokens
+    temperature: Temperature
+    top_p: TopP
+    top_k: TopK
+    seed: Seed
+    stop: StopString | StopStrings
+    style: StyleName
+    min_quality: MinQuality
+    priority: PriorityName
+    deadline_s: DeadlineS | None
+    ttl_s: TtlS | None
+    webhook: WebhookUrl | None
+    idempotency_key: IdempotencyKey | None
+
+
+_ADAPTER = TypeAdapter(SubmitOptions)
+_SCHEMAS: dict[str, Any] = _ADAPTER.json_schema()["properties"]
+OPTION_NAMES = tuple(_SCHEMAS)
+"""In the order of the definition."""
+QUALITIES = get_args(Quality)
+"""Render presets from dense to clear, as `min_quality` names them."""
+
+
+def check(values: Mapping[str, Any]) -> SubmitOptions:
+    """The values, of the right types and in their ranges.
+
+    Raises InvalidOption with the name, the value and what it must be; WebhookRefused.
+    """
+    for name in values:
+        if name not in _SCHEMAS:
+            known = ", ".join(OPTION_NAMES)
+            raise InvalidOption(
+                f"unknown option {shown(name)}; there are {known}", option=shown(name)
+            )
+    try:
+        checked = _ADAPTER.validate_python(dict(values))
+    except ValidationError as exc:
+        first = exc.errors(include_url=False, include_context=False, include_input=False)[0]
+        name = str(first["loc"][0])
+        raise InvalidOption(
+            f"{name} is {shown(values[name])}, must be {rule(name)}", option=name
+        ) from None
+    for name, value in checked.items():
+        texts = [value] if isinstance(value, str) else value if isinstance(value, Sequence) else []
+        for text in texts:
+            check_text(text, name)
+    if (url := checked.get("webhook")) is not None:
+        _check_url(url)
+    return checked
+
+
+def rule(name: str) -> str:
+    """What an option must be, in words with its numbers."""
+    forms = _SCHEMAS[name].get("anyOf", [_SCHEMAS[name]])
+    return " or ".join(dict.fromkeys(_rule(form) for form in forms if form.get("type") != "null"))
+
+
+def _rule(form: dict[str, Any]) -> str:
+    kind = form.get("type")
+    if "enum" in form:
+        return " or ".join(repr(value) for value in form["enum"])
+    if kind == "string":
+        return f"text of {form['minLength']} to {form['maxLength']} characters"
+    if kind in ("integer", "number"):
+        noun = "a whole number" if kind == "integer" else "a number"
+        least = f"above {form['exclusiveMinimum']}" if "exclusiveMinimum" in form else ""
+        least = least or f"from {form['minimum']}"
+        return f"{noun} {least} up to {form['maximum']}"
+    return f"a list of at most {form['maxItems']} such texts"
+
+
+def shown(value: object) -> str:
+    """A value in a message: its type where that may be the fault, and never much of it."""
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**40:
+        return f"a number of {value.bit_length()} bits"  # Python refuses to print a long one
+    try:
+        text = ascii(value) if isinstance(value, str) and not is_text(value) else repr(value)
+    except (ValueError, RecursionError):
+        text = "…"
+    text = text if len(text) <= 60 else f"{text[:40]}… ({len(text)} characters)"
+    plain = value is None or isinstance(value, (bool, int, float, str))
+    return text if plain else f"{text} ({type(value).__name__})"
+
+
+def check_text(text: str, name: str) -> None:
+    """Refuse what UTF-8 cannot hold, and NUL. Raises InvalidEncoding, naming the place."""
+    for at, char in enumerate(text) if not is_text(text) or "\0" in text else ():
+        if char == "\0" or "\ud800" <= char <= "\udfff":
+            what = "the character NUL" if char == "\0" else f"a lone surrogate, U+{ord(char):04X},"
+            raise InvalidEncoding(
+                f"{name} has {what} at character {at} of {len(text)}, which is no text; "
+                "remove it, or decode the source again with errors='replace'",
+                option=name,
+                offset=at,
+            )
+
+
+def is_text(value: object) -> bool:
+    """A str that UTF-8 can hold: one without lone surrogates."""
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _check_url(url: str) -> None:
+    """Syntax only; where it leads is the gateway's to decide."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as exc:
+        raise WebhookRefused(f"the webhook is no URL: {exc}") from exc
+    if parts.scheme not in ("http", "https") or not host:
+        raise WebhookRefused("a webhook is an http:// or https:// URL with a host")
+    if parts.username is not None or parts.password is not None:
+        raise WebhookRefused("a webhook's URL carries no user and password; verify its signature")
+    if any(char.isspace() or not char.isprintable() for char in url):
+        raise WebhookRefused(
+            "the webhook's URL has a space or control character; percent-encode it"
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sampling:
+    """How logits become tokens. Travels whole from a submit to the sampler."""
+
+    temperature: float = 0.0
+    """0 takes the likeliest token."""
+    top_p: float = 1.0
+    top_k: int = 0
+    """0: no limit."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check({field.name: getattr(self, field.name) for field in dataclasses.fields(self)})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobOptions:
+    """The options that travel with a job to its workers. Checked at submit and again there."""
+
+    max_new_tokens: int = 64
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    """0: no limit."""
+    seed: int = 0
+    stop: tuple[str, ...] = ()
+    style: str = "auto"
+    min_quality: str = ""
+    """Densest preset that will do while the service is overloaded, of QUALITIES; '': the job is
+    always drawn in its own style."""
+
+    def __post_init__(self) -> None:
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        if values["min_quality"] == "":
+            del values["min_quality"]
+        check(values)
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """From keyword arguments or a stored record. Raises InvalidOption for an unknown name."""
+        known = [field.name for field in dataclasses.fields(cls)]
+        for name in values:
+            if name not in known:
+                raise InvalidOption(
+                    f"unknown option {shown(name)}; there are {', '.join(known)}",
+                    option=shown(name),
+                )
+        stop = values.get("stop", ())
+        if isinstance(stop, (list, str)):
+            values = {**values, "stop": (stop,) if isinstance(stop, str) else tuple(stop)}
+        return cls(**values)
+
+    @property
+    def sampling(self) -> Sampling:
+        return Sampling(
+            temperature=self.temperature, top_p=self.top_p, top_k=self.top_k, seed=self.seed
+        )
+
+    def to_fields(self) -> dict[str, Any]:
+        return dataclasses.asdict(self) | {"stop": list(self.stop)}
+
+
+JOB_OPTION_NAMES = frozenset(field.name for field in dataclasses.fields(JobOptions))
+"""Those of OPTION_NAMES that go into a job's record."""

@@ -1,0 +1,96 @@
+"""What a submit may say, over HTTP: refused by the client's own definition, with nothing kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+from gateway_process import GatewayProcess
+
+
+@pytest.fixture(scope="module")
+def gateway(
+    redis_server: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[GatewayProcess]:
+    """No worker runs."""
+    url = redis_server.url(8)
+    with redis.Redis.from_url(url) as server:
+        server.flushdb()
+    gateway = GatewayProcess(
+        tmp_path_factory.mktemp("options"),
+        {"GLYPH_BROKER_URL": url, "GLYPH_QUEUE_MAX_JOBS_PER_TENANT": "3"},
+    )
+    yield gateway
+    gateway.stop()
+
+
+@pytest.fixture
+def server(redis_server: Any) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(redis_server.url(8)) as server:
+        server.flushdb()
+        yield server
+
+
+@pytest.mark.parametrize(
+    ("said", "says"),
+    [
+        ('"deadline_s": 1e400', "deadline_s: must be a number above 0 up to 2592000"),
+        (f'"deadline_s": {"9" * 400}', "deadline_s: must be"),
+        ('"ttl_s": 60.5', "ttl_s: must be a whole number from 10 up to 2592000"),
+        ('"ttl_s": "60"', "ttl_s: must be"),
+        ('"max_new_tokens": true', "max_new_tokens: must be a whole number from 1"),
+        ('"temperature": 1e999', "temperature: must be a number from 0 up to 5"),
+        ('"stop": [7]', "stop: must be text of 1 to 200 characters or a list of at most 8"),
+        ('"style": "\\u0000"', "style has the character NUL"),
+        ('"webhook": "http://a.example/\\u0000"', "webhook"),
+        (f'"webhook": "http://a.example/{"x" * 70_000}"', "webhook: must be text of 1 to 2000"),
+    ],
+    ids=range(10),
+)
+def test_what_does_not_fit_is_refused_with_its_range_and_nothing_is_kept(
+    gateway: GatewayProcess, server: redis.Redis, said: str, says: str
+) -> None:
+    with gateway.http() as http:
+        body = f'{{"document": "text", "question": "why?", {said}}}'
+        reply = http.post("/v1/jobs", content=body, headers={"content-type": "application/json"})
+        assert reply.status_code == 422, reply.text
+        assert says in reply.json()["detail"]
+        assert len(reply.json()["detail"]) < 300
+    assert server.dbsize() == 0
+
+
+@pytest.mark.parametrize("field", [{"ttl_s": "60.5"}, {"deadline_s": "inf"}, {"seed": "1e400"}])
+def test_a_form_has_the_same_ranges(
+    gateway: GatewayProcess, server: redis.Redis, field: dict[str, str]
+) -> None:
+    with gateway.http() as http:
+        reply = http.post("/v1/jobs", data={"document": "text", "question": "why?", **field})
+        assert reply.status_code == 422
+        assert f"{next(iter(field))}: must be" in reply.json()["detail"]
+        assert server.dbsize() == 0
+        fitting = http.post("/v1/jobs", data={"document": "t", "question": "?", "ttl_s": "60"})
+        assert fitting.status_code == 202, fitting.text
+
+
+def test_a_batch_that_does_not_fit_queues_none(
+    gateway: GatewayProcess, server: redis.Redis
+) -> None:
+    with gateway.http() as http:
+        first = http.post("/v1/jobs", json={"document": "text", "question": "why?"}).json()
+        several = {"document": "text", "questions": ["a?", "b?", "c?"]}
+        reply = http.post("/v1/jobs:batch", json=several)
+        assert (reply.status_code, reply.json()["code"]) == (429, "quota_exceeded")
+        assert "none is queued" in reply.json()["detail"]
+        assert server.zrange("glyph:active", 0, -1) == [first["id"].encode()]
+        assert http.post("/v1/jobs:batch", json=several | {"questions": ["a?", "b?"]}).is_success
+
+
+def test_times_that_are_not_yet_are_null(gateway: GatewayProcess, server: redis.Redis) -> None:
+    with gateway.http() as http:
+        job = http.post("/v1/jobs", json={"document": "text", "question": "why?"}).json()
+        found = http.get(f"/v1/jobs/{job['id']}").json()
+    for row in (job, found):
+        assert row["created_at"] > 0
+        assert [row[name] for name in ("started_at", "finished_at", "deadline_at")] == [None] * 3
