@@ -41,7 +41,13 @@ class GatewayProcess:
                 stderr=log,
                 preexec_fn=limit if max_descriptors else None,
             )
-        wait_until(self._answers, description=f"gateway listens\n{self.log}")
+        try:
+            # Its imports take tens of seconds where others load the machine.
+            wait_until(self._answers, description=f"gateway listens\n{self.log}")
+        except BaseException:
+            self.process.kill()
+            self.process.wait()
+            raise
 
     def _answers(self) -> bool:
         assert self.process.poll() is None, self.log

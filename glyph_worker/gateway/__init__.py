@@ -24,7 +24,7 @@ tracing       a span per request
 site          the page at /
 collectors    what /metrics shows
 connections   limits, timeouts, room for health checks
-json_body     a JSON body, bounded before it is built
+bodies        a JSON body, bounded before it is built
 json_bounds   how much structure it has
 files         uploaded files, off the event loop
 reader        which model answers, and what it can be asked

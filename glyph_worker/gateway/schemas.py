@@ -236,14 +236,9 @@ class InferReply(BaseModel):
     receipt: dict[str, Any]
 
 
-TIMES = ("created_at", "started_at", "finished_at", "deadline_at")
-
-
 def job_fields(job: Job) -> dict[str, Any]:
-    """A job as JobView's fields; what is not known stays away, and a time not yet is null."""
-    fields = {name: value for name, value in job.to_fields().items() if value is not None}
-    times = {name: fields.get(name) or None for name in TIMES}
-    return fields | times | {"links": Links.of(job.id).model_dump()}
+    """A job as JobView's fields; what is not known, and a time not yet, is null."""
+    return job.to_fields() | {"links": Links.of(job.id).model_dump()}
 
 
 def answer_fields(job_id: str, answer: Answer) -> dict[str, Any]:

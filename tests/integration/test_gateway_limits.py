@@ -51,7 +51,7 @@ def patient(redis_server: Any, tmp_path: Path) -> Iterator[GatewayProcess]:
 
 
 def dial(gateway: GatewayProcess, raw: bytes = b"") -> socket.socket:
-    connection = socket.create_connection(("127.0.0.1", gateway.port), timeout=20)
+    connection = socket.create_connection(("127.0.0.1", gateway.port), timeout=60)
     connection.sendall(raw)
     return connection
 
@@ -73,7 +73,7 @@ def problem_in(reply: bytes) -> dict[str, Any]:
 
 
 def is_healthy(gateway: GatewayProcess) -> bool:
-    return httpx.get(gateway.url + "/healthz", timeout=5, trust_env=False).status_code == 200
+    return httpx.get(gateway.url + "/healthz", timeout=30, trust_env=False).status_code == 200
 
 
 HEAD = b"POST /v1/jobs HTTP/1.1\r\nhost: 127.0.0.1\r\n"

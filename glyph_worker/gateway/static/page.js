@@ -285,7 +285,7 @@ class Card {
     const parts = { queued: r.queue_ms, drawn: r.render_ms, encoded: r.encode_ms, read: r.prefill_ms,
       written: r.decode_ms };
     const known = Object.values(parts).reduce((sum, value) => sum + value, 0);
-    parts.waited = r.wait_ms ?? Math.max(0, r.total_ms - known);
+    parts.waited = r.waited_ms ?? Math.max(0, r.total_ms - known);
     const rows = {
       pages: `${pages}`, reused: `${r.pages_reused} of ${pages}`,
       compression: `${r.compression_ratio.toFixed(1)}×`,
