@@ -129,8 +129,10 @@ class Project:
                 raise RuntimeError(f"job {job_id} ended as {job}")
             return job if status == 200 and job["status"] == "succeeded" else None
 
-        job = self.wait(ended, f"job {job_id} is answered", timeout_s)
-        return str(job["answer"]["text"])
+        self.wait(ended, f"job {job_id} is answered", timeout_s)
+        status, answer = self.ask(f"/v1/jobs/{job_id}/result")
+        assert status == 200, (status, answer)
+        return str(answer["text"])
 
 
 def demo_case(title: str = "invoice", number: int = 0) -> tuple[str, str, str]:
