@@ -6,6 +6,7 @@ import importlib.metadata
 import shutil
 import subprocess
 import sys
+import sysconfig
 import venv
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -69,6 +70,12 @@ def tracked(folder: str) -> list[str]:
     return [name for name in listed.split("\0") if name and (ROOT / name).is_file()]
 
 
+def metadata_folder() -> Path:
+    """Of the package as it is installed here; a build may have left an older one in the clone."""
+    (found,) = Path(sysconfig.get_path("purelib")).glob(f"{PACKAGE}-*.dist-info")
+    return found
+
+
 def _closure(extras: Iterable[str]) -> Iterator[importlib.metadata.Distribution]:
     """Distributions that `glyph_worker[extras]` needs, directly or not, without itself."""
     todo = [(PACKAGE, frozenset(extras))]
@@ -78,7 +85,11 @@ def _closure(extras: Iterable[str]) -> Iterator[importlib.metadata.Distribution]
         if (name, wanted) in seen:
             continue
         seen.add((name, wanted))
-        distribution = importlib.metadata.distribution(name)
+        distribution = (
+            importlib.metadata.PathDistribution(metadata_folder())
+            if name == PACKAGE
+            else importlib.metadata.distribution(name)
+        )
         if name != PACKAGE:
             yield distribution
         for line in distribution.requires or ():

@@ -34,7 +34,11 @@ def require(extra: str) -> None:
 def explained(error: ModuleNotFoundError) -> MissingExtra | None:
     """What a failed import means to the user; None where no extra would mend it."""
     wanted = (error.name or "").partition(".")[0]
-    for extra in importlib.metadata.metadata(PACKAGE).get_all("Provides-Extra") or ():
+    try:
+        extras = importlib.metadata.metadata(PACKAGE).get_all("Provides-Extra") or ()
+    except importlib.metadata.PackageNotFoundError:  # a folder on the path, never installed
+        return missing_extra(wanted, "all")
+    for extra in extras:
         for name in distributions(extra):
             if module_of(name).partition(".")[0] == wanted:
                 return missing_extra(name, extra)
@@ -49,7 +53,11 @@ def missing_extra(what: str, extra: str) -> MissingExtra:
 
 def distributions(extra: str) -> Iterator[str]:
     """Names of what the extra brings on this platform and cannot be done without."""
-    for line in importlib.metadata.requires(PACKAGE) or ():
+    try:
+        lines = importlib.metadata.requires(PACKAGE) or ()
+    except importlib.metadata.PackageNotFoundError:
+        return
+    for line in lines:
         wanted = Requirement(line)
         if wanted.marker is None or not wanted.marker.evaluate({"extra": extra}):
             continue

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
-from venvs import ROOT, make_venv
+from venvs import ROOT, make_venv, metadata_folder
 
-from glyph_worker.cli.extras import PACKAGE, distributions, explained, module_of
+from glyph_worker.cli.extras import PACKAGE, distributions, explained, module_of, require
 from glyph_worker.errors import MissingExtra
 
 
@@ -22,9 +20,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Any:
     python = make_venv(folder / "venv", ())
     site = next((folder / "venv" / "lib").glob("python3*")) / "site-packages"
     (site / PACKAGE).symlink_to(ROOT / PACKAGE)
-    found = importlib.metadata.distribution(PACKAGE)
-    info = Path(str(found.locate_file(""))) / f"{PACKAGE}-{found.version}.dist-info"
-    (site / info.name).symlink_to(info)
+    (site / metadata_folder().name).symlink_to(metadata_folder())
     (folder / "a.txt").write_text("port: 8443\n")
 
     def command(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -69,10 +65,16 @@ def test_doctor_without_extras_says_what_is_missing(bare: Any) -> None:
     assert "torch: not installed" in done.stdout
 
 
-def test_a_client_needs_no_extra(bare: Any) -> None:
-    done = bare("status", "job", GLYPH_BROKER_URL="redis://127.0.0.1:1/0")
-    assert done.returncode == 3, "the broker is down, and that is all"
+@pytest.mark.parametrize("words", [("submit", "a.txt", "-q", "What?"), ("status", "job")])
+def test_a_client_needs_no_extra(bare: Any, words: tuple[str, ...]) -> None:
+    done = bare(*words, GLYPH_BROKER_URL="redis://127.0.0.1:1/0")
+    assert done.returncode == 3, f"the broker is down, and that is all: {done.stderr}"
     assert "Traceback" not in done.stderr
+
+
+def test_a_plan_needs_no_extra(bare: Any) -> None:
+    done = bare("plan", "--documents-per-day", "1000")
+    assert done.returncode == 0, done.stderr
 
 
 def test_every_distribution_of_an_extra_is_known_by_its_module() -> None:
@@ -88,6 +90,16 @@ def test_a_failed_import_is_explained_by_the_smallest_extra(module: str, extra: 
     found = explained(ModuleNotFoundError(f"No module named {module!r}", name=module))
     assert isinstance(found, MissingExtra)
     assert found.details["extra"] == extra
+
+
+def test_without_the_packages_metadata_everything_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("glyph_worker.cli.extras.PACKAGE", "glyph_worker_from_a_bare_folder")
+    require("render")  # nobody knows what that would be
+    found = explained(ModuleNotFoundError("No module named 'numpy'", name="numpy"))
+    assert found is not None
+    assert found.details["extra"] == "all"
 
 
 def test_an_import_that_no_extra_brings_stays_a_fault_of_ours() -> None:
