@@ -74,7 +74,7 @@ def _python() -> Finding:
 _NEEDED = {
     "celery": "", "kombu": "", "redis": "", "msgpack": "", "pillow": "render", "numpy": "render",
     "torch": "answer", "transformers": "answer", "flower": "flower",
-    "fastapi": "gateway", "uvicorn": "gateway",
+    "fastapi": "gateway", "uvicorn": "gateway", "selectolax": "intake", "pypdfium2": "intake",
 }  # fmt: skip
 
 

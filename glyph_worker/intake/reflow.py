@@ -46,16 +46,15 @@ class Block:
 
 
 def join_blocks(pages: Sequence[Sequence[Block]]) -> str:
-    """The document's text: paragraphs on a line each, an empty line between blocks."""
-    lines = [line for page in pages for block in page for line in block.lines]
-    words = _vocabulary(line.text for line in lines)
-    parts = []
-    for page in pages:
-        for block in page:
-            shown = [line.text for line in block.lines] if block.is_table else []
-            text = "\n".join(shown or _paragraphs(block.lines, words))
-            parts.append(_LEADER.sub(_short, text))
-    return "\n\n".join(part.rstrip() for part in parts if part.strip()) + "\n"
+    """The document's text: a paragraph or a table's row is a line. An empty line stands before a
+    heading only, for it costs as many visual tokens as a full one."""
+    blocks = [block for page in pages for block in page]
+    words = _vocabulary(line.text for block in blocks for line in block.lines)
+    lines: list[str] = []
+    for block in blocks:
+        shown = [line.text for line in block.lines] if block.is_table else []
+        lines += shown or _paragraphs(block.lines, words)
+    return "".join(_LEADER.sub(_short, line).rstrip() + "\n" for line in lines)
 
 
 def _short(leader: re.Match[str]) -> str:
@@ -81,7 +80,7 @@ def _paragraphs(lines: Sequence[Line], words: frozenset[str]) -> list[str]:
         if _goes_on(line, following, edge):
             found[-1] = _joined(found[-1], following.text, words)
         else:
-            if line.baseline - following.baseline > MAX_LEADING * line.size:
+            if following.size > 1.1 * line.size:
                 found.append("")
             found.append(following.text)
     return found
