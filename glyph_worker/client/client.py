@@ -259,13 +259,16 @@ class Client:
         """What came after `after`, waiting a second for it, and whether that was the end."""
         job = self._jobs.get(job_id, tenant=self.tenant)
         deltas = list(self._streams.read(job_id, after, block_s=0 if job.status.final else 1.0))
-        ended = any(delta.status is not None for delta in deltas)
+        # A final job's stream may be longer than one read.
+        ended = any(delta.status is not None for delta in deltas) or (
+            job.status.final and not deltas
+        )
         if job.status.final and not deltas and after == "0":
             # The stream is gone, or was never needed: the whole answer as one entry.
             answer = self._jobs.answer(job_id)
             text = "" if answer is None else answer.text
             deltas = [Delta(seq="0-1", text=text, attempt=job.attempt, status=job.status)]
-        return deltas, ended or job.status.final
+        return deltas, ended
 
     @cached_property
     def aio(self) -> AsyncClient:
