@@ -18,7 +18,7 @@ from glyph_worker.render.typeset import Typesetter
 
 _COLUMN_GAP, _ROW_GAP = 0.6, 1.2
 """Ems between columns, and between rows side by side."""
-_MOST_AIR = 1.6
+_MOST_AIR = 3.0
 """A table that takes more than so many times the room of its text is run on instead."""
 _MOST_COLUMNS = 64
 _FEW_ROWS = 6
