@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - a table of files reads best with one to a line
 """Files of the kinds people have, rebuilt from Python's own files, the venv's packages, this
 repository and a seed. Nothing is fetched; other versions of the packages move the figures a little."""
 
@@ -52,7 +53,27 @@ def _licence() -> str:
 class _Text(html.parser.HTMLParser):
     """Blocks on lines of their own, the rest run together, as a browser would copy it."""
 
-    BLOCKS = frozenset(["p", "div", "li", "h1", "h2", "h3", "h4", "dt", "dd", "pre", "section", "tr", "br", "ul", "ol", "dl", "table"])
+    BLOCKS = frozenset(
+        [
+            "p",
+            "div",
+            "li",
+            "h1",
+            "h2",
+            "h3",
+            "h4",
+            "dt",
+            "dd",
+            "pre",
+            "section",
+            "tr",
+            "br",
+            "ul",
+            "ol",
+            "dl",
+            "table",
+        ]
+    )
     SKIPPED = ("script", "style", "head")
 
     def __init__(self) -> None:

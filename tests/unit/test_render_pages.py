@@ -146,9 +146,9 @@ def test_empty_text_has_no_pages() -> None:
 # Pixels of known pages: equal on every machine, Python version and Pillow that we support.
 GOLDEN = {
     "nano": "6c0d322d35faa9bbaf170c1279899e55ec2167086ff869756e6249f60b20cdf9",
-    "balanced": "96a6dc4b20fa3f833189fab2ab5d2054bbfe4cdfbb7bb7eec6bc0850982fa885",
-    "reference": "525e6b0e6b68a8c5deaa84f859dbdf7a14d928234623e870f13b938f4d084dfd",
-    "accurate-cjk": "8d8465ef4c3ee0ef11d51b649851b7a0006ac24e364b1fce7104c23f348795db",
+    "balanced": "2349cffba4fe7e9b5a5ada007a2b8d7f0c5ca9ea48b541cbefd0f20106ef65fe",
+    "reference": "29b50701c697b6d3c01f4cfde564240dc0e087db20e3ef96aa1fafc03fbe9ce4",
+    "accurate-cjk": "f9aefc2574d435bdbd2ca13fb08226fff4e18eb746b7a265e2e445d6bfac36c6",
 }
 GOLDEN_TEXT = (
     "Sphinx of black quartz, judge my vow: 0123456789! (naïve café — “quoted” …)\n"

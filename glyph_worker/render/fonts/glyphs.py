@@ -157,8 +157,10 @@ class Glyphs:
         return slot
 
     def _mark_width(self, index: int) -> float:
-        """Thousandths of the font size; whole pixels on the page."""
-        return marks.picture(index, self.font_size * self.scale).advance / self.scale / self.points
+        """Thousandths of the font size; whole pixels on the page, and what keeps a rounding error
+        from drawing two marks into each other."""
+        advance = marks.picture(index, self.font_size * self.scale).advance + 0.01
+        return advance / self.scale / self.points
 
     def pictures_of(self, slots: np.ndarray, phases: np.ndarray) -> np.ndarray:
         """Pictures of slots at phases, int32[n]; draws those not seen before."""

@@ -18,7 +18,7 @@ MARKS = LINE_END + ONE + FOUR + TAB
 ANY_MARK = re.compile(f"[{MARKS}]")
 FONT = -1
 """The font number by which marks go among glyphs; the glyph is the mark's index in MARKS."""
-GRAY = 165
+GRAY = 215
 """Level of a mark in black ink on white paper."""
 
 

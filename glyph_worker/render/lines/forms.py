@@ -22,6 +22,10 @@ _MOST_CHARS = 16_384
 _BOX = re.compile("[\u2500-\u259f]")
 _PIPES = re.compile(r"\s*(?:\|.*\||\+[-=+]{3,}\+)\s*\Z")
 _INNER_TAB = re.compile(r"[^\t ][^\t]*\t+[^\t]*[^\t ]")
+_WIDEST = 120
+"""Longer lines were not wrapped by anybody."""
+_WORD, _WORDS = re.compile(r"\S+"), re.compile(r"\S+(?: \S+)*")
+_MANY_LINES = 12
 _FIGURE = re.compile(r"[\d.,:%+-]*\Z")
 _LETTERS = re.compile(r"[^\W\d_]")
 _BULLET = re.compile(r"(?:[-*+\u2022]|\(?\d{1,3}[.)]|[A-Za-z][.)])\s")
@@ -55,15 +59,25 @@ def blocks(
     size = 0
     before = ""
     table: Block | None = None
-    for stretch in _stretches(text, sources):
-        lines = [text[one.start : one.end] for one in stretch]
+    for stretch, lines in _stretches(text, sources):
+        if len(lines) == 1 and table is None:  # a paragraph or a blank line: nothing to look at
+            line = lines[0]
+            if not by_content or line.isascii() or not _BOX.search(line):
+                held += stretch
+                size += len(line) + 1
+                if _breaks(before, line) or size > _MOST_CHARS:
+                    yield Block(RUN, held, frozenset(joined))
+                    held, joined, size = [], set(), 0
+                before = line
+                continue
         if table is not None:
             if not lines[0].strip():  # a blank line below a table takes no row of its own
                 table.sources.extend(stretch)
                 continue
             yield table
             table = None
-        for kind, low, high in _parts(lines) if by_content else [(RUN, 0, len(lines))]:
+        plain = not by_content or _is_plain(text, stretch[0].start, stretch[-1].end)
+        for kind, low, high in [(RUN, 0, len(lines))] if plain else _parts(lines):
             if kind != RUN:
                 if held:
                     yield Block(RUN, held, frozenset(joined))
@@ -100,28 +114,40 @@ def _breaks(before: str, line: str) -> bool:
     return crc32(f"{before}\n{line}".encode()) % _CHARS_TO_BREAK <= len(line)
 
 
-def _stretches(text: str, sources: Iterator[tuple[int, int, int]]) -> Iterator[list[Source]]:
-    """Lines without a blank one between them; a blank one is alone."""
+def _stretches(
+    text: str, sources: Iterator[tuple[int, int, int]]
+) -> Iterator[tuple[list[Source], list[str]]]:
+    """Lines without a blank one between them, and their text; a blank one is alone."""
     held: list[Source] = []
+    lines: list[str] = []
     for source in sources:
-        start, end, _ = source
-        blank = start == end or text[start:end].isspace()
-        if held and (blank or _cuts(text, source, len(held))):
-            yield held
-            held = []
-        held.append(Source(*source))
+        line = text[source[0] : source[1]]
+        blank = not line or line.isspace()
+        if held and (blank or _cuts(line, len(held))):
+            yield held, lines
+            held, lines = [], []
+        held.append(Source._make(source))
+        lines.append(line)
         if blank:
-            yield held
-            held = []
+            yield held, lines
+            held, lines = [], []
     if held:
-        yield held
+        yield held, lines
 
 
-def _cuts(text: str, source: tuple[int, int, int], count: int) -> bool:
+def _cuts(line: str, count: int) -> bool:
     """Whether a stretch of so many lines ends before this one; by content, as rows break."""
     if count < _LEAST_LINES:
         return False
-    return count == _MOST_LINES or not crc32(text[source[0] : source[1]].encode()) % _LEAST_LINES
+    return count == _MOST_LINES or not crc32(line.encode()) % _LEAST_LINES
+
+
+def _is_plain(text: str, start: int, end: int) -> bool:
+    """Whether nothing in a stretch can be part of a table; a quick look."""
+    part = text[start:end]
+    if "  " in part or "\t" in part or "|" in part or "+-" in part or "+=" in part:
+        return False
+    return part.isascii() or _BOX.search(part) is None
 
 
 def _parts(lines: list[str]) -> list[tuple[str, int, int]]:
@@ -134,7 +160,10 @@ def _parts(lines: list[str]) -> list[tuple[str, int, int]]:
         kind = RUN
         if look == "box":
             kind = CELLS
-        elif (look in ("pipes", "tabs") and len(own) > 1) or (look == "gaps" and _lined_up(own)):
+        elif look == "gaps":
+            many = len(own) >= min(_MANY_LINES, 0.7 * len(lines))
+            kind = TABLE if many and _lined_up(own) else RUN
+        elif look and len(own) > 1:
             kind = TABLE
         if out and kind == RUN == out[-1][0]:
             out[-1] = (RUN, out[-1][1], high)
@@ -159,7 +188,11 @@ def _lined_up(lines: list[str]) -> bool:
     if len(lines) < 3:
         return False
     columns = rivers(lines)
-    if len(columns) < 2:
+    worded = [
+        sum(any(map(str.isalnum, line[begin:end])) for line in lines) * 2 > len(lines)
+        for begin, end in columns
+    ]
+    if sum(worded) < 2:  # a comment's sign is no column
         return False
     if len({_indent(line) for line in lines}) == 1:
         return True
@@ -169,13 +202,15 @@ def _lined_up(lines: list[str]) -> bool:
 
 def rivers(lines: list[str]) -> list[tuple[int, int]]:
     """Columns of a table set with spaces: begin and end of every stretch of characters that some
-    line fills, parted by two blank characters or more in all of them. One stretch: no table."""
+    line fills, parted by two blank characters or more in all of them; by one in many lines, which
+    chance does not line up. One stretch: no table."""
     width = max(map(len, lines))
     if width > 400:
         return [(0, width)]
     filled = [False] * width
+    words = _WORD if len(lines) >= _MANY_LINES else _WORDS
     for line in lines:
-        for match in re.finditer(r"\S+(?: \S+)*", line):
+        for match in words.finditer(line):
             filled[match.start() : match.end()] = [True] * (match.end() - match.start())
     out: list[tuple[int, int]] = []
     begin = 0
@@ -193,6 +228,8 @@ def rivers(lines: list[str]) -> list[tuple[int, int]]:
 
 def _joined(lines: list[str]) -> frozenset[int]:
     """Lines that only continue a paragraph which was wrapped at some width, by number."""
+    if not any(len(line) <= _WIDEST and line.count(" ") > 2 for line in lines[:-1]):
+        return frozenset()
     found: set[int] = set()
     begin = 0
     for number in range(1, len(lines) + 1):
@@ -206,6 +243,8 @@ def _joined(lines: list[str]) -> frozenset[int]:
 def _opens(lines: list[str], begin: int, number: int) -> bool:
     """Whether a line cannot continue the paragraph that began at `begin`."""
     line = lines[number]
+    if len(line) > _WIDEST or len(lines[number - 1]) > _WIDEST:
+        return True
     if _BULLET.match(line.lstrip()):
         return True
     indent = _indent(line)
@@ -224,7 +263,7 @@ def _wrapped(lines: list[str]) -> bool:
     """Whether no line had room for the first word of the next, and all are prose."""
     stripped = [line.rstrip() for line in lines]
     width = max(map(len, stripped))
-    if width < 40 or width > 120:
+    if width < 40 or width > _WIDEST:
         return False
     for line, following in itertools.pairwise(stripped):
         word = following.split(None, 1)[0]

@@ -12,6 +12,7 @@ from glyph_worker.render.fonts.marks import FOUR, LINE_END, ONE, TAB
 from glyph_worker.render.lines.forms import Block
 
 _WIDE_GAP = re.compile("  +")
+_BROKEN = LINE_END + " "
 _WIDE = "\u00a0 "
 """What is drawn for several spaces within a line: two, of which the second may end a row."""
 
@@ -65,6 +66,9 @@ class Writer:
 
 def write(text: str, block: Block, spell: Speller, *, odd: Callable[[str], bool]) -> SetLine:
     """A block of source lines as one run. `odd` says whether a line must be spelled out."""
+    quick = None if block.joined else _plain_run(text, block, odd)
+    if quick is not None:
+        return quick
     writer = Writer()
     newline = block.sources[0].start
     for number, (start, end, after) in enumerate(block.sources):
@@ -80,6 +84,26 @@ def write(text: str, block: Block, spell: Speller, *, odd: Callable[[str], bool]
         if after > end and number + 1 not in block.joined:
             writer.put(LINE_END, end, moves=False)
     return writer.run()
+
+
+def _plain_run(text: str, block: Block, odd: Callable[[str], bool]) -> SetLine | None:
+    """The same for lines that are drawn as they stand, all at once; None where some are not."""
+    start, end = block.sources[0].start, block.sources[-1].after
+    part = text[start:end]
+    if "  " in part or "\n " in part or " \n" in part or "\t" in part or part[:1] == " ":
+        return None
+    if part[-1:] == " " or odd(part.replace("\n", "")):
+        return None
+    shown = part.replace("\n", _BROKEN)
+    while "\x01 \x01" in shown:  # a blank line: its mark behind that of the line above
+        shown = shown.replace("\x01 \x01", "\x01\x01")
+    shown = shown.removesuffix(" ")
+    codes = np.frombuffer(shown.encode("utf-32-le"), np.uint32)
+    added = np.flatnonzero(codes[:-1] == 1) + 1
+    added = added[codes[added] == 0x20]  # a space behind a mark is not the text's
+    sizes = np.diff(added, prepend=0, append=len(codes))
+    shifts = np.repeat(np.arange(start, start - len(sizes), -1), sizes)
+    return SetLine(shown, shifts + np.arange(len(codes)))
 
 
 def put(

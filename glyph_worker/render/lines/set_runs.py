@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
 
 import numpy as np
 
@@ -122,7 +123,7 @@ class RunSetter:
             at += len(part) + 1
         return np.array(places, np.int32), np.array(extras)
 
-    def _by_chars(self, run: SetLine, start: int, end: int) -> Iterator[Line]:
+    def _by_chars(self, run: SetLine, start: int, end: int) -> list[Line]:
         widths = self._setter.glyphs.widths_of(run.shown)
         sums = np.concatenate([[0.0], np.cumsum(widths)]).tolist()
         room = self._setter.later
@@ -180,20 +181,23 @@ def _rows(
     stops: Sequence[int] = (),
     extras: Sequence[float] = (),
     words: Sequence[int] = (),
-) -> Iterator[Line]:
+) -> list[Line]:
     """Lines of a block that starts and ends at these offsets, from its rows' places in the run."""
     if not len(begins):
-        yield Line(start, end, "", True, range(0))
-        return
-    offsets = run.offsets.data
+        return [Line(start, end, "", True, range(0))]
+    offsets, places = run.offsets.data, list(zip(begins, stops, strict=True))
     first = [start, *(offsets[begin] for begin in begins[1:])]
-    for begin, stop, extra, count, low, high in zip(
-        begins, stops, extras, words, first, [*first[1:], end], strict=True
-    ):
-        shown = run.shown[begin:stop]
-        squeeze = 0.0
+    rows = zip(
+        *(first, [*first[1:], end], [run.shown[begin:stop] for begin, stop in places]),
+        *(repeat(True), [offsets[begin:stop] for begin, stop in places], repeat(True)),
+        *(repeat(0.0), repeat(0.0), repeat(()), repeat(False), repeat(b""), repeat(())),
+        repeat(False),
+        strict=False,
+    )
+    lines = [tuple.__new__(Line, row) for row in rows]  # skips Line's slow constructor
+    for at, extra in enumerate(extras):
         if extra <= -TOUCH:
-            spaces = shown.count("\u00a0") + count - 1
+            spaces = lines[at].shown.count("\u00a0") + words[at] - 1
             squeeze = as_poppler_reads(extra / spaces) if spaces > 0 else 0.0
-        row = (low, high, shown, high == end, offsets[begin:stop], True, 0.0, squeeze)
-        yield tuple.__new__(Line, (*row, (), False, b"", (), False))
+            lines[at] = lines[at]._replace(word_space=squeeze)
+    return lines

@@ -19,8 +19,10 @@ from glyph_worker.render.report import RenderReport
 
 _COLUMN_GAP, _ROW_GAP = 0.6, 1.2
 """Ems between columns, and between rows side by side."""
-_MOST_AIR = 1.6
+_MOST_AIR = 3.0
 """A table that takes more than so many times the room of its text is run on instead."""
+_SMALL = 8
+"""So many rows more are never too many."""
 _MOST_COLUMNS = 64
 _FEW_ROWS = 6
 """So many rows, and those of a table with rules drawn, always stand below each other."""
@@ -70,7 +72,7 @@ def set_table(
     if len(rows) < _FEW_ROWS or lines[0].lstrip()[:1] in ("|", "+"):
         abreast = min(abreast, 1)
     text_room = sum(cell.width + _COLUMN_GAP * em for row in rows for cell in row) / room
-    if not abreast or -(-len(rows) // abreast) > _MOST_AIR * text_room + 2:
+    if not abreast or -(-len(rows) // abreast) > _MOST_AIR * text_room + _SMALL:
         return None
     report.missing_glyphs.update(own.missing_glyphs)
     right = [

@@ -227,7 +227,15 @@ def wrap_chars(
                 yield Piece(start, size, room - (sums[zero + size] - base), 1)
             return
         if not hang:
-            after = _break_before(text, start, max(over, start + 1))
+            after = max(over, start + 1)
+            edge, closing = text[after - 1], text[after]
+            if (
+                edge < _WIDE
+                or closing < _WIDE
+                or closing in CANNOT_START_FLOW
+                or edge in CANNOT_END
+            ):
+                after = _break_before(text, start, after)
             following = after + 1 if text[after] == " " and after + 1 < size else after
             yield Piece(start, after, room - (sums[zero + after] - base), 1)
             start, room = following, later

@@ -72,6 +72,10 @@ class Ink:
 
     def reach(self, lines: Sequence[Line]) -> float:
         """Points from the frame's left edge to where the longest line ends."""
+        first = lines[0]
+        if len(lines) == 1 and first.plain and not first.stops and not first.mono:
+            widths = self.glyphs.widths_of(first.shown)
+            return first.left + self._indent + float(widths.sum())
         plain = tuple(line for line in lines if line.plain and line.shown)
         reach = 0.0
         if plain:

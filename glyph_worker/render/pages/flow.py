@@ -97,10 +97,16 @@ class Flow:
         style = self.style
         if not style.auto_crop_width or any(line.rtl for line in lines):
             return style.page_width
-        written = 2 * self._ink.left + self._ink.reach(lines)
         multiple = style.crop_multiple
-        rounded = math.ceil(written * style.scale / multiple - 1e-9) * multiple
-        return max(multiple, min(rounded, style.page_width))
+        # Most pages hold a row as wide as they are, and the longest row tells so.
+        sizes = [len(line.shown) for line in lines]
+        longest = lines[sizes.index(max(sizes))]
+        for some in ([longest], lines):
+            written = 2 * self._ink.left + self._ink.reach(some)
+            rounded = math.ceil(written * style.scale / multiple - 1e-9) * multiple
+            if rounded >= style.page_width:
+                return style.page_width
+        return max(multiple, rounded)
 
     def _height(self, num_lines: int) -> int:
         """Page height in pixels: the text and its margins, up to the next crop multiple."""
