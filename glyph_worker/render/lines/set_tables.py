@@ -69,10 +69,12 @@ def set_table(
     before, mark = setter.glyphs.width_of(margin), setter.glyphs.width_of(LINE_END)
     whole = before + lefts[-1] + widths[-1] + mark
     abreast = int((room + _ROW_GAP * em) / (whole + _ROW_GAP * em))
-    if len(rows) < _FEW_ROWS or lines[0].lstrip()[:1] in ("|", "+"):
+    drawn = lines[0].lstrip()[:1] in ("|", "+")
+    if drawn or len(rows) < _FEW_ROWS:
         abreast = min(abreast, 1)
     text_room = sum(cell.width + _COLUMN_GAP * em for row in rows for cell in row) / room
-    if not abreast or -(-len(rows) // abreast) > _MOST_AIR * text_room + _SMALL:
+    airy = -(-len(rows) // max(1, abreast)) > _MOST_AIR * text_room + _SMALL
+    if not abreast or (airy and not drawn):
         return None
     report.missing_glyphs.update(own.missing_glyphs)
     right = [
