@@ -74,7 +74,7 @@ class RenderSettings(_Section):
 
     style: str = "auto"
     """Preset name or path of a style file; `auto` takes the checkpoint's own render style."""
-    page_ttl_s: int = Field(default=3_600, ge=1)
+    page_ttl_s: int = _constant(default=3_600, ge=1)
     """How long a page image waits in the cache server for its encoder."""
     step_down_load: float = Field(default=2.5, ge=0)
     """(queued + running) / capacity at which jobs that allow it (`min_quality`) are drawn a preset
@@ -221,7 +221,7 @@ class GatewaySettings(_Section):
     """Most questions in one batch request."""
     max_wait_s: float = Field(default=60.0, ge=0)
     """Longest long poll and longest wait of POST /infer."""
-    max_streams: int = Field(default=1_000, ge=1)
+    max_streams: int = _constant(default=1_000, ge=1)
     """Most event streams open at once."""
     stream_idle_s: float = _constant(default=15.0, gt=0)
     """A stream without news gets a comment this often, so that proxies keep it."""

@@ -25,4 +25,5 @@ cache_link   what goes wrong on the way to it
 url          what a Redis URL says, read once for everybody
 aio          the same server for asyncio
 watcher      news of many jobs over one connection
+clock        the server's time, for machines that differ
 """

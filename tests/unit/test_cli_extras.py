@@ -44,7 +44,6 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Any:
         (("up", "--answer-workers", "0"), "render"),
         (("up",), "answer"),
         (("up", "--render-workers", "0", "--answer-workers", "0", "--all"), "gateway"),
-        (("chaos",), "answer"),
         (("cache", "warm", "a.txt"), "answer"),
         (("cache", "audit", "a.txt"), "answer"),
         (("jobs", "replay", "a", "--out", "b"), "answer"),
@@ -84,7 +83,7 @@ def test_every_distribution_of_an_extra_is_known_by_its_module() -> None:
 
 @pytest.mark.parametrize(
     ("module", "extra"),
-    [("PIL.Image", "render"), ("torch", "answer"), ("pypdf", "gateway"), ("flower", "flower")],
+    [("PIL.Image", "render"), ("torch", "answer"), ("selectolax", "intake"), ("flower", "flower")],
 )
 def test_a_failed_import_is_explained_by_the_smallest_extra(module: str, extra: str) -> None:
     found = explained(ModuleNotFoundError(f"No module named {module!r}", name=module))

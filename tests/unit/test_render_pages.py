@@ -172,7 +172,7 @@ def test_pixels_and_digests_are_those_of_every_other_machine(name: str) -> None:
 def test_digests_do_not_depend_on_the_process() -> None:
     program = (
         "from glyph_worker.render.paginate import paginate\n"
-        "from glyph_worker.render.style.style import Style\n"
+        "from glyph_worker.render.style.presets import preset_style\n"
         "for name in ('nano', 'balanced', 'reference'):\n"
         "    for laid in paginate('One, two.\\n' * 300, preset_style(name)):\n"
         "        print(laid.page.digest)\n"
