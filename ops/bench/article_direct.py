@@ -10,9 +10,9 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from article_pages import Drawn, draw
-from article_rows import WARM_UP
-from here import forget_peak, peak_bytes, resident_bytes
+from bench.article_pages import Drawn, draw
+from bench.article_rows import WARM_UP
+from bench.machine import forget_peak, peak_bytes, resident_bytes
 
 Answers = list[tuple[str, float]]
 """Text and time of its end, job by job."""

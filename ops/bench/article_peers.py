@@ -22,18 +22,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+from celery import Celery
 
-from article_direct import measure_direct  # noqa: E402
-from article_pages import draw  # noqa: E402
-from article_report import summary  # noqa: E402
-from article_rows import WARM_UP, Conversation, Row  # noqa: E402
-from article_served import NUM_TASKS, Served, VllmServer, openmp  # noqa: E402
-from celery import Celery  # noqa: E402
-from here import forget_peak, peak_bytes, resident_bytes  # noqa: E402
-
-from glyph_worker.local.server import EmbeddedServer  # noqa: E402
+from bench.article_direct import measure_direct
+from bench.article_pages import draw
+from bench.article_report import summary
+from bench.article_rows import WARM_UP, Conversation, Row
+from bench.article_served import NUM_TASKS, Served, VllmServer, openmp
+from bench.machine import forget_peak, peak_bytes, resident_bytes
+from glyph_worker.local.server import EmbeddedServer
 
 STATIC_BATCH = 8
 Job = tuple[str, str, str | None]
@@ -94,14 +91,14 @@ def measure_peer(
         "settings": row.settings,
         "mixes": {name: [asdict(one) for one in many] for name, many in mixes.items()},
     }  # fmt: skip
-    python, script, env = sys.executable, Path(__file__), dict(os.environ)
+    python, module, env = sys.executable, "bench.article_peers", dict(os.environ)
     with tempfile.TemporaryDirectory(prefix="glyph-peer-") as folder:
         if row.peer == "vllm":
             order = drawn(order, Path(folder))
-            python, script = env["PEER_VLLM_PYTHON"], script.with_name("article_vllm.py")
+            python, module = env["PEER_VLLM_PYTHON"], "bench.article_vllm"
             env |= openmp()
         done = subprocess.run(
-            [python, str(script)],
+            [python, "-m", module],
             input=json.dumps(order), capture_output=True, text=True, check=False, env=env,
         )  # fmt: skip
     if done.returncode:
@@ -209,7 +206,8 @@ def measure_celery(order: dict[str, Any], vllm: VllmServer | None = None) -> dic
         server = EmbeddedServer(Path(folder))
         server.start()
         worker = subprocess.Popen(
-            [sys.executable, __file__, "serve"], stdin=subprocess.PIPE, stdout=sys.stderr,
+            [sys.executable, "-m", "bench.article_peers", "serve"],
+            stdin=subprocess.PIPE, stdout=sys.stderr,
             env=os.environ | {"PEER_BROKER_URL": server.url(), "PEER_ORDER": json.dumps(
                 {name: order.get(name) for name in ("model", "style", "tokens", "url")})},
         )  # fmt: skip

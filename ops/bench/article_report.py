@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from article_rows import BEST, DIRECT, INITIAL, RESTARTED, SERVED, VLLM
+from bench.article_rows import BEST, DIRECT, INITIAL, RESTARTED, SERVED, VLLM
 
 Found = dict[str, Any]
 Samples = dict[str, list[dict[str, Found]]]

@@ -18,9 +18,9 @@ from typing import Any
 
 import httpx
 import psutil
-from article_pages import draw
-from article_rows import VLLM_IMAGES, VLLM_KV_GB, VLLM_TOKENS
 
+from bench.article_pages import draw
+from bench.article_rows import VLLM_IMAGES, VLLM_KV_GB, VLLM_TOKENS
 from glyph_worker.local.server import free_port
 
 NUM_TASKS = 32

@@ -12,15 +12,16 @@ import sys
 import time
 from typing import Any
 
-from article_rows import VLLM_IMAGES, VLLM_KV_GB, VLLM_TOKENS
+from bench.article_rows import VLLM_IMAGES, VLLM_KV_GB, VLLM_TOKENS
 
 os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # one process, so that its memory can be told
 os.environ["VLLM_CPU_KVCACHE_SPACE"] = VLLM_KV_GB
 
-from article_report import summary
-from here import forget_peak, peak_bytes, resident_bytes
 from PIL import Image
 from vllm import LLM, SamplingParams  # type: ignore[import-not-found]
+
+from bench.article_report import summary
+from bench.machine import forget_peak, peak_bytes, resident_bytes
 
 Prompts = list[dict[str, Any]]
 

@@ -16,9 +16,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from render_corpus import CHINESE_PROSE
+from bench.machine import ROOT
+from bench.render_corpus import CHINESE_PROSE
 
-ROOT = Path(__file__).resolve().parents[2]
 STDLIB = Path(sysconfig.get_path("stdlib"))
 SITE = Path(sysconfig.get_path("purelib"))
 MAX_CHARS = 12_000

@@ -5,10 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import types
-from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from celery import Celery
 from kombu import Exchange, Queue

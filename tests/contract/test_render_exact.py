@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import random
 import shutil
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
+from bench import render_corpus as corpus
+from bench import reportlab_reference as reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -41,19 +40,6 @@ if shutil.which("pdftoppm") is None and os.environ.get("CI", "").lower() != "tru
     pytest.skip("pdftoppm is not installed (apt install poppler-utils)", allow_module_level=True)
 
 
-def loaded(name: str) -> ModuleType:
-    """A module of ops/bench, which is no package."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / "ops" / "bench" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-reference = loaded("reportlab_reference")
-corpus = loaded("render_corpus")
 LATIN = corpus.english(40_000, seed=3)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,15 +18,13 @@ BENCH = ROOT / "ops" / "bench"
 
 
 @pytest.fixture(name="table")
-def bench_rows(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(BENCH))
-    return importlib.import_module("article_rows")
+def bench_rows() -> ModuleType:
+    return importlib.import_module("bench.article_rows")
 
 
 @pytest.fixture(name="report")
-def bench_report(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(BENCH))
-    return importlib.import_module("article_report")
+def bench_report() -> ModuleType:
+    return importlib.import_module("bench.article_report")
 
 
 def found(rate: float, beyond: int) -> dict[str, Any]:
@@ -101,7 +98,7 @@ def test_a_table_with_one_row_yet_says_so(report: ModuleType) -> None:
 @pytest.mark.slow
 def test_one_row_runs_through_the_whole_service_and_a_slice_resumes(tmp_path: Path) -> None:
     out = tmp_path / "out.json"
-    command = [sys.executable, str(BENCH / "article"), "--quick", "--model", "tiny"]
+    command = [str(BENCH / "article"), "--quick", "--model", "tiny"]
     command += ["--only", "all", "--json", str(out), "--resume"]
     for repetitions in (1, 2):
         done = subprocess.run(

@@ -177,7 +177,7 @@ def test_measuring_the_peak_runs_a_full_chunk_and_a_full_micro_batch(reader: Rea
 def test_benchmarks_run_quick_and_speak_their_language(name: str, tmp_path: Path) -> None:
     script, out = ROOT / "ops" / "bench" / name, tmp_path / "out.json"
     done = subprocess.run(
-        [sys.executable, str(script), "--quick", "--json", str(out)],
+        [str(script), "--quick", "--json", str(out)],
         capture_output=True,
         text=True,
         check=False,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_pdfs import both, code, columns, pdf_of, pdf_with, prose, table
+from bench.made_pdfs import both, code, columns, pdf_of, pdf_with, prose, table
 from pypdf import PdfWriter
 
 from glyph_worker.errors import DocumentTooLarge, GlyphError, UnreadableDocument

@@ -7,8 +7,6 @@ import platform
 import subprocess
 from pathlib import Path
 
-from glyph_worker.model.formats import instruction_set
-
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -29,6 +27,9 @@ def device_name(device: str = "cpu") -> str:
         import torch
 
         return torch.cuda.get_device_name().lower().replace(" ", "-")
+    # Here, for a peer's own Python has no glyph_worker.
+    from glyph_worker.model.formats import instruction_set
+
     return f"cpu-{_cpu_model()}-{os.cpu_count()}c-{instruction_set()}"
 
 

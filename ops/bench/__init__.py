@@ -1,0 +1,1 @@
+"""Benchmarks, one module per question; `./ops/bench/NAME` starts it. See README.md."""

@@ -1,0 +1,324 @@
+"""How many text tokens a visual token carries, on files people have, and how well it is read.
+
+    ops/bench/density [--quick] [--styles NAME ...] [--json PATH] [--plot PATH] [--pages FOLDER]
+
+Text tokens are those of o200k_base (bpe-openai ships its file); visual tokens those of the pages.
+tesseract reads the pages of each file's first 4,000 characters, enlarged three times, once as they
+are and once with the marks' pixels blanked: errors are edits per character, white space counted
+once. Structure is told from the pixels alone: of all line ends and indentations of code, YAML and
+tables, how many a reader of the marks finds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import bpe_openai
+import numpy as np
+from PIL import Image
+
+from bench.density_corpus import File, corpus
+from bench.machine import commit, device_name
+from glyph_worker.render.fonts import marks
+from glyph_worker.render.out.preview import estimated_text_tokens, num_visual_tokens
+from glyph_worker.render.out.raster import draw
+from glyph_worker.render.pages.page import LaidPage
+from glyph_worker.render.paginate import paginate
+from glyph_worker.render.style.presets import preset_style
+from glyph_worker.render.style.style import Style
+
+TOKENS = bpe_openai.get_encoding("o200k_base")
+READ_CHARS = 4_000
+UNSPACED = ("chi_sim", "jpn")
+STRUCTURED = ("source", "yaml", "table", "json", "csv", "box drawings")
+BEFORE = Style(
+    name="before", layout="flow", page_size=(588, 840), dpi=72, margin_x=10, margin_y=10,
+    font_path="DejaVuSans.ttf", font_size=9, line_height=10, alignment="LEFT", crop_multiple=28,
+)  # fmt: skip
+"""`balanced` as it was before forms: the other side of every bar."""
+
+
+def distance(one: str, two: str) -> int:
+    """Levenshtein distance, row by row."""
+    codes = np.frombuffer(two.encode("utf-32-le"), np.uint32)
+    places = np.arange(len(two) + 1)
+    row = places
+    for count, char in enumerate(one, 1):
+        best = np.minimum(row[1:] + 1, row[:-1] + (codes != ord(char)))
+        row = np.concatenate([[count], best])
+        row = np.minimum.accumulate(row - places) + places  # insertions, all at once
+    return int(row[-1])
+
+
+def read(pixels: np.ndarray, language: str) -> str:
+    image = Image.fromarray(pixels)
+    with tempfile.NamedTemporaryFile(suffix=".png") as file:
+        image.resize((image.width * 3, image.height * 3), Image.Resampling.BICUBIC).save(file.name)
+        done = subprocess.run(
+            ["tesseract", file.name, "-", "-l", language, "--psm", "6", "--dpi", "216"],
+            capture_output=True, text=True, check=True, env=os.environ | {"OMP_THREAD_LIMIT": "1"},
+        )  # fmt: skip
+    return done.stdout
+
+
+def plain(text: str, language: str) -> str:
+    """White space once, without what tesseract has no letters for: drawings and drawn rules."""
+    text = re.sub(r"[\u2500-\u259f]|[-=_~*+#|]{4,}", " ", text)
+    return re.sub(r"\s+", "" if language in UNSPACED else " ", text).strip()
+
+
+def density(file: File, style: Style) -> dict[str, Any]:
+    """Tokens of a file and of its pages."""
+    pages = list(paginate(file.text, style))
+    visual = sum(num_visual_tokens(one.page.width, one.page.height) for one in pages)
+    return {
+        "text_tokens": len(TOKENS.encode(file.text)),
+        "estimated": estimated_text_tokens(file.text),
+        "visual_tokens": visual,
+        "pages": len(pages),
+    }
+
+
+def errors(file: File, laid: LaidPage, text: str) -> tuple[int, int, int]:
+    """Edits with the marks in place, edits with them blanked, characters."""
+    wanted = plain(text[laid.page.start : laid.page.end], file.language)
+    pixels = draw(laid)
+    with_marks = distance(wanted, plain(read(pixels, file.language), file.language))
+    bare = blanked(laid, pixels)
+    without = with_marks
+    if not np.array_equal(bare, pixels):
+        without = distance(wanted, plain(read(bare, file.language), file.language))
+    return with_marks, without, len(wanted)
+
+
+def mark_boxes(laid: LaidPage) -> list[tuple[str, int, int, int, int]]:
+    """Every mark of a page: which, left, top, right, bottom in pixels."""
+    out = []
+    for index, line in enumerate(laid.lines):
+        if marks.ANY_MARK.search(line.shown):
+            top, bottom = laid.layout.rows_of(laid, index)
+            boxes = laid.layout.boxes(laid, index)
+            for char, (left, right) in zip(line.shown, boxes, strict=True):
+                if char in marks.MARKS:
+                    out.append((char, int(left), int(top) - 1, int(right) + 1, int(bottom) + 2))
+    return out
+
+
+def blanked(laid: LaidPage, pixels: np.ndarray) -> np.ndarray:
+    """The page without its marks' pixels."""
+    bare = pixels.copy()
+    for _, left, top, right, bottom in mark_boxes(laid):
+        part = bare[max(0, top) : bottom, left:right]
+        part[part == marks.GRAY] = 255
+    return bare
+
+
+def told(pixels: np.ndarray, size: float) -> list[tuple[int, int, str]]:
+    """Marks found in the pixels alone: row of pixels, column, which; from the level of gray and
+    the shape, without the page's map."""
+    shapes = {
+        mark: marks.picture(marks.MARKS.index(mark), size).coverage.shape for mark in marks.MARKS
+    }
+    gray = pixels == marks.GRAY
+    found = []
+    # Runs down every column; a mark is a rectangle of its own height and width.
+    for mark, (rows, columns) in shapes.items():
+        whole = np.ones((pixels.shape[0] - rows + 1, pixels.shape[1] - columns + 1), bool)
+        for row in range(rows):
+            for column in range(columns):
+                whole &= gray[row : row + whole.shape[0], column : column + whole.shape[1]]
+        for y, x in np.argwhere(whole).tolist():
+            above = y and gray[y - 1, x : x + columns].all()
+            below = y + rows < len(gray) and gray[y + rows, x : x + columns].all()
+            beside = (x and gray[y : y + rows, x - 1].all()) or (
+                x + columns < gray.shape[1] and gray[y : y + rows, x + columns].all()
+            )
+            if not (above or below or beside):
+                found.append((y, x, mark))
+    return sorted(found)
+
+
+def structure(laid: LaidPage, size: float) -> tuple[int, int]:
+    """Line ends and indentations of a page, and how many of them the pixels tell."""
+    wanted = [(char, left, top) for char, left, top, _, _ in mark_boxes(laid)]
+    found = told(draw(laid), size)
+    seen = 0
+    for char, left, top in wanted:
+        near = [one for one in found if one[2] == char and abs(one[1] - left) <= 3
+                and top - 2 <= one[0] <= top + 1.4 * size + 2]  # fmt: skip
+        if near:
+            found.remove(near[0])
+            seen += 1
+    return len(wanted) + len(found), seen
+
+
+def measured(file: File, style: Style) -> dict[str, Any]:
+    """Density of the whole file; errors and structure of its first READ_CHARS characters."""
+    result = density(file, style)
+    end = file.text.rfind("\n", 0, READ_CHARS) if len(file.text) > READ_CHARS else len(file.text)
+    head = file._replace(text=file.text[: end if end > 0 else READ_CHARS])
+    pages = paginate(head.text, style)
+    laid = list(pages)
+    found = [errors(head, one, pages.normalized.text) for one in laid]
+    with_marks, without, chars = (sum(column) for column in zip(*found, strict=True))
+    ends = [structure(one, style.font_size * style.scale) for one in laid]
+    return result | {
+        "kind": file.kind,
+        "edits": with_marks,
+        "edits_blanked": without,
+        "chars_read": chars,
+        "marks": sum(one for one, _ in ends),
+        "marks_told": sum(one for _, one in ends),
+    }
+
+
+def plot(results: dict[str, dict[str, dict[str, Any]]], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(8, 5))
+    for number, (style, files) in enumerate(results.items()):
+        xs = [one["text_tokens"] / one["visual_tokens"] for one in files.values()]
+        ys = [100 * max(1e-4, one["edits"] / one["chars_read"]) for one in files.values()]
+        axes.plot(xs, ys, "o", ms=4, alpha=0.5, color=f"C{number % 10}", label=style)
+        whole = total(files)
+        axes.plot(whole["ratio"], 100 * whole["cer"], "*", ms=14, color=f"C{number % 10}")
+    axes.set(xlabel="text tokens per visual token", ylabel="tesseract CER, %", yscale="log",
+             title="Density against error: files (o) and all together (*)")  # fmt: skip
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+
+
+def total(files: dict[str, dict[str, Any]]) -> dict[str, float]:
+    def summed(key: str) -> int:
+        return sum(one[key] for one in files.values())
+
+    kinds: dict[str, list[int]] = {}
+    for one in files.values():
+        both = kinds.setdefault(one["kind"], [0, 0])
+        both[0] += one["text_tokens"]
+        both[1] += one["visual_tokens"]
+    ratios = {kind: text / visual for kind, (text, visual) in kinds.items()}
+    worst = min(ratios, key=lambda kind: ratios[kind])
+    structured = [one for one in files.values() if one["kind"] in STRUCTURED]
+    ends = sum(one["marks"] for one in structured)
+    return {
+        "ratio": summed("text_tokens") / summed("visual_tokens"),
+        "estimated_ratio": summed("estimated") / summed("visual_tokens"),
+        "worst": ratios[worst],
+        "worst_kind": worst,  # type: ignore[dict-item]
+        "chinese": ratios["chinese"],
+        "cer": summed("edits") / max(1, summed("chars_read")),
+        "cer_blanked": summed("edits_blanked") / max(1, summed("chars_read")),
+        "structure": sum(one["marks_told"] for one in structured) / ends if ends else 1.0,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--plot", type=Path)
+    parser.add_argument("--pages", type=Path, help="write the first page of every file here")
+    parser.add_argument("--quick", action="store_true", help="a third of the files, shorter")
+    parser.add_argument("--styles", nargs="*", default=["before", "balanced"])
+    parser.add_argument("--files", nargs="*", help="only these")
+    options = parser.parse_args()
+    files = corpus(3_000 if options.quick else 12_000)
+    if options.quick:
+        files = files[::3] + [one for one in files if one.kind == "chinese"][:1]
+    if options.files:
+        files = [one for one in files if one.name in options.files]
+    results: dict[str, dict[str, dict[str, Any]]] = {}
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # tesseract runs in processes of its own
+        for name in options.styles:
+            style = style_of(name)
+            done = pool.map(lambda file, style=style: measured(file, style), files)
+            results[name] = {file.name: one for file, one in zip(files, done, strict=True)}
+            print(f"\n{name}: text/visual, CER %, CER % with marks blanked, marks told", flush=True)
+            for file in files:
+                one = results[name][file.name]
+                size = one["chars_read"] or 1
+                ratio = one["text_tokens"] / one["visual_tokens"]
+                wrong, blanked = (100 * one[key] / size for key in ("edits", "edits_blanked"))
+                print(
+                    f"  {file.name:18} {one['text_tokens']:6} / {one['visual_tokens']:5} = "
+                    f"{ratio:5.2f}  {wrong:5.2f}  {blanked:5.2f}  "
+                    f"{one['marks_told']}/{one['marks']}"
+                )
+            print(f"  {total(results[name])}", flush=True)
+            if options.pages:
+                save_pages(files, style, options.pages / name)
+    if options.plot:
+        plot(results, options.plot)
+    report(results, options)
+
+
+def save_pages(files: list[File], style: Style, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in files:
+        page = next(iter(paginate(file.text, style)))
+        Image.fromarray(draw(page)).save(folder / f"{file.name}.png")
+
+
+def style_of(name: str) -> Style:
+    """A preset; `before`: what `balanced` was, line by line and never cropped; or a JSON of
+    changes to `balanced`."""
+    if name == "before":
+        return BEFORE
+    if name.startswith("{"):
+        return preset_style("balanced").with_(**json.loads(name))
+    return preset_style(name)
+
+
+def report(results: dict[str, dict[str, dict[str, Any]]], options: argparse.Namespace) -> None:
+    ratios, bars = {}, {}
+    for name, files in results.items():
+        for key, value in total(files).items():
+            ratios[f"{name}_{key}"] = value
+    if "before" in results and "balanced" in results and not options.files:
+        new, old = total(results["balanced"]), total(results["before"])
+        values = {
+            "all_files": (new["ratio"], 3.4, True),
+            "worst_kind": (new["worst"], 2.4, True),
+            "chinese_over_before": (new["chinese"] / old["chinese"], 1.5, True),
+            "cer_blanked_over_before": (new["cer_blanked"] / old["cer"], 1.0, False),
+            "cer_over_before": (new["cer"] / old["cer"], 1.5, False),
+            "structure_told": (new["structure"], 0.99, True),
+        }
+        for key, (value, target, least) in values.items():
+            met = value >= target if least else value <= target
+            bars[key] = {"value": round(value, 4), "target": target, "met": bool(met)}
+    whole = {
+        "bench": "density",
+        "commit": commit(),
+        "device": device_name(),
+        "settings": {"quick": options.quick, "styles": options.styles, "tokenizer": "o200k_base",
+                     "python": platform.python_version(), "date": time.strftime("%Y-%m-%d")},
+        "ratios": ratios,
+        "bars": bars,
+        "spread": {},
+    }  # fmt: skip
+    if options.json:
+        options.json.write_text(json.dumps(whole | {"files": results}, indent=1) + "\n")
+    print(json.dumps(whole))
+    if not all(bar["met"] for bar in bars.values()):
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
