@@ -18,6 +18,9 @@ from glyph_worker.render.fonts.fontfile import FontFile
 from glyph_worker.render.fonts.scripts import COMPLEX
 
 _MAX_WORDS = 20_000
+_LONGEST_RUN = 2_000
+"""Characters shaped at once: HarfBuzz gives up on some runs of tens of thousands, and no line has
+so many."""
 _JOINERS = "\u200c\u200d"
 _JOINING = " \u00a0" + _JOINERS
 _TURNS = re.compile(
@@ -122,9 +125,10 @@ class Shaper:
                     fonts.append(self._font_of(code))
         begin = 0
         for index in range(1, len(text) + 1):
-            same = index < len(text) and (fonts[index], levels[index]) == (
-                fonts[begin],
-                levels[begin],
+            same = (
+                index < len(text)
+                and index - begin < _LONGEST_RUN
+                and (fonts[index], levels[index]) == (fonts[begin], levels[begin])
             )
             if not same:
                 yield begin, index, fonts[begin], levels[begin]
