@@ -22,13 +22,30 @@ import redis
 import structlog
 from kombu.transport import redis as kombu_redis
 from kombu.transport import virtual
-from kombu.utils.json import dumps
+from kombu.utils.json import dumps, loads
 
 from glyph_worker.errors import TransientError
 from glyph_worker.store.connection import Errors, Pipeline, Subscription, error_of
 from glyph_worker.store.url import RedisUrl, hidden
 
 log = structlog.get_logger(__name__)
+
+RESTORED = 200
+"""Most messages given out again in one turn."""
+
+_RESTORE = """
+-- KEYS[1] leases  KEYS[2] taken messages  ARGV[1] the latest lease that has lapsed
+-- ARGV[2..] tag, list, message, … ; no list for a lease without a message
+for at = 2, #ARGV, 3 do
+  local lease = redis.call('ZSCORE', KEYS[1], ARGV[at])
+  if lease and tonumber(lease) <= tonumber(ARGV[1]) then
+    -- The write that a full server refuses comes first: then nothing is changed.
+    if ARGV[at + 1] ~= '' then redis.call('RPUSH', ARGV[at + 1], ARGV[at + 2]) end
+    redis.call('ZREM', KEYS[1], ARGV[at])
+    redis.call('HDEL', KEYS[2], ARGV[at])
+  end
+end
+"""
 
 
 class PrefixedPipeline(kombu_redis.GlobalKeyPrefixMixin, Pipeline):  # type: ignore[misc]
@@ -96,23 +113,42 @@ class QoS(kombu_redis.QoS):  # type: ignore[misc]
             pipe.execute()
         virtual.QoS.append(self, message, delivery_tag)
 
-    def restore_visible(self, start: int = 0, num: int = 10, interval: int = 10) -> None:
-        """Give out again what nobody renews the lease of. Once a second, from the event loop."""
+    def restore_visible(self, start: int = 0, num: int | None = 10, interval: int = 10) -> None:
+        """Give out again what nobody renews the lease of. Once a second, from the event loop.
+
+        All at once, and what was renewed or acknowledged meanwhile stays: kombu's own takes some
+        round trips for each message under a lock, which over a slow link holds up everybody.
+        """
         self._vrestore_count += 1
         if (self._vrestore_count - 1) % (interval or 1):
             return
+        prefix = self.channel.global_keyprefix
+        index, taken = prefix + self.unacked_index_key, prefix + self.unacked_key
         with self.channel.conn_or_acquire() as client:
             lapsed = self.server_time(client) - self.visibility_timeout
-            try:
-                with kombu_redis.Mutex(client, self.unacked_mutex_key, self.unacked_mutex_expire):
-                    tags = client.zrange(
-                        self.unacked_index_key, lapsed, 0,
-                        desc=True, byscore=True, offset=num and start, num=num,
-                    )  # fmt: skip
-                    for tag in tags or []:
-                        self.restore_by_tag(tag, client)
-            except kombu_redis.MutexHeld:
-                pass
+            tags = client.zrangebyscore(index, "-inf", lapsed, start=0, num=num or RESTORED)
+            if not tags:
+                return
+            rows: list[Any] = []
+            for tag, raw in zip(tags, client.hmget(taken, tags), strict=True):
+                rows += (tag, *self._given_out(raw))
+            client.eval(_RESTORE, 2, index, taken, lapsed, *rows)
+
+    def _given_out(self, raw: bytes | None) -> tuple[str, str]:
+        """The list that a taken message goes back to, and the message; ('', '') for none."""
+        if raw is None:
+            return "", ""
+        channel = self.channel
+        try:
+            message, exchange, routing_key = loads(raw.decode())
+            message["headers"]["redelivered"] = True
+            message["properties"]["delivery_info"]["redelivered"] = True
+            priority = channel._get_message_priority(message, reverse=False)
+        except (ValueError, LookupError, TypeError) as exc:
+            log.error("queue.garbage", error=type(exc).__name__)
+            return "", ""
+        (queue, *_) = channel._lookup(exchange, routing_key)
+        return channel.global_keyprefix + channel._q_for_pri(queue, priority), dumps(message)
 
     def ack(self, delivery_tag: str) -> None:
         self._settle(delivery_tag, super().ack)

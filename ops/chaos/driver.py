@@ -370,6 +370,8 @@ class Driver:
                 if delta.text and delta.attempt != attempt:
                     attempt, text = delta.attempt, ""
                 text += delta.text
+                if delta.status is not None:
+                    break  # what a worker that was cut off sends later is read by nobody
             if not follower.ended or follower.text != text:
                 what = "other text" if follower.ended else "no end"
                 broken.append(f"{follower.job_id}: {what} after {follower.num_breaks} breaks")

@@ -132,6 +132,21 @@ def test_a_wrong_clock_gives_out_nothing_that_another_worker_holds(
             consumer.channel.do_restore = False
 
 
+def test_garbage_among_the_taken_messages_keeps_nothing_from_being_given_out(
+    app: Any, publish: Any, broker_url: str
+) -> None:
+    publish("one")
+    with app.connection_for_read() as connection, redis.Redis.from_url(broker_url) as client:
+        raw = json.loads(client.rpop(RENDER_LIST))
+        taken = {"good": json.dumps([raw, "", RENDER_QUEUE]), "bad": "no message", "odd": "[1]"}
+        client.hset("glyph:unacked", mapping=taken)
+        client.zadd("glyph:unacked_index", {"gone": 1, **dict.fromkeys(taken, 1)})
+        connection.default_channel.qos.restore_visible(interval=1)
+        (back,) = client.lrange(RENDER_LIST, 0, -1)
+        assert json.loads(back)["headers"] == {**raw["headers"], "redelivered": True}
+        assert not client.exists("glyph:unacked", "glyph:unacked_index")
+
+
 def test_kombu_builds_its_connections_where_we_build_ours() -> None:
     for method in ("_get_pool", "_get_client", "_brpop_read", "_create_client"):
         assert callable(getattr(transport.Channel, method))
