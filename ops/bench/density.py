@@ -27,10 +27,11 @@ from typing import Any
 import bpe_openai
 import numpy as np
 from PIL import Image
+from tokenizers import Tokenizer
 
 from bench.density_corpus import File, corpus
-from bench.machine import commit, device_name
-from glyph_worker.render.fonts import marks
+from bench.machine import ROOT, commit, device_name
+from glyph_worker.render.lines import marks
 from glyph_worker.render.out.preview import estimated_text_tokens, num_visual_tokens
 from glyph_worker.render.out.raster import draw
 from glyph_worker.render.pages.page import LaidPage
@@ -38,6 +39,9 @@ from glyph_worker.render.paginate import paginate
 from glyph_worker.render.style.presets import preset_style
 from glyph_worker.render.style.style import Style
 
+READER_TOKENS = Tokenizer.from_file(
+    str(ROOT / "glyph_worker" / "nano" / "checkpoint" / "tokenizer.json")
+)
 TOKENS = bpe_openai.get_encoding("o200k_base")
 READ_CHARS = 4_000
 UNSPACED = ("chi_sim", "jpn")
@@ -85,6 +89,7 @@ def density(file: File, style: Style) -> dict[str, Any]:
     return {
         "text_tokens": len(TOKENS.encode(file.text)),
         "estimated": estimated_text_tokens(file.text),
+        "reader_tokens": len(READER_TOKENS.encode(file.text).ids),
         "visual_tokens": visual,
         "pages": len(pages),
     }
@@ -220,9 +225,10 @@ def total(files: dict[str, dict[str, Any]]) -> dict[str, float]:
     return {
         "ratio": summed("text_tokens") / summed("visual_tokens"),
         "estimated_ratio": summed("estimated") / summed("visual_tokens"),
+        "reader_tokens_ratio": summed("reader_tokens") / summed("visual_tokens"),
         "worst": ratios[worst],
         "worst_kind": worst,  # type: ignore[dict-item]
-        "chinese": ratios["chinese"],
+        "chinese": ratios.get("chinese", 0.0),
         "cer": summed("edits") / max(1, summed("chars_read")),
         "cer_blanked": summed("edits_blanked") / max(1, summed("chars_read")),
         "structure": sum(one["marks_told"] for one in structured) / ends if ends else 1.0,

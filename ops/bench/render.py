@@ -246,7 +246,7 @@ def stability_of(
     tokens: dict[str, list[int]] = {name: [] for name in sides}
     counts: dict[str, list[int]] = {name: [] for name in sides}
     for seed in range(seeds):
-        text = source(420_000, seed=seed)
+        text = source(700_000, seed=seed)
         pages = [laid.page for laid in paginate(text, sides["greedy"])]
         text = text[: pages[34].end]
         rng = random.Random(seed)

@@ -14,8 +14,8 @@ RUN, TABLE, CELLS = "run", "table", "cells"
 
 _LEAST_LINES, _MOST_LINES = 40, 192
 """Lines looked at together, where no blank one parts them."""
-_CHARS_TO_BREAK = 4_000
-"""On average, after so many characters, what is run on starts a new row, so that an edit moves
+_BYTES_TO_BREAK = 3_000
+"""On average, after so many bytes of UTF-8, what is run on starts a new row, so that an edit moves
 only what stands before the next such place."""
 _MOST_CHARS = 16_384
 
@@ -111,7 +111,8 @@ def _breaks(before: str, line: str) -> bool:
     """Whether a new row starts after this line: as often as it is long, at random by content."""
     if line == before or not line:
         return False
-    return crc32(f"{before}\n{line}".encode()) % _CHARS_TO_BREAK <= len(line)
+    raw = line.encode()
+    return crc32(raw, crc32(before.encode())) % _BYTES_TO_BREAK <= len(raw)
 
 
 def _stretches(
