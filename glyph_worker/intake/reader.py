@@ -86,8 +86,9 @@ def read_path(path: Path, settings: Settings) -> Document:
     """
     try:
         raw = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
-    except OSError as exc:
-        raise InvalidOption(f"{path} cannot be read: {exc.strerror or exc}") from exc
+    except (OSError, ValueError) as exc:  # ValueError: a NUL in its name
+        reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else exc
+        raise InvalidOption(f"{path} cannot be read: {reason}") from exc
     name = "" if str(path) == "-" else path.name
     return FileReader(settings).read(raw, name=name)
 

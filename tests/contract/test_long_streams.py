@@ -14,8 +14,11 @@ def test_a_final_jobs_long_stream_is_read_to_its_end(broker_url: str) -> None:
     job = client.submit("a lamp: 12 EUR", "what does it cost?")
     with connect(broker_url) as server:
         streams = StreamStore(server, Keys("glyph"), broker_url, 60)
+        written = 0
         for number in range(450):
-            streams.write(job.id, 1, f"{number} ")
+            held = streams.write(job.id, 1, written, f"{number} ".encode())
+            assert held is not None
+            written = held
     client.cancel(job.id)
     deltas = list(client.stream(job.id))
     assert "".join(delta.text for delta in deltas) == "".join(f"{n} " for n in range(450))

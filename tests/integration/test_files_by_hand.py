@@ -95,7 +95,7 @@ def test_render_draws_a_page_of_html_from_a_pipe(tmp_path: Path) -> None:
 def test_a_batch_reads_its_files_as_submit_does_and_each_but_once(
     broker_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from glyph_worker.client import batch
+    from glyph_worker.cli.batch.run import Batch, run_batch
 
     lines = [
         {"id": f"{file}-{number}", "file": str(CASES / file), "question": f"What {number}?"}
@@ -115,14 +115,14 @@ def test_a_batch_reads_its_files_as_submit_does_and_each_but_once(
     client = Client(Settings.load(environ={"GLYPH_BROKER_URL": broker_url}))
     queued: list[str] = []
 
-    def collect(client: Client, in_flight: dict[str, str], write: object) -> int:
-        queued.extend(in_flight)
-        number = len(in_flight)
-        in_flight.clear()  # no worker runs here
+    def collect(self: Batch) -> int:
+        queued.extend(self._in_flight)
+        number = len(self._in_flight)
+        self._in_flight.clear()  # no worker runs here
         return number
 
-    monkeypatch.setattr(batch, "_collect", collect)
-    batch.run_batch(client, source, target, on_done=lambda done, total: None)
+    monkeypatch.setattr(Batch, "_collect", collect)
+    run_batch(client, source, target, on_done=lambda done, total: None)
     assert seen.count("table.pdf") == seen.count("table.html") == 1
     texts = {document_of(broker_url, job_id).strip() for job_id in queued}
     assert len(queued) == 6

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
+from bench.density_corpus import corpus
 
 from glyph_worker.render.out.preview import num_visual_tokens
 from glyph_worker.render.paginate import paginate
 from glyph_worker.render.style.presets import preset_style
 
-BENCH = Path(__file__).parents[2] / "ops" / "bench"
-
 
 @pytest.fixture(scope="module")
 def files() -> list[tuple[str, str, str, str]]:
-    sys.path.insert(0, str(BENCH))
-    try:
-        from density_corpus import corpus
-    finally:
-        sys.path.remove(str(BENCH))
     made = corpus()
     assert made == corpus()
     return made
