@@ -31,7 +31,7 @@ from tokenizers import Tokenizer
 
 from bench.density_corpus import File, corpus
 from bench.machine import ROOT, commit, device_name
-from glyph_worker.render.lines import marks
+from glyph_worker.render.fonts import marks
 from glyph_worker.render.out.preview import estimated_text_tokens, num_visual_tokens
 from glyph_worker.render.out.raster import draw
 from glyph_worker.render.pages.page import LaidPage

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from glyph_worker.engine.backend import Backend, candidates
-from glyph_worker.engine.pieces import MAX_PIECES, Group, cut
+from glyph_worker.engine.pieces import MAX_PIECES, Group, cut_pieces
 from glyph_worker.engine.selftest import Drive, page_inputs, self_test
 from glyph_worker.engine.sequence import AnswerRequest
 from glyph_worker.model.attention import AttentionPlan, Splits
@@ -59,7 +59,7 @@ def random_splits(rng: np.random.Generator, num_rows: int, capacity: int) -> Spl
         groups.append(Group(row, count, ((start, end), (0, 3))))
         row += count
     groups += [Group(row, 1, ((row, row + 1 + row),)) for row in range(num_rows)]
-    table = cut(groups, num_rows)
+    table = cut_pieces(groups, num_rows)
     assert table is not None
 
     def up(array: np.ndarray) -> torch.Tensor:
@@ -200,7 +200,7 @@ def test_pieces_cover_every_key_once() -> None:
             low = int(rng.integers(0, 5_000))
             groups.append(Group(row, count, ((low, low + int(rng.integers(1, 90_000))),)))
             row += count
-        table = cut(groups, num_rows)
+        table = cut_pieces(groups, num_rows)
         assert table is not None
         assert table.pieces.shape[1] == MAX_PIECES
         for group in groups:

@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from glyph_worker.render.lines import marks
+from glyph_worker.render.fonts import marks
 from glyph_worker.render.lines.forms import CELLS, RUN, TABLE, blocks
 from glyph_worker.render.lines.typeset import source_lines
 from glyph_worker.render.out.raster import draw
