@@ -35,7 +35,7 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def environ(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     home = tmp_path_factory.mktemp("home")
-    shutil.copy(ROOT / PACKAGE / "demo/documents/invoice.txt", home)
+    shutil.copy(ROOT / PACKAGE / "local/documents/invoice.txt", home)
     clean = {name: value for name, value in os.environ.items() if not name.startswith("GLYPH_")}
     return clean | {"HOME": str(home), "OMP_NUM_THREADS": "1"}
 
