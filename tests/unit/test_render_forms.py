@@ -196,7 +196,7 @@ def test_a_hidden_space_lies_behind_what_is_drawn_before_it() -> None:
 def test_an_edit_in_a_log_leaves_most_pages_as_they_were() -> None:
     rng = random.Random(8)
     lines = []
-    for number in range(4_000):
+    for number in range(8_000):
         when = f"2026-03-{number // 400 + 1:02d} {number % 24:02d}:{number % 60:02d}"
         lines.append(f"{when} {rng.choice(('open', 'read'))} file-{rng.getrandbits(30):08x} ok")
     style = PRESETS["balanced"]

@@ -40,6 +40,9 @@ def document(rng: random.Random) -> str:
             parts.append(chr(rng.randrange(low, high)) * rng.randint(1, 100))
         else:
             parts.append(rng.choice((" ", "\n", "\n\n\n", "  ", "\t", "\r\n", "\u200d", " \n ")))
+            parts.append(
+                rng.choice(("", "", "a\tb\nc\td\n", "| e | f |\n|---|---|\n", "│g│\n└─┘\n"))
+            )
     return "".join(parts)
 
 
@@ -47,12 +50,16 @@ def style(rng: random.Random) -> Style:
     base = PRESETS[rng.choice(NAMES)]
     if base.layout == "grid" or rng.random() < 0.7:
         return base
+    alignment = rng.choice(("LEFT", "LEFT", "CENTER", "RIGHT", "JUSTIFY"))
+    indent = rng.choice((0, 0, 15))
+    runs_on = base.layout == "flow" and alignment == "LEFT" and not indent
     return base.with_(
-        alignment=rng.choice(("LEFT", "CENTER", "RIGHT", "JUSTIFY")),
+        form=rng.choice(("lines", "marks", "auto")) if runs_on else "lines",
+        alignment=alignment,
         page_size=rng.choice(((300, 200), (90, 120), (588, 840))),
         margin_x=rng.choice((0, 10)),
         margin_y=0,
-        first_line_indent=rng.choice((0, 0, 15)),
+        first_line_indent=indent,
     )
 
 
