@@ -203,7 +203,7 @@ def _attention(what: str, backend: str, refusals: Iterable[str]) -> Iterator[Fin
         yield Finding(
             what=what, level="fault", found=f"slower than wanted, refused {refusal}",
             fix="mend that, or choose what is used: GLYPH_ENGINE_ATTENTION=torch, "
-            "GLYPH_ENGINE_COMPILE=false, GLYPH_ENGINE_CUDA_GRAPHS=false",
+            "GLYPH_OFF=compile,cuda_graphs",
         )  # fmt: skip
 
 

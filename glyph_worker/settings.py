@@ -237,7 +237,7 @@ class GatewaySettings(_Section):
     """Deliveries tried before a webhook is given up."""
     webhook_pause_s: float = Field(default=5.0, gt=0)
     """Pause before the second try; each further one is six times as long, up to six hours."""
-    webhook_timeout_s: float = _constant(default=10.0, gt=0)
+    webhook_timeout_s: float = Field(default=10.0, gt=0)
     """Longest wait for a receiver's answer."""
 
 

@@ -151,7 +151,6 @@ def main() -> int:
             folder,
             {"GLYPH_BROKER_URL": server.url(0)},
             GLYPH_GATEWAY_MAX_WAIT_S="0.1",
-            GLYPH_GATEWAY_STREAM_IDLE_S="0.2",
             GLYPH_GATEWAY_REQUEST_TIMEOUT_S="1",
             GLYPH_GATEWAY_WEBHOOK_SECRET=SECRET,
         )

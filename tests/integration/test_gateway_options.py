@@ -61,16 +61,20 @@ def test_what_does_not_fit_is_refused_with_its_range_and_nothing_is_kept(
     assert server.dbsize() == 0
 
 
+def _form(**fields: str) -> dict[str, tuple[None, str]]:
+    return {name: (None, text) for name, text in fields.items()}
+
+
 @pytest.mark.parametrize("field", [{"ttl_s": "60.5"}, {"deadline_s": "inf"}, {"seed": "1e400"}])
 def test_a_form_has_the_same_ranges(
     gateway: GatewayProcess, server: redis.Redis, field: dict[str, str]
 ) -> None:
     with gateway.http() as http:
-        reply = http.post("/v1/jobs", data={"document": "text", "question": "why?", **field})
+        reply = http.post("/v1/jobs", files=_form(document="text", question="why?", **field))
         assert reply.status_code == 422
         assert f"{next(iter(field))}: must be" in reply.json()["detail"]
         assert server.dbsize() == 0
-        fitting = http.post("/v1/jobs", data={"document": "t", "question": "?", "ttl_s": "60"})
+        fitting = http.post("/v1/jobs", files=_form(document="t", question="?", ttl_s="60"))
         assert fitting.status_code == 202, fitting.text
 
 
