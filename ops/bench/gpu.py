@@ -310,14 +310,14 @@ def document_table(
 def decode_step_s(bench: Bench, drive: Drive) -> float:
     """Median seconds of a decode-only step, host work included."""
     while not all_decoding(drive):
-        drive.turn()
+        drive.step()
     for _ in range(4):
-        drive.turn()
+        drive.step()
     seconds = []
     while all_decoding(drive) and len(seconds) < 20:
         bench.sync()
         begin = time.perf_counter()
-        drive.turn()
+        drive.step()
         bench.sync()
         seconds.append(time.perf_counter() - begin)
     return statistics.median(seconds)
