@@ -50,9 +50,8 @@ def median(samples: Samples, row: str, mix: str, name: str) -> float | None:
 def gain(samples: Samples, row: str, mix: str, over: str = INITIAL) -> float:
     """jobs/s over another row's: the median over repetitions of their ratios."""
     pairs = zip(samples[row], samples[over], strict=False)
-    return statistics.median(
-        mine[mix]["jobs_per_s"] / first[mix]["jobs_per_s"] for mine, first in pairs
-    )
+    found = (mine[mix]["jobs_per_s"] / first[mix]["jobs_per_s"] for mine, first in pairs)
+    return float(statistics.median(found))
 
 
 def conclusion(samples: Samples, device: str) -> dict[str, Any]:

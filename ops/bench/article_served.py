@@ -78,7 +78,7 @@ class VllmServer:
 
     def _children(self) -> list[psutil.Process]:
         try:
-            return psutil.Process(self._process.pid).children(recursive=True)
+            return list(psutil.Process(self._process.pid).children(recursive=True))
         except psutil.NoSuchProcess:  # it ended by itself
             return []
 

@@ -42,7 +42,8 @@ def _package(path: str) -> str:
 
 
 def _readme(name: str) -> str:
-    return importlib.metadata.metadata(name).get_payload()
+    text = importlib.metadata.distribution(name).read_text("METADATA") or ""
+    return text.partition("\n\n")[2]
 
 
 def _licence() -> str:
@@ -149,7 +150,8 @@ def _messages(locale: str) -> str:
 
 def _package_log(rng: random.Random) -> str:
     names = sorted(dist.metadata["Name"].lower() for dist in importlib.metadata.distributions())
-    out, second = [], 0
+    out: list[str] = []
+    second = 0
     while len(out) < 220:
         name, version = (
             rng.choice(names),

@@ -58,9 +58,8 @@ def simulate(run: Run, arrivals: list[float], tokens: dict[str, int], capacity: 
     """Event by event: a look at the load every second, arrivals, ends of reading and of jobs."""
     own = preset_style("accurate")
     end = arrivals[-1]
-    events = [(at, 1, "arrival") for at in arrivals] + [
-        (float(s), 0, "look") for s in range(int(end))
-    ]
+    events: list[tuple[Any, ...]] = [(at, 1, "arrival") for at in arrivals]
+    events += [(float(s), 0, "look") for s in range(int(end))]
     heapq.heapify(events)
     queue: list[dict[str, Any]] = []
     num_unfinished, num_decoding, reading = 0, 0, False

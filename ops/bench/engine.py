@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -213,9 +214,7 @@ def time_to_first_token(reader: Reader, workload: Workload) -> tuple[float, floa
             into.append(
                 1e3
                 * cost_of(
-                    lambda job=job, name=f"{document}/{number}": ask(
-                        engine, reader, workload, job, name
-                    )
+                    partial(ask, engine, reader, workload, job, f"{document}/{number}")
                 ).wall_s
             )
     engine.stop()
@@ -271,6 +270,9 @@ def main() -> int:
         chosen = settings_of(max_slots=16, grouped_decode=grouped)
         return run_engine(reader, long, chosen, kept)[0]
 
+    def run_slots(count: int) -> list[list[int]]:
+        return run_engine(reader, workload, settings_of(max_slots=count))[0]
+
     sides: dict[str, Callable[[], object]] = {
         "one_at_a_time": lambda: one_at_a_time(reader, workload),
         "static_8": lambda: static_batches(reader, workload),
@@ -289,21 +291,22 @@ def main() -> int:
     sides["long_grouped"] = lambda: run_long(True)
     sides["long_ungrouped"] = lambda: run_long(False)
     for count in (1, 2, 4, 16, 32):
-        sides[f"slots_{count}"] = lambda count=count: run_engine(
-            reader, workload, settings_of(max_slots=count)
-        )[0]
+        sides[f"slots_{count}"] = partial(run_slots, count)
     generate(reader, workload, workload.jobs[:1])  # warm up both code paths once, unmeasured
     sides["engine"]()
     costs: dict[str, list[Cost]] = {name: [] for name in sides}
     answers: dict[str, object] = {}
     first, second = time_to_first_token(reader, workload)
 
+    def keep(name: str, work: Callable[[], object]) -> None:
+        answers[name] = work()
+
     def report() -> dict[str, object]:
         return make_report(costs, answers, first, second, workload, reader, options.quick)
 
     for number in range(rounds):
         for name, work in sides.items():
-            costs[name].append(cost_of(lambda name=name, work=work: answers.update({name: work()})))
+            costs[name].append(cost_of(partial(keep, name, work)))
             print(
                 f"round {number} {name}: cpu {costs[name][-1].cpu_s:.2f} s, "
                 f"wall {costs[name][-1].wall_s:.2f} s",
@@ -372,12 +375,12 @@ def make_report(
         "ratios": ratios,
         "bars": {
             name: {
-                "value": ratios[name],
+                "value": value,
                 "target": target,
-                "met": ratios[name] >= target if more else ratios[name] <= target,
+                "met": value >= target if more else value <= target,
             }
             for name, (target, more) in bars.items()
-            if ratios[name] is not None
+            if (value := ratios[name]) is not None
         },
         "curve_answer_tokens_per_cpu_s": dict(sorted(curve.items(), key=lambda i: int(i[0]))),
         "answers_equal_to_one_at_a_time": {

@@ -85,6 +85,8 @@ class Producer:
                 time.sleep(0.25)
             for one, job in zip(mine, jobs, strict=True):
                 assert job is not None
+                assert job.finished_at
+                assert job.created_at
                 one.took_s = job.finished_at - job.created_at
 
 

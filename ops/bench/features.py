@@ -24,8 +24,9 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -108,7 +109,7 @@ def pages(name: str, numbers: Sequence[int]) -> list[PageRequest]:
             page_digest=digest("bench-page", name, number),
             width=WIDTH,
             height=HEIGHT,
-            pixels=lambda number=number: drawn[number],
+            pixels=partial(drawn.__getitem__, number),
         )
         for number in numbers
     ]
@@ -180,8 +181,9 @@ def bench_tiers(reader: Any, url: str, rounds: int) -> dict[str, Any]:
         ):
             samples.setdefault(name, []).append(batch.wait_ms / batch.num_pages)
     value = cold.features[0]
-    for form in ("raw", "packed", "int8"):
-        sizes[form] = sum(len(part) for part in wire.encode("0" * 64, value, form))  # type: ignore[arg-type]
+    forms: tuple[wire.Form, ...] = ("raw", "packed", "int8")
+    for form in forms:
+        sizes[form] = sum(len(part) for part in wire.encode("0" * 64, value, form))
     store.close()
     table = {name: round(statistics.median(ms), 3) for name, ms in samples.items()}
     spread = {name: [round(min(ms), 3), round(max(ms), 3)] for name, ms in samples.items()}
@@ -301,8 +303,16 @@ def bench_hits(reader: Any, url: str, port: int, quick: bool) -> list[Any]:
 
 
 def bench_links(url: str, port: int, quick: bool, ms_per_page: float) -> list[Any]:
-    links = [(0, 0), (0.5, 1_000), (1, 300), (1, 100), (20, 1_000), (5, 10), (100, 100)]
-    rates = (0.0, 0.1, 0.5, 0.9, 1.0)
+    links: list[tuple[float, float]] = [
+        (0, 0),
+        (0.5, 1_000),
+        (1, 300),
+        (1, 100),
+        (20, 1_000),
+        (5, 10),
+        (100, 100),
+    ]
+    rates: tuple[float, ...] = (0.0, 0.1, 0.5, 0.9, 1.0)
     if quick:
         links, rates = [(0, 0), (1, 300), (20, 100)], (0.0, 0.5, 1.0)
     blocks, jobs = (6, 8) if quick else (12, 8)
@@ -327,7 +337,7 @@ def bench_lru(quick: bool) -> dict[str, Any]:
     first, by pages, with documents known ahead (pages of one size would make it exact).
     """
     rng = np.random.default_rng(0)
-    table = {}
+    table: dict[str, dict[str, float]] = {}
     for skew in (0.8, 1.0, 1.2):
         num_documents = 200
         lengths = rng.integers(1, 12, num_documents)
@@ -346,10 +356,10 @@ def bench_lru(quick: bool) -> dict[str, Any]:
             "clairvoyant_same_bytes": round(belady(trace, capacity), 4),
         }
     say("\npage hit rates on Zipf document mixes, memory of 100 mean pages")
-    for skew, row in table.items():
+    for name, row in table.items():
         say(
-            f"  skew {skew}: "
-            + ", ".join(f"{name} {100 * rate:.1f} %" for name, rate in row.items())
+            f"  skew {name}: "
+            + ", ".join(f"{tier} {100 * rate:.1f} %" for tier, rate in row.items())
         )
     return table
 
@@ -431,7 +441,7 @@ def bench_drift(reader: Any, num_documents: int) -> dict[str, Any]:
     from glyph_worker.render.style.presets import preset_style
 
     style = preset_style("nano")
-    forms = ("raw", "packed", "int8", "cut")
+    forms: tuple[wire.Form | Literal["cut"], ...] = ("raw", "packed", "int8", "cut")
     rows = {form: Drift([], [], [], [], [], []) for form in forms}
     source = samples("drift", low=18, high=28, asked=10, test=True)
     for sample in islice((one for one in source if len(one.pages) == 1), num_documents):
@@ -472,11 +482,11 @@ def bench_drift(reader: Any, num_documents: int) -> dict[str, Any]:
     return table
 
 
-def through(form: str, fresh: torch.Tensor) -> tuple[torch.Tensor, float]:
+def through(form: wire.Form | Literal["cut"], fresh: torch.Tensor) -> tuple[torch.Tensor, float]:
     """The features after a trip in this form, and its size against raw."""
     if form == "cut":
         return fresh.to(torch.bfloat16).to(fresh.dtype), 2 / fresh.element_size()
-    raw = b"".join(wire.encode("0" * 64, fresh, form))  # type: ignore[arg-type]
+    raw = b"".join(wire.encode("0" * 64, fresh, form))
     shape = (fresh.shape[0], fresh.shape[1])
     return wire.decode("0" * 64, raw, shape=shape, dtype=fresh.dtype), len(raw) / fresh.nbytes
 

@@ -72,7 +72,7 @@ async def load(
 
     async def one(side: str, due: float) -> None:
         try:
-            status = (await sides[side].post("/v1/jobs", json=BODY)).status_code
+            status: int | str = (await sides[side].post("/v1/jobs", json=BODY)).status_code
         except httpx.HTTPError as exc:
             status = type(exc).__name__
         found[side]["ms"].append((time.perf_counter() - due) * 1e3)
@@ -164,7 +164,7 @@ def main() -> None:
             for process in processes:
                 process.terminate()
                 process.wait()
-    figures = {
+    figures: dict[str, dict[str, Any]] = {
         name: {
             "requests": len(side["ms"]),
             "p50_ms": quantile(side["ms"], 0.5),

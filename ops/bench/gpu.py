@@ -20,6 +20,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -222,7 +223,7 @@ def vision_rate(bench: Bench, reader: Reader, matrix_tflop_s: float) -> dict[str
     out: dict[str, Any] = {}
     for count in (1, 4, 8) if bench.cuda else (1, 2):
         pages = make_pages(count, count, size)
-        seconds = bench.time(lambda pages=pages: reader.encode_pages(pages))
+        seconds = bench.time(partial(reader.encode_pages, pages))
         rate = vision_flops(reader, pages) / seconds / 1e12
         out[str(count)] = {
             "ms_per_page": round(seconds * 1e3 / count, 2),
@@ -249,7 +250,7 @@ def language_flops(reader: Reader, num_tokens: int, before: int = 0) -> float:
     per_layer = h * (language.num_heads + 2 * language.num_kv_heads) * d
     per_layer += language.num_heads * d * h + 3 * h * config.intermediate_size
     attention = 4 * language.num_heads * d * (num_tokens * before + num_tokens**2 / 2)
-    return language.num_layers * (2 * per_layer * num_tokens + attention)
+    return float(language.num_layers * (2 * per_layer * num_tokens + attention))
 
 
 # -- documents --------------------------------------------------------------------------------
@@ -313,7 +314,7 @@ def decode_step_s(bench: Bench, drive: Drive) -> float:
         drive.step()
     for _ in range(4):
         drive.step()
-    seconds = []
+    seconds: list[float] = []
     while all_decoding(drive) and len(seconds) < 20:
         bench.sync()
         begin = time.perf_counter()
@@ -450,7 +451,7 @@ def ladder(bench: Bench, reader: Reader, folder: str, fast: list[Backend]) -> di
     line("+ document affinity", lambda: run(TORCH, grouped_decode=False))
     line("+ grouped decode", lambda: run(TORCH))
     for backend in reversed([b for b in fast if b is not TORCH]):
-        line(f"+ {backend.name}", lambda backend=backend: run(backend))
+        line(f"+ {backend.name}", partial(run, backend))
     if bench.cuda:
         reader.vision.compile()
         line("+ compiled vision", lambda: run(fast[0]))

@@ -131,7 +131,8 @@ def made(seed_text: str) -> dict[str, tuple[bytes, str, list[tuple[str, ...]]]]:
     """Name → (PDF, its text, its table's rows)."""
     parts = [seed_text[at : at + 1_400].rpartition(" ")[0].strip() for at in (0, 5_000, 9_000)]
     parts = [" ".join(part.split()) for part in parts]
-    rows = [("Harbour", "Ships", "Tons", "Remark")] + [
+    rows: list[tuple[str, ...]] = [("Harbour", "Ships", "Tons", "Remark")]
+    rows += [
         (f"Quay {n}", str(n * 7) if n % 3 else "", f"{n},400", "closed" if n % 4 == 0 else "")
         for n in range(1, 13)
     ]

@@ -48,7 +48,7 @@ class InstantStage:
         )  # fmt: skip
 
     def _work(self, order: Any) -> None:
-        self._stores.jobs.admit(order, mates=())
+        self._stores.jobs.admit(order, batch_mates=())
         self._stores.blobs.get(order.document_digest)
         done = Answer(text=ANSWER, finish_reason=FinishReason.STOP)
         assert self._stores.jobs.succeed(order, done)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import subprocess
 import sys
 import sysconfig
@@ -281,7 +282,7 @@ def margin(results: Iterable[Result]) -> float:
     """Half of a 95 % interval of the share, in per cent points."""
     rights = [result.right for result in results]
     p = (sum(rights) + 1) / (len(rights) + 2)
-    return round(196 * (p * (1 - p) / max(1, len(rights))) ** 0.5, 1)
+    return round(196 * math.sqrt(p * (1 - p) / max(1, len(rights))), 1)
 
 
 def plot(path: Path, rows: list[dict[str, object]], strips: list[dict[str, object]]) -> None:

@@ -73,7 +73,7 @@ def rendered(text: str, style: Style) -> int:
 
 def speed(rounds: int, quick: bool) -> dict[str, Any]:
     """Seconds per document, both sides in turn; ratios round by round."""
-    import reportlab_reference as reference
+    from bench import reportlab_reference as reference
 
     size = 16 if quick else 1
     out: dict[str, Any] = {}
@@ -93,7 +93,7 @@ def speed(rounds: int, quick: bool) -> dict[str, Any]:
             reference.pages(text, config)
             gc.collect()  # the script ends with one
 
-        sides = {
+        sides: dict[str, Callable[[], Any]] = {
             "reference": theirs,
             "exact": partial(rendered, text, exact),
             "flow": partial(rendered, text, flow),

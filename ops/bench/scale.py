@@ -48,6 +48,8 @@ def waited(client: Client, job: Job) -> float:
     """Milliseconds from the record's making to its end, by the record's own clock."""
     client.wait(job.id, timeout=900)
     ended = client.status(job.id)
+    assert ended.finished_at
+    assert ended.created_at
     return (ended.finished_at - ended.created_at) * 1e3
 
 

@@ -85,7 +85,7 @@ def ask(port: int, raw: bytes, *, sound: bool = True) -> tuple[int, bytes]:
 def cpu_s(process: psutil.Process) -> float:
     """Of the gateway and of those children it has waited for."""
     times = process.cpu_times()
-    return times.user + times.system + times.children_user + times.children_system
+    return float(sum((times.user, times.system, times.children_user, times.children_system)))
 
 
 def fault_of(request: EvilRequest, status: int, said: bytes, seconds: float) -> str | None:
