@@ -463,7 +463,7 @@ def bench_drift(reader: Any, num_documents: int) -> dict[str, Any]:
             said = truth if form in ("raw", "packed") else answer(reader.model, [back], texts)
             row.right += [a.strip() == b for a, b in zip(said, wanted, strict=True)]
             row.same_answer += [a == b for a, b in zip(said, truth, strict=True)]
-    table = {
+    table: dict[str, Any] = {
         form: {
             "size": round(statistics.mean(row.size), 3),
             "worst_token_drift": round(max(row.tokens), 5),
@@ -477,8 +477,8 @@ def bench_drift(reader: Any, num_documents: int) -> dict[str, Any]:
         for form, row in rows.items()
     }
     say("\nwire forms on held-out pages: size against raw, drift of features and logits, answers")
-    for form, found in table.items():
-        say(f"  {form:7s} {found}")
+    for name, found in table.items():
+        say(f"  {name:7s} {found}")
     return table
 
 
