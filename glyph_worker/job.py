@@ -155,13 +155,18 @@ class Answer:
 
     @classmethod
     def from_fields(cls, fields: dict[str, Any]) -> Self:
-        """Unknown receipt entries, from a newer worker in a rolling deploy, are dropped."""
+        """What only a newer worker knows, in a rolling upgrade, is dropped: receipt entries, and a
+        reason to finish, which reads as `stop`."""
         known = {f.name for f in dataclasses.fields(Receipt)}
         receipt = {k: v for k, v in fields["receipt"].items() if k in known}
         receipt["document_notes"] = tuple(receipt.get("document_notes", ()))
         return cls(
             text=fields["text"],
-            finish_reason=FinishReason(fields["finish_reason"]),
+            finish_reason=(
+                FinishReason(reason)
+                if (reason := fields["finish_reason"]) in set(FinishReason)
+                else FinishReason.STOP
+            ),
             receipt=Receipt(**receipt),
         )
 
@@ -184,12 +189,15 @@ class Eta:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Delta:
-    """What an answer grew by. Entries of a later attempt replace those of an earlier one."""
+    """What an answer grew by."""
 
     seq: str
     """Ask for what came after it to go on after an interruption."""
     text: str
     attempt: int = 0
+    anew: bool = False
+    """This is the answer's beginning: whatever text came before it does not count any more. So it
+    is with the first text, and with that of each later attempt."""
     status: JobStatus | None = None
     """Set on the last entry."""
 

@@ -253,8 +253,23 @@ class JobOptions:
         )
 
     def to_fields(self) -> dict[str, Any]:
-        return dataclasses.asdict(self) | {"stop": list(self.stop)}
+        """As a record holds them, and as an idempotency key's payload counts them.
 
+        A later option is left out where it is not used: workers of a release that lacks it take
+        the job, as in a rolling upgrade they must, and the same submit stays the same payload.
+        """
+        values = dataclasses.asdict(self) | {"stop": list(self.stop)}
+        return {
+            field.name: values[field.name]
+            for field in dataclasses.fields(self)
+            if field.name in _FIRST_NAMES or getattr(self, field.name) != field.default
+        }
+
+
+_FIRST_NAMES = frozenset(
+    ("max_new_tokens", "temperature", "top_p", "top_k", "seed", "stop", "style", "min_quality")
+)
+"""In every record, since the first release; later options are not."""
 
 JOB_OPTION_NAMES = frozenset(field.name for field in dataclasses.fields(JobOptions))
 """Those of OPTION_NAMES that go into a job's record."""

@@ -39,7 +39,7 @@ from glyph_worker.store.blobs import BlobStore
 from glyph_worker.store.connection import connect
 from glyph_worker.store.jobs import JobStore, document_notes
 from glyph_worker.store.keys import Keys
-from glyph_worker.store.streams import StreamStore
+from glyph_worker.store.streams import Cursor, StreamStore
 from glyph_worker.store.webhooks import ANNOUNCED_S, WebhookStore
 from glyph_worker.traces import current_traceparent
 
@@ -143,12 +143,15 @@ class Client:
         """Queue a failed or cancelled job's question again, as a new job.
 
         Raises UnknownJob, JobExpired (its document is no longer kept), InvalidOption for a job
-        that succeeded or is not final.
+        that succeeded or is not final, WebhookRefused where nobody would call its webhook.
         """
         record = self._jobs.record(job_id, tenant=self.tenant)
         status = JobStatus(record[b"status"].decode())
         if status not in (JobStatus.FAILED, JobStatus.CANCELLED):
             raise InvalidOption(f"job {job_id} is {status}; only failed or cancelled jobs go again")
+        webhook = record.get(b"webhook", b"").decode()
+        if webhook:
+            self._check_called()
         document = self._blobs.get(record[b"document_digest"].decode())
         chosen = JobOptions.of(codec.unpack("options", record[b"options"]))
         self._blobs.put(document)  # it might go before the new job keeps it
@@ -161,7 +164,7 @@ class Client:
             options=chosen,
             cost=float(record[b"cost"]),
             ttl_s=int(record[b"ttl_s"]),
-            webhook=record.get(b"webhook", b"").decode(),
+            webhook=webhook,
             document_notes=document_notes(record),
             retry_of=job_id,
             traceparent=current_traceparent(),
@@ -233,30 +236,41 @@ class Client:
     def stream(self, job_id: str, *, after: str = "0") -> Iterator[Delta]:
         """The answer's text as it grows, up to the entry that has the final status.
 
-        After an interruption go on with `after=` the last `seq` seen. Raises UnknownJob.
+        A delta that is `anew` begins the text again; all the others are to be appended. After an
+        interruption go on with `after=` the last `seq` seen. Raises UnknownJob, InvalidOption.
         """
-        while True:
-            deltas, done = self._next_deltas(job_id, after)
-            for delta in deltas:
-                after = delta.seq
-                yield delta
-            if done:
-                return
+        cursor = Cursor.at(after)
+        while not cursor.ended:
+            yield from self.next_deltas(job_id, cursor)
 
-    def _next_deltas(self, job_id: str, after: str) -> tuple[list[Delta], bool]:
-        """What came after `after`, waiting a second for it, and whether that was the end."""
+    def next_deltas(self, job_id: str, cursor: Cursor) -> list[Delta]:
+        """For shells over this client: what a reader has not got yet, waiting a second for it.
+
+        Moves the cursor; `cursor.ended` when there will be no more. Raises UnknownJob.
+        """
         job = self._jobs.get(job_id, tenant=self.tenant)
-        deltas = list(self._streams.read(job_id, after, block_s=0 if job.status.final else 1.0))
-        # A final job's stream may be longer than one read.
-        ended = any(delta.status is not None for delta in deltas) or (
-            job.status.final and not deltas
-        )
-        if job.status.final and not deltas and after == "0":
-            # The stream is gone, or was never needed: the whole answer as one entry.
-            answer = self._jobs.answer(job_id)
-            text = "" if answer is None else answer.text
-            deltas = [Delta(seq="0-1", text=text, attempt=job.attempt, status=job.status)]
-        return deltas, ended
+        final = job.status.final
+        deltas = self._streams.follow(job_id, cursor, block_s=0 if final else 1.0)
+        if final and not deltas and not cursor.ended:
+            # Nothing comes any more, and no end came. What was read last may be lost, and the rest
+            # then stands elsewhere; or the stream is gone, or was never needed.
+            cursor.doubt()
+            deltas = self._streams.follow(job_id, cursor, block_s=0)
+            if not deltas and not cursor.ended:
+                cursor.ended = True
+                return [self._whole(job)]
+        if cursor.ended and cursor.torn:
+            return [*deltas[:-1], self.missed(job_id), deltas[-1]]
+        return deltas
+
+    def missed(self, job_id: str) -> Delta:
+        """The whole answer, for a reader whose stream had lost the beginning by its end."""
+        return dataclasses.replace(self._whole(self._jobs.get(job_id)), status=None)
+
+    def _whole(self, job: Job) -> Delta:
+        answer = self._jobs.answer(job.id)
+        text = "" if answer is None else answer.text
+        return Delta(seq="0-1", text=text, attempt=job.attempt, anew=bool(text), status=job.status)
 
     def for_tenant(self, tenant: str) -> Client:
         """A client for another owner's jobs, over the same connections."""
@@ -294,7 +308,7 @@ class Client:
         if not WebhookStore(self._redis, self._keys, url=self._url, ttl_s=0).are_called():
             raise WebhookRefused(
                 "nobody would call the webhook: no gateway with GLYPH_GATEWAY_WEBHOOK_SECRET has "
-                f"run here in the last {ANNOUNCED_S // 60} minutes; start one, or leave it away"
+                f"run here in the last {ANNOUNCED_S // 60} minutes; start one, or submit without it"
             )
 
     def _check_deadline(self, deadline_s: float, cost: float, priority: Priority) -> None:

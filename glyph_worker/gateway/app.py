@@ -27,6 +27,7 @@ from glyph_worker.gateway import (
 from glyph_worker.gateway.body_limit import BodyLimit
 from glyph_worker.gateway.collectors import HttpMetrics
 from glyph_worker.gateway.deps import Context
+from glyph_worker.gateway.head import HeadAsGet
 from glyph_worker.gateway.problems import Problem, install
 from glyph_worker.gateway.schemas import BatchBody, InferBody, SubmitBody
 from glyph_worker.gateway.tracing import RequestSpans
@@ -73,6 +74,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(part.router)
     install(app)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    app.add_middleware(HeadAsGet)
     gateway = settings.gateway
     origins = [origin.strip() for origin in gateway.cors_origins.split(",") if origin.strip()]
     if origins:

@@ -55,7 +55,9 @@ class AnswerRun:
         """Read the pages and answer. Blocks; raises what interrupts it, or what goes wrong."""
         self.check()
         if parts.streams is not None:
-            self.stream = AnswerStream(parts.streams, claimed.job_id, claimed.attempt)
+            self.stream = AnswerStream(
+                parts.streams, claimed.job_id, claimed.attempt, claimed.owner
+            )
         pages = source.pages()
         self.progress = Progress(num_pages=len(pages))
         salt = source.salt

@@ -83,7 +83,7 @@ def speed(rounds: int, quick: bool) -> dict[str, Any]:
     ):
         exact = preset_style("reference").with_(font_path=font)
         flow = preset_style("balanced").with_(font_path=font)
-        config = exact.to_json() | {"font-path": str(FOLDER / font)}
+        config = exact.to_json(defaults=True) | {"font-path": str(FOLDER / font)}
         rendered(text, exact)
         rendered(text, flow)
         times: dict[str, list[float]] = {"reference": [], "exact": [], "flow": []}

@@ -15,6 +15,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from chaos import disk, namespaces
+from chaos.before import environ_before
 from chaos.disk import SmallDisk
 from chaos.follow import Gateway, key_of
 from chaos.link import Link
@@ -63,7 +64,7 @@ class Worker:
     def start(self) -> None:
         self.paused = self.expected_to_end = False
         self.num_starts += 1
-        own = {} if self.code is None else {"PYTHONPATH": str(self.code)}
+        own = {} if self.code is None else environ_before(self.code)
         environ = {**self.environ, **own, **self.next_environ}
         self.next_environ = {}
         with self.log.open("ab") as log:

@@ -21,6 +21,7 @@ from hypothesis.stateful import (
 )
 from waiting import wait_until
 
+from glyph_worker import codec
 from glyph_worker.errors import UnknownJob
 from glyph_worker.job import (
     TRANSITIONS,
@@ -106,6 +107,21 @@ def test_a_claim_hands_over_what_was_submitted(store: JobStore, broker_url: str)
     job = store.get("j")
     assert (job.status, job.stage, job.attempt) == (JobStatus.RUNNING, Stage.RENDERING, 1)
     assert job.created_at <= job.started_at <= time.time() + 1
+
+
+def test_what_only_a_newer_release_knows_is_left_out_of_a_look(
+    store: JobStore, broker_url: str
+) -> None:
+    _create(broker_url)
+    order = _claim(store, "a", Stage.ENCODING)
+    with connect(broker_url) as client:
+        client.hset("test:job:j", "stage", "dreaming")
+        job = store.get("j")
+        assert (job.status, job.stage) == (JobStatus.RUNNING, None)
+        assert store.succeed(order, ANSWER)
+        later = ANSWER.to_fields() | {"finish_reason": "bored", "mood": 3}
+        client.hset("test:job:j", "answer", codec.pack("answer", later))
+    assert store.answer("j") == ANSWER
 
 
 def test_a_handover_stays_the_same_attempt_and_carries_its_notes(

@@ -191,7 +191,6 @@ class Card {
     this.job = job;
     this.leave = new AbortController();
     this.text = "";
-    this.attempt = 0;
     const card = $("card").content.cloneNode(true);
     this.root = card.querySelector("article");
     this.root.dataset.job = job.id;
@@ -224,9 +223,8 @@ class Card {
     this.fail("the connection broke; the job goes on, see below");
   }
 
-  grow({ text, attempt }) {
-    if (attempt !== this.attempt) { this.text = ""; this.attempt = attempt; }
-    this.text += text;
+  grow({ text, anew }) {
+    this.text = anew ? text : this.text + text;
     // Text outruns the status: what is being written no longer waits.
     if (!FINAL.has(this.job.status) && this.job.stage !== "decoding") {
       this.draw({ ...this.job, status: "running", stage: "decoding", position: null, eta: null,
