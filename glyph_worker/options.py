@@ -37,6 +37,14 @@ StyleName = Annotated[
 ]
 Quality = Literal["fast", "balanced", "accurate"]
 MinQuality = Annotated[Quality, Field(description="Densest preset that will do under overload.")]
+LiteralMode = Literal["check", "correct", "off"]
+Literals = Annotated[
+    LiteralMode,
+    Field(
+        description="Literals of the answer: `check` looks each up in the document, `correct` also "
+        "puts what the document has in place of a misread one, `off` looks none up."
+    ),
+]
 PriorityName = Annotated[
     Literal["interactive", "bulk"], Field(description="`bulk` takes what is left.")
 ]
@@ -77,6 +85,7 @@ class SubmitOptions(TypedDict, total=False):
     stop: StopString | StopStrings
     style: StyleName
     min_quality: MinQuality
+    literals: Literals
     priority: PriorityName
     deadline_s: DeadlineS | None
     ttl_s: TtlS | None
@@ -224,6 +233,7 @@ class JobOptions:
     min_quality: str = ""
     """Densest preset that will do while the service is overloaded, of QUALITIES; '': the job is
     always drawn in its own style."""
+    literals: LiteralMode = "check"
 
     def __post_init__(self) -> None:
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
@@ -253,8 +263,14 @@ class JobOptions:
         )
 
     def to_fields(self) -> dict[str, Any]:
-        return dataclasses.asdict(self) | {"stop": list(self.stop)}
+        """Options of later versions are absent where they say nothing: an earlier worker refuses
+        an option that it does not know."""
+        fields = dataclasses.asdict(self) | {"stop": list(self.stop)}
+        return {k: v for k, v in fields.items() if k not in _LATER or v != _LATER[k]}
 
+
+_LATER = {"literals": "check"}
+"""Job options that version 0.2.0 did not have, with their defaults."""
 
 JOB_OPTION_NAMES = frozenset(field.name for field in dataclasses.fields(JobOptions))
 """Those of OPTION_NAMES that go into a job's record."""
