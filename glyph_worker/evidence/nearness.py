@@ -18,8 +18,8 @@ _WORD = re.compile(r"[^\W_]+(?:[-_.'’][^\W_]+)*")
 _EMPTY = frozenset(
     re.findall(
         r"\w+",
-        "a an and are as at be by did do does find for from give has have how in is it its me of on "
-        "or please say show tell that the there this to was were what when where which who whose "
+        "a an and are as at be by did do does find for from give has have how in is it its me of "
+        "on or please say show tell that the there this to was were what when where which who whose "
         "why with you document text value",
     )
 )
