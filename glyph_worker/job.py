@@ -8,6 +8,7 @@ from enum import IntEnum, StrEnum
 from typing import Any, Self
 
 from glyph_worker.errors import InvalidOption
+from glyph_worker.proof import CheckedLiteral, Citation, citations_of, literals_of
 
 
 class JobStatus(StrEnum):
@@ -114,6 +115,10 @@ class Receipt:
     encode_ms: float = 0.0
     prefill_ms: float = 0.0
     decode_ms: float = 0.0
+    guard_ms: float = 0.0
+    """Looking up the answer's literals and finding its places in the document."""
+    literals_unchecked: int = 0
+    """Literals that were not looked up, of an answer with more than some hundreds."""
     waited_ms: float = 0.0
     """Between the stages: for a lease, a turn beside other jobs, the store. With it, the parts from
     queue_ms on add up to total_ms."""
@@ -139,7 +144,7 @@ def with_total(receipt: Receipt, total_ms: float) -> Receipt:
     return dataclasses.replace(receipt, waited_ms=round(total_ms - parts_ms, 2), total_ms=total_ms)
 
 
-PARTS_MS = ("queue_ms", "render_ms", "encode_ms", "prefill_ms", "decode_ms")
+PARTS_MS = ("queue_ms", "render_ms", "encode_ms", "prefill_ms", "decode_ms", "guard_ms")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -149,6 +154,21 @@ class Answer:
     text: str
     finish_reason: FinishReason
     receipt: Receipt = field(default_factory=Receipt)
+    mean_log_prob: float | None = None
+    """Mean natural logarithm of the model's probability of each token of the answer; None where
+    it has no token, or a worker of an earlier version gave it."""
+    min_log_prob: float | None = None
+    """The same of the least likely token."""
+    citations: tuple[Citation, ...] = ()
+    """Where the answer's parts stand in the document."""
+    literals: tuple[CheckedLiteral, ...] = ()
+    """Its numbers, dates, amounts, codes, URLs, addresses and names, looked up in the document."""
+    verified: bool | None = None
+    """Whether the document has every literal; None: nothing to check, or not all was checked."""
+    confidence: float | None = None
+    """Share of such answers of this checkpoint that are right; None where it was never measured."""
+    found: bool | None = None
+    """False: the answer says that the document does not have it. None: nobody can tell."""
 
     def to_fields(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -168,6 +188,13 @@ class Answer:
                 else FinishReason.STOP
             ),
             receipt=Receipt(**receipt),
+            mean_log_prob=fields.get("mean_log_prob"),
+            min_log_prob=fields.get("min_log_prob"),
+            citations=citations_of(fields.get("citations", ())),
+            literals=literals_of(fields.get("literals", ())),
+            verified=fields.get("verified"),
+            confidence=fields.get("confidence"),
+            found=fields.get("found"),
         )
 
 

@@ -37,6 +37,14 @@ StyleName = Annotated[
 ]
 Quality = Literal["fast", "balanced", "accurate"]
 MinQuality = Annotated[Quality, Field(description="Densest preset that will do under overload.")]
+LiteralMode = Literal["check", "correct", "off"]
+Literals = Annotated[
+    LiteralMode,
+    Field(
+        description="Literals of the answer: `check` looks each up in the document, `correct` also "
+        "puts what the document has in place of a misread one, `off` looks none up."
+    ),
+]
 PriorityName = Annotated[
     Literal["interactive", "bulk"], Field(description="`bulk` takes what is left.")
 ]
@@ -77,6 +85,7 @@ class SubmitOptions(TypedDict, total=False):
     stop: StopString | StopStrings
     style: StyleName
     min_quality: MinQuality
+    literals: Literals
     priority: PriorityName
     deadline_s: DeadlineS | None
     ttl_s: TtlS | None
@@ -224,6 +233,7 @@ class JobOptions:
     min_quality: str = ""
     """Densest preset that will do while the service is overloaded, of QUALITIES; '': the job is
     always drawn in its own style."""
+    literals: LiteralMode = "check"
 
     def __post_init__(self) -> None:
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}

@@ -9,6 +9,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from glyph_worker.cli.ids import all_jobs, whole_id
+from glyph_worker.cli.proof import proof_parts
 from glyph_worker.cli.show import AsJson, File, err, job_row, print_json, read_document, say
 from glyph_worker.client import Client
 from glyph_worker.errors import JobError
@@ -37,6 +38,7 @@ def submit(
     stop: Annotated[list[str] | None, typer.Option(help="May be repeated.")] = None,
     style: Annotated[str | None, typer.Option(help="A preset's name.")] = None,
     min_quality: Annotated[str | None, _option("min_quality")] = None,
+    literals: Annotated[str | None, _option("literals")] = None,
     priority: Annotated[str | None, _option("priority")] = None,
     deadline_s: Annotated[float | None, _option("deadline_s")] = None,
     ttl_s: Annotated[int | None, _option("ttl_s")] = None,
@@ -91,6 +93,8 @@ def _await(
         if not as_json:
             say((asked, "bold"))
             say("  ", answer.text, *_cut(answer))
+            if proof := proof_parts(answer):
+                say("  ", *proof)
     if as_json:
         print_json({"jobs": rows})
         if failure is not None:
@@ -161,6 +165,8 @@ def result(
         print_json(job_row(client.status(job_id), answer))
     else:
         say(answer.text, *_cut(answer))
+        if proof := proof_parts(answer):
+            say(*proof, to=err)  # what is piped on is the answer
 
 
 def cancel(job_id: JobId, tenant: Tenant = "default", as_json: AsJson = False) -> None:

@@ -158,6 +158,13 @@ def _work(sums: Sums) -> Iterable[Metric]:
         for value, count in (dict.fromkeys(known, 0.0) | sums.family(name)).items():
             family.add_metric([value], count)
         yield family
+    literals = CounterMetricFamily(
+        "glyph_literals", "Literals of answers, by model and by what the document had of them.",
+        labels=["model", "status"],
+    )  # fmt: skip
+    for name, count in sums.family("literals").items():
+        literals.add_metric(list(name.partition("/")[::2]), count)
+    yield literals
 
 
 _GROWING = frozenset(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -25,7 +26,7 @@ ENGINE_TTL_S = 3_600
 SILENT_S = 10.0
 """An engine that was silent for so long counts as gone."""
 
-STAGES = ("queue", "render", "encode", "prefill", "decode", "total")
+STAGES = ("queue", "render", "encode", "prefill", "decode", "guard", "total")
 BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 PAGES = ("rendered", "encoded", "reused")
 TOKENS = ("document", "visual", "prompt", "prefix_reused", "answer")
@@ -94,6 +95,12 @@ class Tally:
                 self._pending[f"tokens:{name}"] += number
             self._pending[f"answers:{receipt.device.partition(':')[0]}/{receipt.dtype}"] += 1
             self._pending["fallbacks:all"] += bool(receipt.fallback)
+
+    def add_literals(self, model: str, statuses: Iterable[str]) -> None:
+        """Literals of one answer, by what became of them. In memory only."""
+        with self._lock:
+            for status in statuses:
+                self._pending[f"literals:{model}/{status}"] += 1
 
     def flush(self) -> None:
         """Add what has gathered to the cluster's sums; on an error it is kept for the next time."""

@@ -23,6 +23,7 @@ from glyph_worker.store.jobs import ClaimedJob
 from glyph_worker.worker.answer_stream import AnswerStream
 from glyph_worker.worker.inference import Inference
 from glyph_worker.worker.page_source import PageSource
+from glyph_worker.worker.prover import Proof
 
 
 class AnswerRun:
@@ -80,7 +81,8 @@ class AnswerRun:
                 num_prefilled_tokens=seen.num_prefilled,
                 num_answer_tokens=seen.num_answer_tokens,
             )
-            if self.stream is not None:
+            # What may still be corrected is not streamed: deltas join to the answer.
+            if self.stream is not None and claimed.options.literals != "correct":
                 self.stream.grow(seen.text)
             self.check()
 
@@ -96,10 +98,31 @@ class AnswerRun:
             num_prefilled_tokens=outcome.num_prompt_tokens,
             num_answer_tokens=outcome.num_answer_tokens,
         )
+        began = time.perf_counter()
+        proof = parts.prover.prove(
+            outcome.text,
+            claimed.question,
+            document_digest=claimed.document_digest,
+            read=source.document_text,
+            style=source.style,
+            pages=pages,
+            mode=claimed.options.literals,
+            cut=outcome.finish_reason == "length",
+            mean_log_prob=outcome.mean_log_prob,
+            min_log_prob=outcome.min_log_prob,
+        )
+        guard_ms = (time.perf_counter() - began) * 1e3
         return Answer(
-            text=outcome.text,
+            text=proof.text,
             finish_reason=FinishReason(outcome.finish_reason),
-            receipt=self._receipt(claimed, parts, source, pages, outcome),
+            receipt=self._receipt(claimed, parts, source, pages, outcome, proof, guard_ms),
+            mean_log_prob=outcome.mean_log_prob,
+            min_log_prob=outcome.min_log_prob,
+            citations=proof.citations,
+            literals=proof.literals,
+            verified=proof.verified,
+            confidence=proof.confidence,
+            found=proof.found,
         )
 
     def _receipt(
@@ -109,6 +132,8 @@ class AnswerRun:
         source: PageSource,
         pages: list[Page],
         outcome: SequenceResult,
+        proof: Proof,
+        guard_ms: float,
     ) -> Receipt:
         reader, notes, batches = parts.reader, claimed.notes, self._batches
         num_encoded = sum(batch.num_encoded for batch in batches)
@@ -135,6 +160,8 @@ class AnswerRun:
             encode_ms=round(outcome.fetch_ms, 2),
             prefill_ms=round(outcome.prefill_ms, 2),
             decode_ms=round(outcome.decode_ms, 2),
+            guard_ms=round(guard_ms, 2),
+            literals_unchecked=proof.num_unchecked,
             device=str(reader.device),
             dtype=outcome.dtype,
             fallback=outcome.fallback or "",
