@@ -149,6 +149,11 @@ class Answer:
     text: str
     finish_reason: FinishReason
     receipt: Receipt = field(default_factory=Receipt)
+    mean_log_prob: float | None = None
+    """Mean natural logarithm of the model's probability of each token of the answer; None where
+    it has no token, or a worker of an earlier version gave it."""
+    min_log_prob: float | None = None
+    """The same of the least likely token."""
 
     def to_fields(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -163,6 +168,8 @@ class Answer:
             text=fields["text"],
             finish_reason=FinishReason(fields["finish_reason"]),
             receipt=Receipt(**receipt),
+            mean_log_prob=fields.get("mean_log_prob"),
+            min_log_prob=fields.get("min_log_prob"),
         )
 
 

@@ -295,11 +295,13 @@ class EngineCore:
         if live.forced is not None:
             token = live.forced[at]
         elif at < len(live.kept):
-            token = live.kept[at]
+            token = live.kept[at]  # its probability, of before the fresh start, is kept as well
         elif token in self.reader.prompt.eos_token_ids:
             self.end(live, "stop")
             return
         live.token_ids.append(token)
+        if at == len(live.log_probs):
+            live.log_probs.append(item.log_prob)
         live.scheduled.num_answer_tokens = len(live.token_ids)
         if live.stop_watch is not None and live.stop_watch.num_tokens <= at:
             live.stop_watch.feed((token,))

@@ -5,6 +5,7 @@ Progress is made under the engine's lock; an outcome after the sequence's end, w
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -59,6 +60,11 @@ class SequenceResult:
     """The dtype the answer was computed in."""
     fallback: str | None = None
     """Why it is not the engine's own dtype."""
+    mean_log_prob: float | None = None
+    """Mean natural logarithm of the model's own probability of each token of the answer, whatever
+    the temperature: its exponential is their geometric mean. None for an answer of no tokens."""
+    min_log_prob: float | None = None
+    """The same of the least likely token."""
 
     @classmethod
     def of(cls, live: Sequence, text: str) -> SequenceResult:
@@ -73,6 +79,7 @@ class SequenceResult:
         queue_s, prefill_s, decode_s = (
             end - begin - fetched for (begin, end), fetched in zip(stages, fetched_s, strict=True)
         )
+        mean = _mean(live.log_probs)
         return cls(
             text=text,
             token_ids=tuple(live.token_ids),
@@ -89,7 +96,15 @@ class SequenceResult:
             decode_ms=decode_s * 1e3,
             dtype=live.scheduled.dtype_group,
             fallback=live.fallback,
+            mean_log_prob=mean,
+            min_log_prob=min(live.log_probs) if mean is not None else None,
         )
+
+
+def _mean(values: list[float]) -> float | None:
+    """None where there is none: no values, or one that is no number, of an unguarded engine."""
+    mean = math.fsum(values) / len(values) if values else math.nan
+    return mean if math.isfinite(mean) else None
 
 
 def _overlap_s(spans: list[tuple[float, float]], begin: float, end: float) -> float:

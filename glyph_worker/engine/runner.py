@@ -59,6 +59,7 @@ class Sampled:
     live: Sequence
     token: int
     finite: bool
+    log_prob: float
 
 
 class Runner:
@@ -98,8 +99,9 @@ class Runner:
         if self.observe is not None:
             self.observe(askers, logits)
         draws = [Draw(sampling=live.request.sampling, index=len(live.token_ids)) for live in askers]
-        tokens, finite = choose(logits, draws)
-        return [Sampled(*item) for item in zip(askers, tokens, finite, strict=True)]
+        made = choose(logits, draws)
+        rows = zip(askers, made.tokens, made.finite, made.log_probs, strict=True)
+        return [Sampled(*row) for row in rows]
 
     def _forward(self, work: Work) -> tuple[list[Sequence], Tensor]:
         """Sequences that get a token, and their logits [num_askers, vocab]."""

@@ -27,8 +27,20 @@ def uniform(seed: int, index: int) -> float:
     return int.from_bytes(raw, "big") / 2.0**64
 
 
-def choose(logits: Tensor, draws: Sequence[Draw]) -> tuple[list[int], list[bool]]:
-    """Token ids of rows [num_rows, vocab] and whether each row is finite. One device sync.
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What became of the rows, one entry each."""
+
+    tokens: list[int]
+    finite: list[bool]
+    """Whether all logits of the row are numbers."""
+    log_probs: list[float]
+    """Natural logarithm of the model's own probability of the token: of its raw logits, before
+    temperature, top-k and top-p."""
+
+
+def choose(logits: Tensor, draws: Sequence[Draw]) -> Choice:
+    """Tokens of rows [num_rows, vocab]. One device sync.
 
     Greedy rows take the largest logit. Sampled rows sort their probabilities, keep top-k and then
     the smallest set whose mass reaches top-p, and invert the cumulative distribution at the row's
@@ -40,10 +52,13 @@ def choose(logits: Tensor, draws: Sequence[Draw]) -> tuple[list[int], list[bool]
     tokens = logits.argmax(dim=-1)
     sampled = [row for row, draw in enumerate(draws) if draw.sampling.temperature > 0]
     if sampled:
-        rows = torch.tensor(sampled, device=logits.device)
-        tokens[rows] = _sample(logits[rows], [draws[row] for row in sampled])
-    both = torch.stack([tokens, finite.to(tokens.dtype)]).tolist()
-    return both[0], [bool(flag) for flag in both[1]]
+        at = torch.tensor(sampled, device=logits.device)
+        tokens[at] = _sample(logits[at], [draws[row] for row in sampled])
+    chosen = logits.gather(1, tokens.unsqueeze(1)).squeeze(1)
+    log_probs = chosen - torch.logsumexp(logits, dim=-1)
+    # Three kinds of number in one float64, which holds every token id exactly: one transfer.
+    rows = torch.stack([tokens.double(), finite.double(), log_probs.double()]).tolist()
+    return Choice([int(token) for token in rows[0]], [flag > 0 for flag in rows[1]], rows[2])
 
 
 def _sample(logits: Tensor, draws: list[Draw]) -> Tensor:

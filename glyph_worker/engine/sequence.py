@@ -75,6 +75,8 @@ class Sequence:
     """Page index to [num_visual_tokens, hidden], until it is prefilled."""
     private_places: Places | None = None
     token_ids: list[int] = field(default_factory=list)
+    log_probs: list[float] = field(default_factory=list)
+    """Of `token_ids`, each given those before it."""
     cancelled: bool = False
     finish_reason: FinishReason | None = None
     error: BaseException | None = None

@@ -98,6 +98,8 @@ class AnswerRun:
             text=outcome.text,
             finish_reason=FinishReason(outcome.finish_reason),
             receipt=self._receipt(claimed, parts, source, pages, outcome),
+            mean_log_prob=outcome.mean_log_prob,
+            min_log_prob=outcome.min_log_prob,
         )
 
     def _receipt(

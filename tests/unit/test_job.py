@@ -84,6 +84,14 @@ def test_a_receipt_from_a_newer_worker_loses_only_what_we_do_not_know() -> None:
     assert Answer.from_fields(fields) == answer
 
 
+def test_an_answer_of_an_earlier_worker_has_no_probabilities() -> None:
+    answer = Answer(text="x", finish_reason=FinishReason.STOP, mean_log_prob=-0.1, min_log_prob=-2)
+    fields = answer.to_fields()
+    assert Answer.from_fields(fields) == answer
+    del fields["mean_log_prob"], fields["min_log_prob"]
+    assert Answer.from_fields(fields).mean_log_prob is None
+
+
 @given(st.lists(st.floats(0, 1e7), min_size=5, max_size=5), st.floats(-1e6, 1e8))
 def test_a_receipts_parts_are_its_total(spent: list[float], total_ms: float) -> None:
     """Also where clocks of several machines make the parts longer than the whole."""
