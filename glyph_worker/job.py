@@ -62,6 +62,8 @@ class Stage(StrEnum):
     RENDERING = "rendering"
     ENCODING = "encoding"
     PREFILLING = "prefilling"
+    THINKING = "thinking"
+    """Only of checkpoints that think before they answer."""
     DECODING = "decoding"
 
 
@@ -81,6 +83,7 @@ class Progress:
     """Pages whose features are there."""
     num_prompt_tokens: int = 0
     num_prefilled_tokens: int = 0
+    num_thinking_tokens: int = 0
     num_answer_tokens: int = 0
 
 
@@ -103,6 +106,8 @@ class Receipt:
     prompt_tokens: int = 0
     prefix_tokens_reused: int = 0
     """Prompt tokens whose KV another question on the document had left."""
+    thinking_tokens: int = 0
+    """Spent on thoughts before the answer; they are none of `answer_tokens`."""
     answer_tokens: int = 0
     max_new_tokens_cut_to: int = 0
     """Longest answer there was room for, where it is less than the job asked for; 0: all of it."""
@@ -169,6 +174,8 @@ class Answer:
     """Share of such answers of this checkpoint that are right; None where it was never measured."""
     found: bool | None = None
     """False: the answer says that the document does not have it. None: nobody can tell."""
+    thinking: str | None = None
+    """The model's thoughts, where they were asked for (`include_thinking`)."""
 
     def to_fields(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -195,15 +202,22 @@ class Answer:
             verified=fields.get("verified"),
             confidence=fields.get("confidence"),
             found=fields.get("found"),
+            thinking=fields.get("thinking"),
         )
+
+
+MOST_ANSWERS = 64
+"""Tokens that most answers stay under, however many are allowed."""
 
 
 def estimated_cost(num_chars: int, max_new_tokens: int) -> float:
     """Rough device seconds of a job, before anything is laid out. Only proportions matter.
 
-    Reading grows with the text, answering with the tokens allowed, of which most jobs use a part.
+    Reading grows with the text, answering with the tokens allowed, thoughts among them, of which
+    most jobs use a part.
     """
-    return 0.05 + num_chars / 50_000 + max_new_tokens / 1_000
+    sure = min(max_new_tokens, MOST_ANSWERS)
+    return 0.05 + num_chars / 50_000 + sure / 1_000 + (max_new_tokens - sure) / 8_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

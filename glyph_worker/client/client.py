@@ -84,14 +84,17 @@ class Client:
         """Queue one question about one document and return at once.
 
         `options` are SubmitOptions: how to answer (max_new_tokens, temperature, top_p, top_k, seed,
-        stop), how to draw (style, min_quality), and these: `idempotency_key`: the same key and
-        payload give the same job, however often they are sent, as long as its record is kept.
+        stop), how to think (thinking, max_thinking_tokens, include_thinking), what form the answer
+        has (response_format, choices or regex), how to draw (style, min_quality), and these:
+        `idempotency_key`: the same key and payload give the same job, however often they are sent,
+        as long as its record is kept.
         `priority`: `interactive` or `bulk`. `deadline_s`: seconds from now after which the answer
         is worth nothing. `ttl_s`: how long the record outlives the job's end. `webhook`: a URL the
         gateway calls at the end.
 
         Raises EmptyDocument, EmptyQuestion, InvalidEncoding, DocumentTooLarge, QuestionTooLong,
-        InvalidOption, WebhookRefused, Conflict, QueueFull, QuotaExceeded, DeadlineTooShort.
+        InvalidOption, InvalidSchema, WebhookRefused, Conflict, QueueFull, QuotaExceeded,
+        DeadlineTooShort.
         """
         return self.submit_many(document, (question,), **options)[0]
 
@@ -111,7 +114,8 @@ class Client:
         if asked.webhook:
             self._check_called()
         source, chosen = asked.document, asked.options
-        cost = estimated_cost(len(source.text), chosen.max_new_tokens)
+        most_tokens = chosen.max_new_tokens + (chosen.max_thinking_tokens or 0)
+        cost = estimated_cost(len(source.text), most_tokens)
         if asked.deadline_s is not None:
             self._check_deadline(asked.deadline_s, cost * len(asked.questions), asked.priority)
         self._blobs.put(source)

@@ -14,7 +14,7 @@ from glyph_worker.engine.graphs import DecodeGraphs, DecodeRows
 from glyph_worker.engine.kv import KVPool
 from glyph_worker.engine.pieces import Group, PieceTable, cut_pieces
 from glyph_worker.engine.prefix import PrefixNode
-from glyph_worker.engine.sampler import Draw, choose
+from glyph_worker.engine.sampler import Draw, Masks, choose
 from glyph_worker.engine.scheduled import Chunk
 from glyph_worker.engine.sequence import (
     Places,
@@ -23,6 +23,7 @@ from glyph_worker.engine.sequence import (
     run_extents,
     run_places,
 )
+from glyph_worker.errors import InvalidSchema
 from glyph_worker.model.attention import (
     AttentionPlan,
     Causal,
@@ -60,6 +61,8 @@ class Sampled:
     token: int
     finite: bool
     log_prob: float
+    error: Exception | None = None
+    """Why it has none that fits its form."""
 
 
 class Runner:
@@ -99,9 +102,26 @@ class Runner:
         if self.observe is not None:
             self.observe(askers, logits)
         draws = [Draw(sampling=live.request.sampling, index=len(live.token_ids)) for live in askers]
-        made = choose(logits, draws)
+        # After the forward has been given to the device, which computes it meanwhile.
+        masks, errors = self._masks(askers)
+        made = choose(logits, draws, masks)
         rows = zip(askers, made.tokens, made.finite, made.log_probs, strict=True)
-        return [Sampled(*row) for row in rows]
+        return [Sampled(*row, error=errors.get(index)) for index, row in enumerate(rows)]
+
+    def _masks(self, askers: list[Sequence]) -> tuple[Masks | None, dict[int, Exception]]:
+        """What may come next in the rows that follow a form; and why, where nothing can."""
+        rows = [row for row, live in enumerate(askers) if live.phases.follows_form]
+        errors: dict[int, Exception] = {}
+        if not rows:
+            return None, errors
+        bits = np.zeros((len(rows), (self.language.vocab_size + 31) // 32), dtype=np.int32)
+        for index, row in enumerate(rows):
+            try:
+                askers[row].phases.fill(bits[index])
+            except InvalidSchema as exc:
+                errors[row] = exc
+                bits[index] = -1
+        return Masks(rows, _tensor(bits, self.language.device)), errors
 
     def _forward(self, work: Work) -> tuple[list[Sequence], Tensor]:
         """Sequences that get a token, and their logits [num_askers, vocab]."""

@@ -36,10 +36,27 @@ class Choice:
     """Whether all logits of the row are numbers."""
     log_probs: list[float]
     """Natural logarithm of the model's own probability of the token: of its raw logits, before
-    temperature, top-k and top-p."""
+    masks, temperature, top-k and top-p."""
 
 
-def choose(logits: Tensor, draws: Sequence[Draw]) -> Choice:
+@dataclass(frozen=True, slots=True)
+class Masks:
+    """Tokens that some rows may have; other rows may have any."""
+
+    rows: list[int]
+    bits: Tensor
+    """int32 [len(rows), ceil(vocab / 32)] on the logits' device: bit t % 32 of word t // 32."""
+
+    def apply(self, logits: Tensor) -> Tensor:
+        """The logits, minus infinity where a row may not have the token."""
+        places = torch.arange(32, dtype=torch.int32, device=logits.device)
+        allowed = (self.bits.unsqueeze(-1) >> places) & 1  # [rows, words, 32]
+        allowed = allowed.flatten(1)[:, : logits.shape[-1]] > 0
+        rows = torch.tensor(self.rows, device=logits.device)
+        return logits.index_copy(0, rows, logits[rows].masked_fill(~allowed, -torch.inf))
+
+
+def choose(logits: Tensor, draws: Sequence[Draw], masks: Masks | None = None) -> Choice:
     """Tokens of rows [num_rows, vocab]. One device sync.
 
     Greedy rows take the largest logit. Sampled rows sort their probabilities, keep top-k and then
@@ -49,13 +66,16 @@ def choose(logits: Tensor, draws: Sequence[Draw]) -> Choice:
     logits = logits.float()
     # An infinity or NaN anywhere makes the sum so; a finite float32 row cannot overflow a float64.
     finite = torch.isfinite(logits.sum(dim=-1, dtype=torch.float64))
+    raw = logits
+    if masks is not None:
+        logits = masks.apply(logits)
     tokens = logits.argmax(dim=-1)
     sampled = [row for row, draw in enumerate(draws) if draw.sampling.temperature > 0]
     if sampled:
         at = torch.tensor(sampled, device=logits.device)
         tokens[at] = _sample(logits[at], [draws[row] for row in sampled])
-    chosen = logits.gather(1, tokens.unsqueeze(1)).squeeze(1)
-    log_probs = chosen - torch.logsumexp(logits, dim=-1)
+    chosen = raw.gather(1, tokens.unsqueeze(1)).squeeze(1)
+    log_probs = chosen - torch.logsumexp(raw, dim=-1)
     # Three kinds of number in one float64, which holds every token id exactly: one transfer.
     rows = torch.stack([tokens.double(), finite.double(), log_probs.double()]).tolist()
     return Choice([int(token) for token in rows[0]], [flag > 0 for flag in rows[1]], rows[2])

@@ -134,6 +134,7 @@ def self_test(reader: Reader, settings: EngineSettings, backend: Backend = TORCH
             pages=page_inputs(pages, "self-test"),
             question=question,
             max_new_tokens=len(PROBE_ANSWER) + 1,
+            max_thinking_tokens=0,  # or each alone would take the whole pool
         )
         drive.add(request, pages, [*PROBE_ANSWER, 0])
     drive.finish()

@@ -20,7 +20,7 @@ from glyph_worker.store.keys import Keys
 from glyph_worker.store.scripts import Scripts, flat
 
 _PROGRESS = ("num_pages", "num_pages_ready", "num_prompt_tokens", "num_prefilled_tokens",
-             "num_answer_tokens")  # fmt: skip
+             "num_thinking_tokens", "num_answer_tokens")  # fmt: skip
 
 MAX_STRIKES = 3
 """Workers that may die at work on one job before it is filed as dead."""
