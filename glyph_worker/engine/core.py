@@ -306,8 +306,6 @@ class EngineCore:
                 return
             token = chosen
         live.token_ids.append(token)
-        if at == len(live.log_probs):
-            live.log_probs.append(item.log_prob)
         live.scheduled.num_answer_tokens = len(live.token_ids)
         if live.phases.num_tokens <= at:  # after a fresh start it knows the kept ones already
             try:
