@@ -205,7 +205,7 @@ class Engine:
         self, live: Sequence, pages: list[int], features: abc.Sequence[torch.Tensor]
     ) -> None:
         for index, tokens in zip(pages, features, strict=True):
-            expected = (live.scheduled.pages[index].num_visual_tokens, self.reader.hidden_size)
+            expected = (live.scheduled.pages[index].num_visual_tokens, self.reader.feature_width)
             if tuple(tokens.shape) != expected:
                 raise EngineFault(
                     f"features of page {index} are {tuple(tokens.shape)}, expected {expected}; "

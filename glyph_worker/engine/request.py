@@ -10,7 +10,6 @@ from glyph_worker.engine.prefix import PageKey
 from glyph_worker.engine.scheduled import Scheduled
 from glyph_worker.engine.sequence import AnswerRequest, Sequence
 from glyph_worker.errors import DocumentTooLarge, InvalidOption, QuestionTooLong
-from glyph_worker.model.positions import prompt_positions
 from glyph_worker.model.reader import Reader
 from glyph_worker.options import check
 
@@ -51,7 +50,7 @@ class RequestChecker:
             for index, (page, (rows, columns)) in enumerate(zip(request.pages, grids, strict=True))
         )
         parts = [(len(key.lead), grid) for key, grid in zip(keys, grids, strict=True)]
-        positions, next_position = prompt_positions(parts, len(tail))
+        positions, next_position = reader.positions(parts, len(tail))
         num_visual = sum(key.num_visual_tokens for key in keys)
         num_prefix = sum(key.num_tokens for key in keys)
         room = self._room(request, num_visual, num_prefix, len(tail))

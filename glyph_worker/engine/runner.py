@@ -150,6 +150,7 @@ class Runner:
         positions: list[np.ndarray] = []
         places: list[Places] = []
         pieces: list[Tensor] = []
+        deep: list[tuple[int, Tensor]] = []
         logit_rows = list(range(count))
         shared: list[Shared] = []
         causal: list[Causal] = []
@@ -174,7 +175,10 @@ class Runner:
             rows = slice(start - offset, start - offset + size)
             positions.append(live.positions[:, chunk.start : chunk.end])
             places.append(self._prompt_places(live, chunk.start, chunk.end))
-            pieces += self._inputs(live, chunk.start, chunk.end)
+            for embeds, added in self._inputs(live, chunk.start, chunk.end):
+                if added is not None:
+                    deep.append((sum(map(len, pieces)), added))
+                pieces.append(embeds)
             causal.append(Causal(rows, 0))
             earlier = self._extents_before(live, chunk.start)
             if earlier:
@@ -189,7 +193,16 @@ class Runner:
             places=_tensor(np.concatenate(places), device),
             logit_rows=torch.tensor(logit_rows, dtype=torch.int64, device=device),
             plan=AttentionPlan(tuple(shared), tuple(causal), private, levels, splits),
+            deep=self._deep(deep, start, dtype) if deep else None,
         )
+
+    def _deep(self, parts: list[tuple[int, Tensor]], num_rows: int, dtype: torch.dtype) -> Tensor:
+        """What is added after the first layers, by first row: [num_deep, num_rows, hidden]."""
+        first = parts[0][1]
+        out = first.new_zeros((first.shape[0], num_rows, first.shape[2]), dtype=dtype)
+        for row, added in parts:
+            out[:, row : row + added.shape[1]] = added
+        return out
 
     def _embed(self, token_ids: abc.Sequence[int]) -> Tensor:
         return self.language.embed(torch.tensor(token_ids, device=self.language.device))
@@ -293,9 +306,11 @@ class Runner:
             parts.append(live.private_places[max(0, start - tail) : end - tail])
         return np.concatenate(parts)
 
-    def _inputs(self, live: Sequence, start: int, end: int) -> list[Tensor]:
-        """Embeddings of prompt tokens [start, end), in pieces [num_tokens, hidden]."""
-        sequence, pieces = live.scheduled, []
+    def _inputs(self, live: Sequence, start: int, end: int) -> list[tuple[Tensor, Tensor | None]]:
+        """Embeddings of prompt tokens [start, end), in pieces [num_tokens, hidden], and what is
+        added to those of pages after the first layers, [num_deep, num_tokens, hidden]."""
+        sequence = live.scheduled
+        pieces: list[tuple[Tensor, Tensor | None]] = []
         for index, page in enumerate(sequence.pages):
             first = sequence.starts[index]
             if first >= end or start >= sequence.page_end(index):
@@ -303,13 +318,13 @@ class Runner:
             low, high = max(start, first) - first, min(end, sequence.page_end(index)) - first
             lead = len(page.lead)
             if low < lead:
-                pieces.append(self._embed(page.lead[low : min(high, lead)]))
+                pieces.append((self._embed(page.lead[low : min(high, lead)]), None))
             if high > lead:
                 seen = live.features[index][max(low - lead, 0) : high - lead]
-                pieces.append(seen.to(self.language.device, self.language.dtype))
+                pieces.append(self.language.visual(seen))
         tail = sequence.num_prefix_tokens
         if end > tail:
-            pieces.append(self._embed(live.tail[max(0, start - tail) : end - tail]))
+            pieces.append((self._embed(live.tail[max(0, start - tail) : end - tail]), None))
         return pieces
 
 

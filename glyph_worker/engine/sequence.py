@@ -77,7 +77,7 @@ class Sequence:
     wake: threading.Condition | None = None
     """The caller's, over the engine's lock; None when nobody sleeps."""
     features: dict[int, Tensor] = field(default_factory=dict)
-    """Page index to [num_visual_tokens, hidden], until it is prefilled."""
+    """Page index to [num_visual_tokens, feature_width], until it is prefilled."""
     private_places: Places | None = None
     token_ids: list[int] = field(default_factory=list)
     """Thoughts and answer, as they came."""

@@ -51,8 +51,19 @@ class Prompt:
     """Builds prompts for one checkpoint and reads its answers. Thread-safe."""
 
     def __init__(
-        self, folder: Path, *, image_token_id: int, eos_token_ids: tuple[int, ...]
+        self,
+        folder: Path,
+        *,
+        image_token_id: int,
+        eos_token_ids: tuple[int, ...],
+        end_words: tuple[str, ...] = (),
+        tags: tuple[str, ...] = TAGS,
+        frame: tuple[str, str] | None = None,
     ) -> None:
+        """`end_words` are tokens that end an answer too, where the tokenizer has them; `tags` are
+        no part of an answer's text. `frame` is the text before and after a question where there is
+        no chat template. Raises ModelUnusable.
+        """
         try:
             self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         except (OSError, ValueError, KeyError, TypeError, ImportError) as exc:
@@ -69,10 +80,15 @@ class Prompt:
         )
         names = sorted(self._plain_marks(), key=len, reverse=True)
         self._added = re.compile("|".join(map(re.escape, names)) or r"(?!)")
-        self.template = self._read_template(folder)
-        self._read_thinking(folder)
+        self._end_words = end_words
+        if frame is None:
+            self.template = self._read_template(folder)
+            self._read_thinking(folder)
+        else:
+            self.template = self._framed(*frame)
+            self._never_thinks()
         self._token_bytes = TokenBytes(self.tokenizer)
-        self._marks = Words((*TAGS, *(str(token) for token in self.tokenizer.all_special_tokens)))
+        self._marks = Words((*tags, *(str(token) for token in self.tokenizer.all_special_tokens)))
         self.eos_token_ids = frozenset((*eos_token_ids, *self._own_ends(folder)))
 
     def _own_ends(self, folder: Path) -> tuple[int, ...]:
@@ -83,10 +99,10 @@ class Prompt:
             ends += stated if isinstance(stated, list) else [] if stated is None else [stated]
         if self.tokenizer.eos_token_id is not None:
             ends.append(self.tokenizer.eos_token_id)
-        # A turn of the user ends the answer in every template of this family.
-        user = self.tokenizer.convert_tokens_to_ids("<|user|>")
-        if isinstance(user, int) and user != self.tokenizer.unk_token_id:
-            ends.append(user)
+        for word in self._end_words:
+            end = self.tokenizer.convert_tokens_to_ids(word)
+            if isinstance(end, int) and end != self.tokenizer.unk_token_id:
+                ends.append(end)
         return tuple(ends)
 
     def _plain_marks(self) -> list[str]:
@@ -118,6 +134,12 @@ class Prompt:
             closed = (*opened, *self.closing)
             off = replace(own, after_question=closed, opens_thought=False)
         self.templates: dict[Thinking, PromptTemplate] = {"auto": own, "on": on, "off": off}
+
+    def _never_thinks(self) -> None:
+        self.thought = ThoughtMarks()
+        self.closing, self.opening_answer = (), ()
+        self.default_thinking_tokens = 0
+        self.templates = {"auto": self.template, "on": self.template, "off": self.template}
 
     @property
     def think_token(self) -> int | None:
@@ -168,6 +190,23 @@ class Prompt:
             glue_before=glue_before,
             glue_after=glue_after,
             opens_thought=opens_thought,
+        )
+
+    def _framed(self, before: str, after: str) -> PromptTemplate:
+        """Pages, then one text with the question in it, between what the tokenizer adds itself."""
+        bare = self._encode("a")
+        with self._lock:
+            whole: list[int] = self.tokenizer("a").input_ids
+        at = next(i for i in range(len(whole)) if whole[i : i + len(bare)] == bare)
+        return PromptTemplate(
+            first_page=(),
+            next_page=(),
+            before_question=tuple(whole[:at]),
+            without_pages=tuple(whole[:at]),
+            after_question=tuple(whole[at + len(bare) :]),
+            glue_before=before,
+            glue_after=after,
+            opens_thought=False,
         )
 
     def _split_last_special(self, text: str) -> tuple[str, str]:

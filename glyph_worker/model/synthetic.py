@@ -12,6 +12,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import Glm4vConfig, Glm4vForConditionalGeneration, PreTrainedTokenizerFast
 
 from glyph_worker.model.checkpoint import read_processor
+from glyph_worker.model.families.glm import GLM
 from glyph_worker.model.prompt import Prompt
 from glyph_worker.model.reader import Reader
 
@@ -150,7 +151,7 @@ def write_checkpoint(
         model = Glm4vForConditionalGeneration(make_config(size, max_positions=max_positions))
     finally:
         torch.random.set_rng_state(state)
-    _enliven(model, seed=seed, gain=gain)
+    enliven(model, seed=seed, gain=gain)
     model.save_pretrained(folder)
     make_tokenizer().save_pretrained(folder)
     write_processor_config(folder)
@@ -182,7 +183,7 @@ def make_reader(
             model = Glm4vForConditionalGeneration._from_config(config, attn_implementation="sdpa")
     finally:
         torch.set_default_dtype(before)
-    _enliven(model, seed=seed, gain=1.0)
+    enliven(model, seed=seed, gain=1.0)
     model.eval().requires_grad_(False)
     return Reader(
         model=model,
@@ -190,10 +191,11 @@ def make_reader(
         identity=f"random-{seed}",
         processor=read_processor(place),
         prompt=Prompt(place, image_token_id=config.image_token_id, eos_token_ids=()),
+        family=GLM,
     )
 
 
-def _enliven(model: Glm4vForConditionalGeneration, *, seed: int, gain: float) -> None:
+def enliven(model: Glm4vForConditionalGeneration, *, seed: int, gain: float) -> None:
     with torch.no_grad():
         for weight in model.parameters():
             if weight.ndim > 1 and gain != 1:

@@ -92,7 +92,7 @@ def test_all_processes_agree(seed: str) -> None:
 
 
 def test_digests_of_this_release_are_what_they_were() -> None:
-    """A change here orphans every cache in the field: raise WIRE_VERSION or ENCODER_REVISION."""
+    """A change here orphans every cache in the field: raise WIRE_VERSION or a revision."""
     recipe = FeatureRecipe(
         checkpoint="c", processor="p", encoder="1", dtype="float16", device="cpu"
     )
