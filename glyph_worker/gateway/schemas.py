@@ -13,15 +13,21 @@ from glyph_worker.gateway.problems import invalid_input
 from glyph_worker.job import Answer, Job
 from glyph_worker.options import (
     OPTION_NAMES,
+    AnswerRegex,
+    Choices,
     DeadlineS,
+    IncludeThinking,
     MaxNewTokens,
+    MaxThinkingTokens,
     MinQuality,
     PriorityName,
+    ResponseFormat,
     Seed,
     StopString,
     StopStrings,
     StyleName,
     Temperature,
+    Thinking,
     TopK,
     TopP,
     TtlS,
@@ -48,6 +54,12 @@ class Options(BaseModel):
     top_k: TopK | None = None
     seed: Seed | None = None
     stop: StopString | StopStrings | None = None
+    thinking: Thinking | None = None
+    max_thinking_tokens: MaxThinkingTokens | None = None
+    include_thinking: IncludeThinking | None = None
+    response_format: ResponseFormat | None = None
+    choices: Choices | None = None
+    regex: AnswerRegex | None = None
     style: StyleName | None = None
     min_quality: MinQuality | None = None
     priority: PriorityName | None = None
@@ -214,8 +226,13 @@ class AnswerView(BaseModel):
 
     job_id: str
     text: str
-    finish_reason: str
+    finish_reason: str = Field(description="stop, or length: cut off at the most tokens allowed.")
     receipt: dict[str, Any]
+    mean_log_prob: float | None = Field(
+        None, description="Mean logarithm of the model's probability of the answer's tokens."
+    )
+    min_log_prob: float | None = Field(None, description="The same of its least likely token.")
+    thinking: str | None = Field(None, description="The model's thoughts, if `include_thinking`.")
 
 
 class JobList(BaseModel):

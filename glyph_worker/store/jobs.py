@@ -359,7 +359,7 @@ def _job(job_id: str, record: Record) -> Job:
     return Job(
         id=job_id,
         status=JobStatus(record[b"status"].decode()),
-        stage=Stage(stage) if stage else None,
+        stage=Stage.known(stage),
         progress=Progress(**{name: int(number(name)) for name in _PROGRESS}),
         attempt=int(number("attempt")),
         tenant=record.get(b"tenant", b"default").decode(),

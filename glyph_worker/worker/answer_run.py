@@ -76,6 +76,7 @@ class AnswerRun:
                 num_pages_ready=len(pages),
                 num_prompt_tokens=seen.num_prompt,
                 num_prefilled_tokens=seen.num_prefilled,
+                num_thinking_tokens=seen.num_thinking_tokens,
                 num_answer_tokens=seen.num_answer_tokens,
             )
             if self.stream is not None:
@@ -92,6 +93,7 @@ class AnswerRun:
             num_pages_ready=len(pages),
             num_prompt_tokens=outcome.num_prompt_tokens,
             num_prefilled_tokens=outcome.num_prompt_tokens,
+            num_thinking_tokens=outcome.num_thinking_tokens,
             num_answer_tokens=outcome.num_answer_tokens,
         )
         return Answer(
@@ -100,6 +102,7 @@ class AnswerRun:
             receipt=self._receipt(claimed, parts, source, pages, outcome),
             mean_log_prob=outcome.mean_log_prob,
             min_log_prob=outcome.min_log_prob,
+            thinking=outcome.thoughts if claimed.options.include_thinking else None,
         )
 
     def _receipt(
@@ -126,6 +129,7 @@ class AnswerRun:
             compression_ratio=round(text_tokens / max(1, visual), 3),
             prompt_tokens=outcome.num_prompt_tokens,
             prefix_tokens_reused=outcome.num_prefix_tokens_reused,
+            thinking_tokens=outcome.num_thinking_tokens,
             answer_tokens=outcome.num_answer_tokens,
             max_new_tokens_cut_to=cut_to,
             missing_glyphs=int(notes.get("missing_glyphs", 0)),
@@ -165,6 +169,9 @@ def _request(
         ),
         question=claimed.question,
         max_new_tokens=min(options.max_new_tokens, settings.limits.max_new_tokens),
+        thinking=options.thinking,
+        max_thinking_tokens=options.max_thinking_tokens,
+        form=options.form,
         sampling=options.sampling,
         stop=options.stop,
         priority=int(claimed.priority),
