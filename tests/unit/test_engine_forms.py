@@ -17,7 +17,7 @@ import torch
 from glyph_worker.answer_form import FORMATS, AnswerForm
 from glyph_worker.engine.engine import AnswerRequest, Deliver, Engine, PageInput, SequenceResult
 from glyph_worker.engine.grammar import MAX_COMPILED, Grammars
-from glyph_worker.engine.sampler import Draw, Masks, choose
+from glyph_worker.engine.sampler import Draw, allowed, choose
 from glyph_worker.errors import GlyphError, InvalidSchema
 from glyph_worker.model.checkpoint import load_reader
 from glyph_worker.model.reader import Reader
@@ -195,10 +195,10 @@ def test_tokens_that_are_no_text_are_never_allowed(reader: Reader) -> None:
     state = grammars.start(form)
     mask = np.zeros(grammars.num_words, dtype=np.int32)
     state.fill(mask)
-    allowed = {t for t in range(reader.language.vocab_size) if mask[t // 32] >> (t % 32) & 1}
+    may = {t for t in range(reader.language.vocab_size) if mask[t // 32] >> (t % 32) & 1}
     added = set(reader.prompt.tokenizer.get_added_vocab().values())
-    assert len(allowed) > 90
-    assert not allowed & (added | set(range(len(reader.prompt.tokenizer), 128)))
+    assert len(may) > 90
+    assert not may & (added | set(range(len(reader.prompt.tokenizer), 128)))
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -210,12 +210,13 @@ def test_every_format_that_a_submit_may_name_compiles(reader: Reader, name: str)
 def test_masked_rows_choose_within_their_mask_and_others_do_not_notice() -> None:
     logits = torch.randn(4, 70, generator=torch.Generator().manual_seed(0))
     draws = [Draw(sampling=Sampling(temperature=row % 2, seed=row), index=0) for row in range(4)]
-    bits = torch.zeros(2, 3, dtype=torch.int32)
-    bits[0, 2] = 1 << 5  # token 69 alone
-    bits[1, 0], bits[1, 1] = -(1 << 31), 1  # tokens 31 and 32
-    free, bound = choose(logits, draws), choose(logits, draws, Masks([1, 2], bits))
+    bits = torch.full((4, 3), -1, dtype=torch.int32)
+    bits[1], bits[2] = torch.tensor([0, 0, 1 << 5]), torch.tensor([-(1 << 31), 1, 0])
+    free, bound = choose(logits, draws), choose(logits.clone(), draws, bits)
     assert bound.tokens[1] == 69
     assert bound.tokens[2] in (31, 32)
+    shifted = (bits.unsqueeze(-1) >> torch.arange(32, dtype=torch.int32)) & 1  # as on CUDA
+    assert torch.equal(allowed(bits, 70), shifted.flatten(1)[:, :70] == 1)
     assert [bound.tokens[row] for row in (0, 3)] == [free.tokens[row] for row in (0, 3)]
     expected = torch.log_softmax(logits.double(), dim=-1)
     assert bound.log_probs[1] == pytest.approx(expected[1, 69].item(), abs=1e-5)
@@ -247,7 +248,7 @@ def test_a_vocabulary_of_another_checkpoint_is_its_own(tmp_path: Path) -> None:
     while not state.complete:
         mask = np.zeros(grammars.num_words, dtype=np.int32)
         state.fill(mask)
-        allowed = [t for t in range(271) if mask[t // 32] >> (t % 32) & 1]
-        state.take(allowed[-1])
-        out += reader.prompt.token_bytes(allowed[-1])
+        last = max(t for t in range(271) if mask[t // 32] >> (t % 32) & 1)
+        state.take(last)
+        out += reader.prompt.token_bytes(last)
     assert out.decode() in ("東京", "大阪")
