@@ -13,7 +13,7 @@ import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,8 @@ MAX_ROW_ITEMS = 10_000
 """Ways on from one place of an answer: as many as a schema has optional members, and some."""
 STEP_FUEL = 50_000
 """The same for each later mask: it holds up the whole batch."""
+MAX_REMEMBERED = 4_096
+"""Texts that must come next, with their tokens."""
 MAX_SEARCHED = 300
 """Parts of a schema that are compiled alone to find the one that is wrong."""
 _JSON_STYLE = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
@@ -225,10 +227,15 @@ class _Vocabulary:
         }
         self._longest = max(map(len, self._by_bytes), default=0)
         self._prompt = prompt
+        # Asked at every token of a member's name, by each answer with the same schema again.
+        self._remembered = lru_cache(MAX_REMEMBERED)(self._tokens)
 
     def __call__(self, text: str | bytes) -> Sequence[int]:
         """Tokens of a text that must come next: as the model itself would write it, or else by the
         longest token that fits, as far as there is one."""
+        return self._remembered(text)
+
+    def _tokens(self, text: str | bytes) -> Sequence[int]:
         raw = text.encode() if isinstance(text, str) else bytes(text)
         tokens = self._prompt.plain_tokens(raw.decode("utf-8", "replace"))
         if b"".join(self.tokens[token] for token in tokens) == raw:
