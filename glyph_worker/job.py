@@ -66,6 +66,11 @@ class Stage(StrEnum):
     """Only of checkpoints that think before they answer."""
     DECODING = "decoding"
 
+    @classmethod
+    def known(cls, name: str) -> Stage | None:
+        """None for none, and for one that only a newer worker knows, in a rolling deploy."""
+        return next((stage for stage in cls if stage.value == name), None)
+
 
 class FinishReason(StrEnum):
     STOP = "stop"

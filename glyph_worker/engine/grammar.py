@@ -12,7 +12,8 @@ import json
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -30,8 +31,12 @@ MAX_COMPILED = 128
 """Forms kept compiled, the last used; some 100 KB each."""
 COMPILE_FUEL = 250_000
 """Units of the lexer's work on a form and its first mask: about a second of one core."""
+MAX_ROW_ITEMS = 10_000
+"""Ways on from one place of an answer: as many as a schema has optional members, and some."""
 STEP_FUEL = 50_000
 """The same for each later mask: it holds up the whole batch."""
+MAX_REMEMBERED = 4_096
+"""Texts that must come next, with their tokens."""
 MAX_SEARCHED = 300
 """Parts of a schema that are compiled alone to find the one that is wrong."""
 _JSON_STYLE = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
@@ -70,7 +75,12 @@ class Grammars:
                 self._compiled[form] = found
                 while len(self._compiled) > MAX_COMPILED:
                     self._compiled.popitem(last=False)
-        return Grammar(found.deep_copy())
+        return Grammar(found.deep_copy(), partial(self._forget, form))
+
+    def _forget(self, form: AnswerForm) -> None:
+        """It came to its limits, which all copies of what was compiled share."""
+        with self._lock:
+            self._compiled.pop(form, None)
 
     def _answer_ends(self) -> frozenset[int]:
         mark = self._prompt.thought.answer_end
@@ -92,31 +102,32 @@ class Grammars:
 class Grammar:
     """How far one answer is in its form. Used by one thread at a time."""
 
-    def __init__(self, matcher: LLMatcher) -> None:
+    def __init__(self, matcher: LLMatcher, forget: Callable[[], None]) -> None:
+        """`forget` is called when the compiled form must not be used again."""
         self._matcher = matcher
+        self._forget = forget
 
     def fill(self, mask: TokenMask) -> None:
         """Set the bits of what may come next. Raises InvalidSchema where the form is too much."""
         self._matcher.unsafe_compute_mask_ptr(mask.ctypes.data, mask.nbytes)
         if self._matcher.is_error():
-            raise _too_much(self._matcher)
+            raise self._too_much()
 
     def take(self, token_id: int) -> None:
         """This token came; it was allowed. Raises InvalidSchema."""
         if not self._matcher.consume_token(token_id):
-            raise _too_much(self._matcher)
+            raise self._too_much()
 
     @property
     def complete(self) -> bool:
         """Whether nothing but the end may follow."""
         return bool(self._matcher.is_stopped()) and not self._matcher.is_error()
 
-
-def _too_much(matcher: LLMatcher) -> InvalidSchema:
-    return InvalidSchema(
-        f"the answer's form cannot be followed any further: {_words(matcher.get_error())}; "
-        "use a simpler pattern or schema, with fewer alternatives that begin alike"
-    )
+    def _too_much(self) -> InvalidSchema:
+        self._forget()
+        return InvalidSchema(
+            f"the answer's form cannot be followed any further: {_fault(self._matcher)}"
+        )
 
 
 def _compile(form: AnswerForm, tokenizer: LLTokenizer) -> LLMatcher:
@@ -147,17 +158,22 @@ def _schema_grammar(schema: dict[str, Any]) -> str:
 
 def _tried(grammar: str, tokenizer: LLTokenizer) -> tuple[LLMatcher, str]:
     """The matcher, and what is wrong; '' where nothing is."""
-    limits = LLParserLimits(initial_lexer_fuel=COMPILE_FUEL, step_lexer_fuel=STEP_FUEL)
+    limits = LLParserLimits(
+        initial_lexer_fuel=COMPILE_FUEL,
+        step_lexer_fuel=STEP_FUEL,
+        max_items_in_row=MAX_ROW_ITEMS,
+        step_max_items=10 * MAX_ROW_ITEMS,
+    )
     matcher = LLMatcher(tokenizer, grammar, limits=limits, log_level=0)
-    if matcher.is_error():
-        return matcher, _words(matcher.get_error())
-    first = matcher.deep_copy()
-    first.compute_bitmask()
-    if not first.is_error():
-        return matcher, ""
-    if "NoExtension" in first.get_error():
-        return matcher, "this checkpoint can write nothing that fits"
-    return matcher, _words(first.get_error())
+    # The first mask does most of the work, and may spend all its fuel; the second says so.
+    for _ in range(2):
+        if matcher.is_error():
+            break
+        first = matcher.deep_copy()
+        first.compute_bitmask()
+        if first.is_error():
+            return matcher, _fault(first)
+    return matcher, _fault(matcher)
 
 
 def _wrong_part(schema: dict[str, Any], tokenizer: LLTokenizer) -> Path:
@@ -182,9 +198,14 @@ def _wrong_part(schema: dict[str, Any], tokenizer: LLTokenizer) -> Path:
             return wrong
 
 
-def _words(error: str) -> str:
-    """A compiler's message without its own state, on one line."""
-    return " ".join(_OWN_STATE.sub("", error).split())[:300]
+def _fault(matcher: LLMatcher) -> str:
+    """What is wrong, on one line, without the compiler's own state; '' where nothing is."""
+    words = " ".join(_OWN_STATE.sub("", matcher.get_error()).split())[:300]
+    if words.startswith("NoExtension"):
+        return "this checkpoint can write nothing that fits"
+    if words.startswith("lexer error"):
+        return "it takes more work than is allowed; use fewer repetitions within repetitions"
+    return words
 
 
 class _Vocabulary:
@@ -200,9 +221,31 @@ class _Vocabulary:
         ]
         # Added tokens are never part of an answer that has a form, special or not.
         self.special_token_ids = sorted({*added, *ends})
+        special = set(self.special_token_ids)
+        self._by_bytes = {
+            raw: token for token, raw in enumerate(self.tokens) if raw and token not in special
+        }
+        self._longest = max(map(len, self._by_bytes), default=0)
         self._prompt = prompt
+        # Asked at every token of a member's name, by each answer with the same schema again.
+        self._remembered = lru_cache(MAX_REMEMBERED)(self._tokens)
 
     def __call__(self, text: str | bytes) -> Sequence[int]:
-        """Tokens of a text that must come next, as the model itself would write it."""
-        plain = text if isinstance(text, str) else text.decode("utf-8", "replace")
-        return self._prompt.plain_tokens(plain)
+        """Tokens of a text that must come next: as the model itself would write it, or else by the
+        longest token that fits, as far as there is one."""
+        return self._remembered(text)
+
+    def _tokens(self, text: str | bytes) -> Sequence[int]:
+        raw = text.encode() if isinstance(text, str) else bytes(text)
+        tokens = self._prompt.plain_tokens(raw.decode("utf-8", "replace"))
+        if b"".join(self.tokens[token] for token in tokens) == raw:
+            return tokens
+        tokens, at = [], 0
+        while at < len(raw):
+            ends = range(min(len(raw), at + self._longest), at, -1)
+            found = next((end for end in ends if raw[at:end] in self._by_bytes), None)
+            if found is None:
+                break
+            tokens.append(self._by_bytes[raw[at:found]])
+            at = found
+        return tokens

@@ -14,7 +14,7 @@ from glyph_worker.engine.graphs import DecodeGraphs, DecodeRows
 from glyph_worker.engine.kv import KVPool
 from glyph_worker.engine.pieces import Group, PieceTable, cut_pieces
 from glyph_worker.engine.prefix import PrefixNode
-from glyph_worker.engine.sampler import Draw, Masks, choose
+from glyph_worker.engine.sampler import Draw, choose
 from glyph_worker.engine.scheduled import Chunk
 from glyph_worker.engine.sequence import (
     Places,
@@ -103,25 +103,25 @@ class Runner:
             self.observe(askers, logits)
         draws = [Draw(sampling=live.request.sampling, index=len(live.token_ids)) for live in askers]
         # After the forward has been given to the device, which computes it meanwhile.
-        masks, errors = self._masks(askers)
-        made = choose(logits, draws, masks)
+        bits, errors = self._allowed(askers)
+        made = choose(logits, draws, bits)
         rows = zip(askers, made.tokens, made.finite, made.log_probs, strict=True)
         return [Sampled(*row, error=errors.get(index)) for index, row in enumerate(rows)]
 
-    def _masks(self, askers: list[Sequence]) -> tuple[Masks | None, dict[int, Exception]]:
-        """What may come next in the rows that follow a form; and why, where nothing can."""
+    def _allowed(self, askers: list[Sequence]) -> tuple[Tensor | None, dict[int, Exception]]:
+        """Bits of what may come next, None where that is anything; and why, where nothing can."""
         rows = [row for row, live in enumerate(askers) if live.phases.follows_form]
         errors: dict[int, Exception] = {}
         if not rows:
             return None, errors
-        bits = np.zeros((len(rows), (self.language.vocab_size + 31) // 32), dtype=np.int32)
-        for index, row in enumerate(rows):
+        bits = np.full((len(askers), (self.language.vocab_size + 31) // 32), -1, dtype=np.int32)
+        for row in rows:
             try:
-                askers[row].phases.fill(bits[index])
+                askers[row].phases.fill(bits[row])
             except InvalidSchema as exc:
                 errors[row] = exc
-                bits[index] = -1
-        return Masks(rows, _tensor(bits, self.language.device)), errors
+                bits[row] = -1
+        return _tensor(bits, self.language.device), errors
 
     def _forward(self, work: Work) -> tuple[list[Sequence], Tensor]:
         """Sequences that get a token, and their logits [num_askers, vocab]."""

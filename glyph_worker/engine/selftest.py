@@ -43,7 +43,7 @@ class Drive:
 
     def _observe(self, askers: list[Sequence], logits: Tensor) -> None:
         for live, row in zip(askers, logits, strict=True):
-            self.logits.setdefault(live.request.sequence_id, []).append(row.float().cpu())
+            self.logits.setdefault(live.request.sequence_id, []).append(row.float().cpu().clone())
 
     def _settle(self, live: Sequence, reason: FinishReason | None, error: Exception | None) -> None:
         self.ended[live.request.sequence_id] = error or reason

@@ -13,16 +13,22 @@ from glyph_worker.gateway.problems import invalid_input
 from glyph_worker.job import Answer, Job
 from glyph_worker.options import (
     OPTION_NAMES,
+    AnswerRegex,
+    Choices,
     DeadlineS,
+    IncludeThinking,
     Literals,
     MaxNewTokens,
+    MaxThinkingTokens,
     MinQuality,
     PriorityName,
+    ResponseFormat,
     Seed,
     StopString,
     StopStrings,
     StyleName,
     Temperature,
+    Thinking,
     TopK,
     TopP,
     TtlS,
@@ -50,6 +56,12 @@ class Options(BaseModel):
     top_k: TopK | None = None
     seed: Seed | None = None
     stop: StopString | StopStrings | None = None
+    thinking: Thinking | None = None
+    max_thinking_tokens: MaxThinkingTokens | None = None
+    include_thinking: IncludeThinking | None = None
+    response_format: ResponseFormat | None = None
+    choices: Choices | None = None
+    regex: AnswerRegex | None = None
     style: StyleName | None = None
     min_quality: MinQuality | None = None
     literals: Literals | None = None
@@ -228,7 +240,7 @@ class AnswerView(BaseModel):
 
     job_id: str
     text: str
-    finish_reason: str
+    finish_reason: str = Field(description="stop, or length: cut off at the most tokens allowed.")
     receipt: dict[str, Any]
     citations: list[Citation] = Field(
         default_factory=list, description="Where the answer's parts stand in the document."
@@ -245,8 +257,11 @@ class AnswerView(BaseModel):
     found: bool | None = Field(
         None, description="false: the answer says that the document does not have it."
     )
-    mean_log_prob: float | None = None
-    min_log_prob: float | None = None
+    mean_log_prob: float | None = Field(
+        None, description="Mean logarithm of the model's probability of the answer's tokens."
+    )
+    min_log_prob: float | None = Field(None, description="The same of its least likely token.")
+    thinking: str | None = Field(None, description="The model's thoughts, if `include_thinking`.")
 
 
 class JobList(BaseModel):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import Glm4vConfig, Glm4vForConditionalGeneration, PreTrainedTokenizerFast
 
 from glyph_worker.model.checkpoint import read_processor
@@ -33,6 +33,10 @@ SPECIALS = (
     "<think>",
     "</think>",
 )
+ORDINARY_SPECIALS = SPECIALS[2:-2]
+"""Of a checkpoint that does not think: its vocabulary has the marks, its tokenizer finds none."""
+THINKING_MARKS = (*SPECIALS[-2:], "<answer>", "</answer>", "<|begin_of_box|>", "<|end_of_box|>")
+"""Added tokens, no special ones, of GLM-4.1V-Thinking and of Glyph."""
 CHARACTERS = "\n" + "".join(sorted(set(string.printable) - set("\t\n\r\x0b\x0c")))
 
 CHAT_TEMPLATE = """[gMASK]<sop>
@@ -113,21 +117,25 @@ def make_config(shape: str | Shape, *, max_positions: int = 65_536) -> Glm4vConf
     )
 
 
-def make_tokenizer() -> PreTrainedTokenizerFast:
-    """One token per printable ASCII character, with the family's special tokens."""
+def make_tokenizer(*, thinks: bool = False) -> PreTrainedTokenizerFast:
+    """One token per printable ASCII character, with the family's special tokens; `thinks`: with the
+    marks of thoughts and answers as well."""
     vocabulary = {token: index for index, token in enumerate((*SPECIALS, *CHARACTERS))}
     core = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     core.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
     core.decoder = decoders.Fuse()
-    return PreTrainedTokenizerFast(
+    tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=core,
         unk_token="<unk>",
         pad_token="<|endoftext|>",
         eos_token="<|endoftext|>",
-        additional_special_tokens=list(SPECIALS[2:]),
+        additional_special_tokens=list(ORDINARY_SPECIALS),
         chat_template=CHAT_TEMPLATE,
         clean_up_tokenization_spaces=False,
     )
+    if thinks:
+        tokenizer.add_tokens([AddedToken(mark, special=False) for mark in THINKING_MARKS])
+    return tokenizer
 
 
 def write_checkpoint(
@@ -137,6 +145,7 @@ def write_checkpoint(
     seed: int = 0,
     gain: float = 3.0,
     max_positions: int = 65_536,
+    thinks: bool = False,
 ) -> Path:
     """Write a loadable checkpoint folder with random weights; returns its path.
 
@@ -153,7 +162,7 @@ def write_checkpoint(
         torch.random.set_rng_state(state)
     enliven(model, seed=seed, gain=gain)
     model.save_pretrained(folder)
-    make_tokenizer().save_pretrained(folder)
+    make_tokenizer(thinks=thinks).save_pretrained(folder)
     write_processor_config(folder)
     return folder
 

@@ -25,9 +25,6 @@ _PROGRESS = ("num_pages", "num_pages_ready", "num_prompt_tokens", "num_prefilled
 MAX_STRIKES = 3
 """Workers that may die at work on one job before it is filed as dead."""
 
-_STAGES = frozenset(stage.value for stage in Stage)
-"""Another is a newer release's, in a rolling upgrade, and is not shown."""
-
 Record = dict[bytes, bytes]
 """A hash as it comes from Redis; our connections never decode responses."""
 
@@ -362,7 +359,7 @@ def _job(job_id: str, record: Record) -> Job:
     return Job(
         id=job_id,
         status=JobStatus(record[b"status"].decode()),
-        stage=Stage(stage) if stage in _STAGES else None,
+        stage=Stage.known(stage),
         progress=Progress(**{name: int(number(name)) for name in _PROGRESS}),
         attempt=int(number("attempt")),
         tenant=record.get(b"tenant", b"default").decode(),

@@ -82,6 +82,7 @@ class Tally:
             "visual": receipt.visual_tokens,
             "prompt": receipt.prompt_tokens,
             "prefix_reused": receipt.prefix_tokens_reused,
+            "thinking": receipt.thinking_tokens,
             "answer": receipt.answer_tokens,
         }
         with self._lock:

@@ -79,6 +79,7 @@ class AnswerRun:
                 num_pages_ready=len(pages),
                 num_prompt_tokens=seen.num_prompt,
                 num_prefilled_tokens=seen.num_prefilled,
+                num_thinking_tokens=seen.num_thinking_tokens,
                 num_answer_tokens=seen.num_answer_tokens,
             )
             # What may still be corrected is not streamed: deltas join to the answer.
@@ -96,6 +97,7 @@ class AnswerRun:
             num_pages_ready=len(pages),
             num_prompt_tokens=outcome.num_prompt_tokens,
             num_prefilled_tokens=outcome.num_prompt_tokens,
+            num_thinking_tokens=outcome.num_thinking_tokens,
             num_answer_tokens=outcome.num_answer_tokens,
         )
         began = time.perf_counter()
@@ -110,6 +112,7 @@ class AnswerRun:
             cut=outcome.finish_reason == "length",
             mean_log_prob=outcome.mean_log_prob,
             min_log_prob=outcome.min_log_prob,
+            thinking=outcome.thoughts if claimed.options.include_thinking else None,
         )
         guard_ms = (time.perf_counter() - began) * 1e3
         return Answer(
@@ -151,6 +154,7 @@ class AnswerRun:
             compression_ratio=round(text_tokens / max(1, visual), 3),
             prompt_tokens=outcome.num_prompt_tokens,
             prefix_tokens_reused=outcome.num_prefix_tokens_reused,
+            thinking_tokens=outcome.num_thinking_tokens,
             answer_tokens=outcome.num_answer_tokens,
             max_new_tokens_cut_to=cut_to,
             missing_glyphs=int(notes.get("missing_glyphs", 0)),
@@ -192,6 +196,9 @@ def _request(
         ),
         question=claimed.question,
         max_new_tokens=min(options.max_new_tokens, settings.limits.max_new_tokens),
+        thinking=options.thinking,
+        max_thinking_tokens=options.max_thinking_tokens,
+        form=options.form,
         sampling=options.sampling,
         stop=options.stop,
         priority=int(claimed.priority),

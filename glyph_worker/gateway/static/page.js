@@ -3,7 +3,7 @@
 
 const $ = (id) => document.getElementById(id);
 const FINAL = new Set(["succeeded", "failed", "cancelled"]);
-const STAGES = { rendering: "drawing pages", encoding: "encoding pages", prefilling: "reading", decoding: "writing" };
+const STAGES = { rendering: "drawing pages", encoding: "encoding pages", prefilling: "reading", thinking: "thinking", decoding: "writing" };
 const PAGES_AT_ONCE = 8;
 const RECENT = "glyph-worker.recent", KEY = "glyph-worker.key";
 
@@ -115,7 +115,7 @@ function measure() {
 }
 
 function options() {
-  const chosen = { max_new_tokens: Number($("max_new_tokens").value) || 64, priority: $("priority").value };
+  const chosen = { max_new_tokens: Number($("max_new_tokens").value) || 512, priority: $("priority").value };
   if ($("style").value) chosen.style = $("style").value;
   if ($("literals").value) chosen.literals = $("literals").value;
   return chosen;
@@ -248,6 +248,7 @@ class Card {
     if (!final && p.num_pages) {
       where.push(p.num_pages_ready ? `${p.num_pages_ready} of ${many(p.num_pages, "page")} ready` : many(p.num_pages, "page"));
     }
+    if (p.num_thinking_tokens) where.push(`${many(p.num_thinking_tokens, "token")} thought`);
     if (p.num_answer_tokens) where.push(`${many(p.num_answer_tokens, "token")} written`);
     if (job.status === "queued" && job.position != null) {
       where.push(job.position ? `${many(job.position, "job")} before it` : "next in line");
@@ -335,6 +336,7 @@ class Card {
       pages: `${pages}`, reused: `${r.pages_reused} of ${pages}`,
       compression: `${r.compression_ratio.toFixed(1)}×`,
       "visual tokens": r.visual_tokens, "answer tokens": r.answer_tokens,
+      ...(r.thinking_tokens ? { "tokens thought": r.thinking_tokens } : {}),
       ...Object.fromEntries(Object.entries(parts).map(([name, value]) => [name, ms(value)])),
       total: ms(r.total_ms),
     };
