@@ -94,6 +94,11 @@ class Reader:
             w.numel() * w.element_size() for w in self.model.parameters()
         )
 
+    @property
+    def sample_size(self) -> tuple[int, int]:
+        """Width and height in pixels of a page that the tower sees as it is."""
+        return self.processor.sample_size
+
     def num_visual_tokens(self, width: int, height: int) -> int:
         """Visual tokens of a page given in pixels."""
         rows, columns = self.processor.visual_grid(width, height)
