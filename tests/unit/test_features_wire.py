@@ -191,8 +191,8 @@ def test_records_of_several_tensors_come_back_and_are_read_only_as_such(form: wi
     for num_tensors in (1, 2):
         with pytest.raises(wire.Damaged, match="shape"):
             wire.decode(NAME, raw, shape=(5, 48), dtype=tensor.dtype, num_tensors=num_tensors)
+    single = packed(form, tensor)
     with pytest.raises(wire.Damaged, match="shape"):
-        single = packed(form, tensor)
         wire.decode(NAME, single, shape=(5, 48), dtype=tensor.dtype, num_tensors=4)
 
 
