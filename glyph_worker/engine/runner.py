@@ -33,6 +33,7 @@ from glyph_worker.model.attention import (
     Splits,
 )
 from glyph_worker.model.language import LanguageModel, StepInput
+from glyph_worker.model.linear import slow_dtypes
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 MAX_EXTENTS = 4
@@ -132,7 +133,9 @@ class Runner:
             table = cut_pieces(self._all_groups(work.decodes), len(work.decodes))
         if table is not None and self.graphs is not None and not work.chunks:
             return askers, self.graphs.run(self._decode_rows(work.decodes, table))
-        step = self._build(work, dtype, table)
+        # Keys and values keep the group's format; a device without its products takes float32.
+        wide = dtype != self.language.dtype and dtype in slow_dtypes(self.language.device)
+        step = self._build(work, torch.float32 if wide else dtype, table)
         return askers, self.language.forward(step, self.pool.view(dtype))
 
     # -- tensors of a step ---------------------------------------------------------------------

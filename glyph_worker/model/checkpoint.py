@@ -5,8 +5,9 @@ The real `zai-org/Glyph` and the embedded reader come through here alike.
 
 from __future__ import annotations
 
+import gc
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -18,6 +19,7 @@ from glyph_worker.model.cores import Cores
 from glyph_worker.model.families.family import Family
 from glyph_worker.model.families.glm import GLM
 from glyph_worker.model.families.known import family_of, library_class
+from glyph_worker.model.half_precision import make_half_safe
 from glyph_worker.model.identity import checkpoint_digest
 from glyph_worker.model.language import WeightForm
 from glyph_worker.model.library import probe_reference
@@ -43,43 +45,79 @@ def load_reader(
 
     `packed` lays float32 matrices out for the CPU (faster, twice the memory), `int8` keeps the
     language model's in 8 bits. Neither changes which page features or answers are named alike.
-    `dtype` `auto` is float16 on CUDA and float32 elsewhere. `threads` sets the process's threads on
-    the CPU as `Cores.share` says; None leaves them alone. Raises ModelUnusable when the folder is
-    missing, has no configuration, is of another family, or its weights are missing or broken.
+    `dtype` `auto` is float32 on the CPU; on CUDA it is float16 where that proves safe for this
+    checkpoint, else what the checkpoint declares. `threads` sets the process's threads on the CPU
+    as `Cores.share` says; None leaves them alone. Raises ModelUnusable when the folder is missing,
+    has no configuration, is of no known family, or its weights are missing or broken.
     """
     folder = Path(path).expanduser()
     config = read_config(folder)
     family = family_of(config, folder)
     place = pick_device(device)
-    kind = DTYPES.get(dtype, torch.float16 if place.type == "cuda" else torch.float32)
     processor = read_processor(folder, family, config)
     cores: Cores | None = None
     if place.type == "cuda":
         prepare_cuda()
     elif threads is not None:
         cores = Cores.share(threads)
-    model = _load_weights(folder, library_class(config, family), kind)
-    model = model.to(place).eval().requires_grad_(False)
-    size = sum(w.numel() * w.element_size() for w in model.parameters())
-    form: WeightForm = "plain"
-    if packed and not int8 and size <= PACK_LIMIT_BYTES and can_pack(place, kind):
-        form = "packed"
-    prompt = read_prompt(folder, family, config, model.config.image_token_id)
-    reader = Reader(
-        model=model,
-        family=family,
-        folder=folder,
-        identity=checkpoint_digest(folder),
-        processor=processor,
-        prompt=prompt,
-        form=form,
-        compile_vision=compile_vision,
-        cores=cores,
-    )
+
+    def load(kind: torch.dtype, reason: str) -> Reader:
+        model = _load_weights(folder, library_class(config, family), kind)
+        model = model.to(place).eval().requires_grad_(False)
+        size = sum(w.numel() * w.element_size() for w in model.parameters())
+        small = size <= PACK_LIMIT_BYTES and can_pack(place, kind)
+        form: WeightForm = "packed" if packed and not int8 and small else "plain"
+        reader = Reader(
+            model=model,
+            family=family,
+            folder=folder,
+            identity=checkpoint_digest(folder),
+            processor=processor,
+            prompt=read_prompt(folder, family, config, model.config.image_token_id),
+            form=form,
+            compile_vision=compile_vision,
+            cores=cores,
+        )
+        reader.format_reason = reason
+        return reader
+
+    if dtype == "auto" and place.type == "cuda":
+        reader = _half_if_safe(load, declared_dtype(config))
+    elif dtype == "auto":
+        reader = load(torch.float32, "a CPU's products are no faster in 16 bit, or far slower")
+    else:
+        reader = load(DTYPES[dtype], "as asked for (GLYPH_DTYPE)")
+        if dtype == "float16":
+            reader.format_reason += f": {make_half_safe(reader).reason}"
     if int8:
         probe_reference(reader)
         reader.to_int8()
     return reader
+
+
+def _half_if_safe(load: Callable[[torch.dtype, str], Reader], declared: torch.dtype) -> Reader:
+    """A float16 reader where that is safe, else one in the declared dtype."""
+    reader = load(torch.float16, "")
+    verdict = make_half_safe(reader)
+    name = str(declared).removeprefix("torch.")
+    if verdict.safe or declared == torch.float16:
+        reader.format_reason = f"safe here: {verdict.reason}" if verdict.safe else verdict.reason
+        return reader
+    del reader
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return load(declared, f"float16 is not safe ({verdict.reason}), the checkpoint declares {name}")
+
+
+def declared_dtype(config: Mapping[str, Any]) -> torch.dtype:
+    """The format a checkpoint was published in; bfloat16 where it does not say."""
+    text = config.get("text_config") or {}
+    for part in (config, text):
+        for key in ("dtype", "torch_dtype"):
+            if part.get(key) in DTYPES:
+                return DTYPES[part[key]]
+    return torch.bfloat16
 
 
 def pick_device(name: str) -> torch.device:

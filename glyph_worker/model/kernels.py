@@ -66,8 +66,10 @@ class TorchKernels:
         if turns is not None:
             rotate = rotate_halves_ if turns.halves else rotate_pairs_
             rotate(heads[:, :-num_kv], turns.turns)
-        keys.index_copy_(1, places, heads[:, -2 * num_kv : -num_kv].transpose(0, 1))
-        values.index_copy_(1, places, heads[:, -num_kv:].transpose(0, 1))
+        # The pool may be narrower than a step that computes in float32.
+        new_keys, new_values = heads[:, -2 * num_kv : -num_kv], heads[:, -num_kv:]
+        keys.index_copy_(1, places, new_keys.transpose(0, 1).to(keys.dtype))
+        values.index_copy_(1, places, new_values.transpose(0, 1).to(values.dtype))
 
     def add_norms(
         self, hidden: Tensor, change: Tensor, inner: Norm | None, outer: Norm

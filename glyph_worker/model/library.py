@@ -15,7 +15,7 @@ from torch import Tensor
 
 from glyph_worker.model.processor import Page, ProcessorConfig, SquareProcessor
 from glyph_worker.model.reader import Reader
-from glyph_worker.model.wide_products import wide_products
+from glyph_worker.model.wide_products import float_forward, wide_products
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +93,19 @@ def library_prompt(
 
 @torch.inference_mode()
 def library_logits(
-    reader: Reader, pages: Sequence[Page], question: str, answer: Sequence[int] = ()
+    reader: Reader,
+    pages: Sequence[Page],
+    question: str,
+    answer: Sequence[int] = (),
+    *,
+    wide: bool = False,
 ) -> Tensor:
-    """Logits that choose each answer token and the one after: [len(answer) + 1, vocab]."""
+    """Logits that choose each answer token and the one after: [len(answer) + 1, vocab].
+
+    `wide` keeps every activation in float32, whatever the weights' format.
+    """
     prompt = library_prompt(reader, pages, question, answer)
-    with wide_products(reader.device):
+    with float_forward() if wide else wide_products(reader.device):
         out = reader.model(
             **prompt.inputs,
             use_cache=False,
@@ -132,12 +140,13 @@ def probe_pages(reader: Reader) -> list[Page]:
 def probe_reference(reader: Reader) -> dict[str, Tensor]:
     """The library's logits for the self-test, float32 [len(PROBE_ANSWER) + 1, vocab] on the CPU.
 
-    Computed at load for 8-bit weights, which leave the library's own forward without matrices.
+    Computed at load for 8-bit weights, which leave the library's own forward without matrices, and
+    for float16, whose range it may leave.
     """
     if reader.probe_reference is None:
-        pages = probe_pages(reader)
+        pages, wide = probe_pages(reader), reader.dtype == torch.float16
         reader.probe_reference = {
-            question: library_logits(reader, pages, question, PROBE_ANSWER).float().cpu()
+            question: library_logits(reader, pages, question, PROBE_ANSWER, wide=wide).float().cpu()
             for question in PROBE_QUESTIONS
         }
     return reader.probe_reference

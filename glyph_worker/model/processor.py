@@ -32,6 +32,12 @@ class ProcessorConfig:
     std: tuple[float, ...]
 
     @property
+    def sample_size(self) -> tuple[int, int]:
+        """Width and height of a page that is seen as it is: 16 x 14 visual tokens."""
+        token = self.patch_size * self.merge_size
+        return 16 * token, 14 * token
+
+    @property
     def digest(self) -> str:
         """Covers every number of it, and the rule of resizing."""
         return digest("processor", repr(self.fitted_size(10_000, 10_000)), *self._stated())
@@ -113,6 +119,10 @@ class SquareProcessor(ProcessorConfig):
     def side(self) -> int:
         """Pixels."""
         return math.isqrt(self.max_pixels)
+
+    @property
+    def sample_size(self) -> tuple[int, int]:
+        return self.side, self.side
 
     @property
     def digest(self) -> str:

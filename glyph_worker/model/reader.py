@@ -12,6 +12,7 @@ from torch import Tensor
 from glyph_worker.model.cores import Cores
 from glyph_worker.model.families.family import Family
 from glyph_worker.model.language import LanguageModel, WeightForm
+from glyph_worker.model.language_parts import LanguageParts
 from glyph_worker.model.positions import Positions, prompt_positions
 from glyph_worker.model.processor import Page, ProcessorConfig
 from glyph_worker.model.prompt import Prompt
@@ -50,6 +51,8 @@ class Reader:
         self.tokenizer = prompt.tokenizer
         self.weights_bytes: int = sum(w.numel() * w.element_size() for w in model.parameters())
         self.probe_reference: dict[str, Tensor] | None = None
+        self.format_reason = "as asked for"
+        """Why its numbers have the format they have, for people."""
         self.language = LanguageModel(family.language(model), form=form)
         self.vision = VisionTower(
             family.tower(model, processor),
@@ -82,6 +85,13 @@ class Reader:
             self.language = LanguageModel(self.language.parts)
             self.vision.lay_out(packed=False)
 
+    def rescale(self, parts: LanguageParts) -> None:
+        """Take over language weights that were scaled in place.
+
+        The library's own forward is no yardstick after it: ask `library.probe_reference` before.
+        """
+        self.language = LanguageModel(parts, form=self.language.form)
+
     def to_int8(self) -> None:
         """Keep the language model's matrices in 8 bits from now on, half of 16-bit memory.
 
@@ -93,6 +103,11 @@ class Reader:
         self.weights_bytes = self.language.num_matrix_bytes + sum(
             w.numel() * w.element_size() for w in self.model.parameters()
         )
+
+    @property
+    def sample_size(self) -> tuple[int, int]:
+        """Width and height in pixels of a page that the tower sees as it is."""
+        return self.processor.sample_size
 
     def num_visual_tokens(self, width: int, height: int) -> int:
         """Visual tokens of a page given in pixels."""
