@@ -225,7 +225,7 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
         """Celery says by the sender's clock when a message is due; here the server's is added."""
         headers = message.get("headers") or {}
         if headers.get("eta"):
-            left_s = datetime.fromisoformat(headers["eta"]).timestamp() - time.time()
+            left_s = (datetime.fromisoformat(headers["eta"]) - datetime.now(UTC)).total_seconds()
             with self.conn_or_acquire() as client:
                 headers[DUE_AT] = self.qos.server_time(client) + left_s
         super()._put(queue, message, **kwargs)

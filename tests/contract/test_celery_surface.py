@@ -12,7 +12,7 @@ import signal
 import struct
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -140,10 +140,16 @@ def test_a_retry_is_due_by_the_servers_clock(
     app: Any, monkeypatch: pytest.MonkeyPatch, sender_off_s: float, receiver_off_s: float
 ) -> None:
     """Whatever the clocks of the worker that sends it and of the one that takes it say."""
-    right = time.time
+    right, off = time.time, timedelta(seconds=sender_off_s)
+
+    class Wrong(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return datetime.now(tz) + off
+
     with monkeypatch.context() as patch:
-        patch.setattr(time, "time", lambda: right() + sender_off_s)
-        due = datetime.fromtimestamp(time.time() + 40, UTC)
+        patch.setattr("glyph_worker.queue.transport.datetime", Wrong)
+        due = Wrong.now(UTC) + timedelta(seconds=40)
         with app.connection_for_write() as connection:
             app.send_task(RENDER_TASK, connection=connection, task_id="one", eta=due)
     taken: list[Any] = []

@@ -131,7 +131,14 @@ def off_fleet(fleet: Any, off_s: int) -> Iterator[Any]:
     fleet.start("answer", **shifted(off_s))
     for process in fleet.processes:
         fleet.wait_ready(process)
-    return fleet
+    yield fleet
+    kill_all(fleet)
+
+
+def kill_all(fleet: Any) -> None:
+    """libfaketime moves the ends of sleeps as well: an orderly end would take half a minute."""
+    for process in fleet.processes:
+        fleet.kill(process)
 
 
 @OFF
@@ -164,3 +171,4 @@ def test_a_running_job_is_ended_at_its_deadline_by_a_worker_whose_clock_is_off(
     assert caught.value.code == "deadline_passed"
     ended = client.status(job.id)
     assert ended.finished_at - ended.created_at >= 9, "not before"
+    kill_all(endless_fleet)
