@@ -1,13 +1,15 @@
 """Whether answers can be checked: planted misreadings, places, the reader's own mistakes, the cost.
 
-Usage: ops/bench/answers [--quick] [--json PATH] [--calibrate] [--number N] [--documents N] [--seed N]
+Usage: ops/bench/answers [--quick] [--json PATH] [--calibrate] [--number N] [--documents N]
+       [--seed N]
 
-A planted misreading counts where a person with the document could tell: excluded, with their number,
-are those that the document has elsewhere word for word, those that are no literal any more (a digit
-lost that was alone), slips in plain lower-case words, and a name's first letter that became small.
+A planted misreading counts where a person with the document could tell: excluded, with their
+number, are those that the document has elsewhere word for word, those that are no literal any more
+(a digit lost that was alone), slips in plain lower-case words, and a name's first letter that
+became small.
 `--calibrate` asks the embedded reader about documents of its corpus and of the written set that has
-shaped it, fits the confidence, and writes it into the checkpoint's folder; all other runs measure it
-on documents that the fit has not seen.
+shaped it, fits the confidence, and writes it into the checkpoint's folder; other runs measure it on
+documents that the fit has not seen.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from bench.answers_places import asked
 from bench.answers_planted import Planted, plant
 from bench.answers_reader import Answered, answer_all, auroc, isotonic, made, strangers
 from bench.machine import commit, device_name
-from bench.render_corpus import english_prose
+from bench.render_corpus import english
 from glyph_worker.evidence.confidence import CALIBRATION_FILE, Calibration, stands
 from glyph_worker.evidence.guard import Guarded, guard
 from glyph_worker.evidence.index import DocumentIndex
@@ -54,7 +56,8 @@ BARS: dict[str, tuple[str, float]] = {
 
 def features(row: Answered) -> tuple[Guarded, list[float]]:
     found = guard(DocumentIndex(row.text), row.got, row.question, phrases=("not found",))
-    assert row.mean_log_prob is not None and row.min_log_prob is not None
+    assert row.mean_log_prob is not None
+    assert row.min_log_prob is not None
     return found, [math.exp(row.mean_log_prob), math.exp(row.min_log_prob), stands(found)]
 
 
@@ -67,9 +70,8 @@ def fit(rows: Sequence[Answered]) -> dict[str, Any]:
     weights, bias = np.zeros(3), 0.0
     for _ in range(4_000):
         error = 1 / (1 + np.exp(-(inputs_scaled @ weights + bias))) - right
-        weights = np.maximum(
-            0, weights - 0.3 * (inputs_scaled.T @ error / len(right) + 0.01 * weights)
-        )
+        slope = inputs_scaled.T @ error / len(right) + 0.01 * weights
+        weights = np.maximum(0, weights - 0.3 * slope)
         bias -= 0.3 * error.mean()
     weights = weights / scale
     weights = np.round(weights / weights.sum(), 4)
@@ -86,7 +88,7 @@ def fit(rows: Sequence[Answered]) -> dict[str, Any]:
 def judge_reader(
     reader: Reader, calibration: Calibration, rows: Sequence[Answered]
 ) -> dict[str, Any]:
-    """What the guard says of right and of wrong answers, and how well confidence tells them apart."""
+    """What the guard says of right and wrong answers, and how well confidence tells them apart."""
     said: Counter[str] = Counter()
     scores, right, plain = [], [], []
     for row in rows:
@@ -126,13 +128,15 @@ def places(seed: str, documents: int) -> dict[str, dict[str, float]]:
     }
 
 
-ANSWERS = ("The total is 1,318.36 EUR", "Q7-2O417", "17 March 2031", "Helena Okaforova", "not found", "42")  # fmt: skip
+ANSWERS = (
+    "The total is 1,318.36 EUR", "Q7-2O417", "17 March 2031", "Helena Okaforova", "not found", "42",
+)  # fmt: skip
 
 
 def cost(rounds: int) -> dict[str, float]:
     """Milliseconds of processor time that one answer takes beside a document of a megabyte: the
     median of the answers above, of which most stand nowhere, the costliest kind."""
-    text = english_prose(1_000_000)
+    text = english(1_000_000)
     assert len(text.encode()) >= 1_000_000
     guard(DocumentIndex(text[:10_000]), ANSWERS[0], "What is the total?")  # tables are made once
     first, following = [], []
@@ -153,7 +157,7 @@ def cost(rounds: int) -> dict[str, float]:
 def bounded() -> dict[str, float]:
     """Milliseconds of inputs that somebody may send to make it slow."""
     line = DocumentIndex("2026-11-01 the same line 42\n" * 36_000)
-    prose = DocumentIndex(english_prose(1_000_000))
+    prose = DocumentIndex(english(1_000_000))
     long_answer = " ".join(f"A{at}x is {at * 7}.5 on 3 March {1000 + at}." for at in range(1_100))
     cases = {
         "an empty answer": (prose, ""),
@@ -250,7 +254,8 @@ def main() -> None:
         for name, (sense, target) in BARS.items()
     }
     for name, bar in bars.items():
-        print(f"{'met' if bar['met'] else 'MISSED':7} {name}: {bar['value']} ({BARS[name][0]} {bar['target']})")  # fmt: skip
+        word = "met" if bar["met"] else "MISSED"
+        print(f"{word:7} {name}: {bar['value']} ({BARS[name][0]} {bar['target']})")
     report = {
         "bench": "answers",
         "commit": commit(),
@@ -268,9 +273,7 @@ def main() -> None:
         "cost": spent,
         "bounded_ms": bounded(),
         "curve": [list(knot) for knot in calibration.knots],
-        "spread": {
-            "place_several": round(196 * (0.03 / max(1, placed["several"]["asked"])) ** 0.5, 2)
-        },
+        "spread": {"judged": judged["answers"], "repeated": placed["several"]["asked"]},
     }
     if args.json:
         args.json.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")

@@ -1,5 +1,5 @@
-"""Questions that the embedded reader answers through our own engine: what it writes, whether that is
-right, how likely its tokens were, and how long all took.
+"""Questions that the embedded reader answers through our own engine: what it writes, whether that
+is right, how likely its tokens were, and how long all took.
 """
 
 from __future__ import annotations
@@ -11,9 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from train.corpus import samples
-from train.questions import NOT_FOUND
 
 from bench.answers_places import STYLE
 from bench.machine import ROOT
@@ -141,11 +139,12 @@ def isotonic(scores: Sequence[float], right: Sequence[bool], *, bins: int) -> li
     equally full bins, each drawn towards one half by one answer of either kind (Laplace)."""
     order = np.argsort(scores, kind="stable")
     parts = np.array_split(order, min(bins, max(1, len(order) // 20)))
+    values, flags = np.asarray(scores), np.asarray(right)
     blocks = [
-        [float(np.mean(np.asarray(scores)[part])), float(np.asarray(right)[part].sum()) + 1, len(part) + 2]
+        [float(values[part].mean()), float(flags[part].sum()) + 1, len(part) + 2]
         for part in parts
         if len(part)
-    ]  # fmt: skip
+    ]
     merged: list[list[float]] = []
     for mean, hits, size in blocks:
         merged.append([mean * size, hits, size])
@@ -153,6 +152,3 @@ def isotonic(scores: Sequence[float], right: Sequence[bool], *, bins: int) -> li
             last = merged.pop()
             merged[-1] = [a + b for a, b in zip(merged[-1], last, strict=True)]
     return [[round(mean / size, 4), round(hits / size, 4)] for mean, hits, size in merged]
-
-
-__all__ = ["NOT_FOUND", "Answered", "Document", "answer_all", "auroc", "isotonic", "made", "strangers", "torch"]  # fmt: skip
