@@ -112,13 +112,17 @@ def _check(
     findings: dict[str, Finding] = {}
     num_unchecked = num_thorough = 0
     last = len(answer.rstrip())
+    shift = _quoted(index, answer)
     for one in literals(answer):
         found = findings.get(one.text)
         if found is None:
             if len(findings) >= MAX_LITERALS:
                 num_unchecked += 1
                 continue
-            found = look_up(index, one, thorough=num_thorough < MAX_THOROUGH)
+            if shift is None:
+                found = look_up(index, one, thorough=num_thorough < MAX_THOROUGH)
+            else:
+                found = Finding([(one.start + shift, one.end + shift)])
             findings[one.text] = found
             num_thorough += not found.places
         if cut and not found.places and one.end == last:
@@ -136,6 +140,14 @@ def _check(
             )
         )
     return checked, findings, num_unchecked
+
+
+def _quoted(index: DocumentIndex, answer: str) -> int | None:
+    """How far the answer's offsets are from the document's, where it is one quote of it: then all
+    of its literals are the document's, however they are parted."""
+    quote = answer.strip()
+    first = next(index.exact(quote), None) if 0 < len(quote) <= MAX_WHOLE else None
+    return None if first is None else first[0] - (len(answer) - len(answer.lstrip()))
 
 
 def _corrected(answer: str, checked: Sequence[CheckedLiteral]) -> tuple[str, list[CheckedLiteral]]:
