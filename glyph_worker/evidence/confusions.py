@@ -18,6 +18,7 @@ for _chars, _code in (("0o", "o"), ("1li|", "l"), ("5s", "s"), ("8b£", "b")):
     for _char in _chars:
         SKELETON[ord(_char)] = ord(_code)
 
+MAX_SWAPS = 2
 _CLASS_OF = {char: number for number, chars in enumerate(CLASSES) for char in chars}
 
 
@@ -31,22 +32,25 @@ def look_alike(one: str, other: str) -> bool:
 def confusable(read: str, real: str) -> bool:
     """Whether eyes may have read `read` where `real` stands. White space must be in both alike.
 
-    Any number of characters of one class; beside them at most one of: rn for m or m for rn, a digit
-    lost, a digit doubled.
+    At most MAX_SWAPS characters of one class, or, but for case, one of: rn for m or m for rn, a
+    digit lost, a digit doubled.
     """
+    if len(read) == len(real) and all(map(look_alike, read, real)):
+        return sum(map(_swapped, read, real)) <= MAX_SWAPS
+    small, large = read.casefold(), real.casefold()
     at = 0
-    while at < min(len(read), len(real)) and look_alike(read[at], real[at]):
+    while at < min(len(small), len(large)) and small[at] == large[at]:
         at += 1
-    if at == len(read) == len(real):
-        return True
-    # The slip is at the first difference, or just before it where a repeat hides it.
-    for start in range(max(0, at - 1), at + 1):
-        if not _all_alike(read[:start], real[:start]):
-            continue
-        for left, right in _slips(read[start:], real[start:]):
-            if _all_alike(left, right):
-                return True
-    return False
+    # The slip is at the first difference, or before it where a repeat hides it.
+    return any(
+        left == right
+        for start in range(max(0, at - 1), at + 1)
+        for left, right in _slips(small[start:], large[start:])
+    )
+
+
+def _swapped(one: str, other: str) -> bool:
+    return one.casefold() != other.casefold()
 
 
 def _slips(read: str, real: str) -> Iterator[tuple[str, str]]:
@@ -59,10 +63,6 @@ def _slips(read: str, real: str) -> Iterator[tuple[str, str]]:
         yield read, real[1:]  # lost
     if len(read) > 1 and read[0].isdigit() and read[0] == read[1]:
         yield read[1:], real  # doubled
-
-
-def _all_alike(one: str, other: str) -> bool:
-    return len(one) == len(other) and all(map(look_alike, one, other))
 
 
 def respelled(read: str) -> Iterator[str]:

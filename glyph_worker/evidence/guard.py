@@ -25,6 +25,8 @@ MAX_THOROUGH = 8
 """Unsupported ones for which other spellings, and what eyes may have taken for them, are sought."""
 MAX_PARTS = 64
 """Parts of one answer that are cited."""
+MAX_WHOLE = 2_000
+"""Characters of an answer that is looked for as a whole."""
 MAX_CLOSE = 6
 """Parts for which something close is searched."""
 
@@ -110,16 +112,22 @@ def _check(
     findings: dict[str, Finding] = {}
     num_unchecked = num_thorough = 0
     last = len(answer.rstrip())
+    shift = _quoted(index, answer)
     for one in literals(answer):
         found = findings.get(one.text)
         if found is None:
             if len(findings) >= MAX_LITERALS:
                 num_unchecked += 1
                 continue
-            found = look_up(index, one, thorough=num_thorough < MAX_THOROUGH)
+            if shift is None:
+                found = look_up(index, one, thorough=num_thorough < MAX_THOROUGH)
+            else:
+                found = Finding([(one.start + shift, one.end + shift)])
             findings[one.text] = found
             num_thorough += not found.places
         if cut and not found.places and one.end == last:
+            continue
+        if one.doubtful and (found.places or not found.suggested):
             continue
         checked.append(
             CheckedLiteral(
@@ -132,6 +140,14 @@ def _check(
             )
         )
     return checked, findings, num_unchecked
+
+
+def _quoted(index: DocumentIndex, answer: str) -> int | None:
+    """How far the answer's offsets are from the document's, where it is one quote of it: then all
+    of its literals are the document's, however they are parted."""
+    quote = answer.strip()
+    first = next(index.exact(quote), None) if 0 < len(quote) <= MAX_WHOLE else None
+    return None if first is None else first[0] - (len(answer) - len(answer.lstrip()))
 
 
 def _corrected(answer: str, checked: Sequence[CheckedLiteral]) -> tuple[str, list[CheckedLiteral]]:
@@ -162,13 +178,11 @@ def _places(
     choose: Choose,
 ) -> Iterator[Place]:
     """The whole answer where it stands as it is; else its sentences; else its literals."""
-    whole = _part(answer, 0, len(answer))
-    if whole is None:
-        return
-    as_one = align(index, whole.text, close=False) if len(whole.text) <= 2_000 else None
-    if as_one is not None:
-        yield _place(whole, as_one, choose)
-        return
+    if len(answer) <= MAX_WHOLE:
+        for whole in _trimmed(answer, 0, len(answer)):
+            if (as_one := align(index, whole.text, close=False)) is not None:
+                yield _place(whole, as_one, choose)
+                return
     num_parts = num_close = 0
     for part in _parts(answer):
         if num_parts >= MAX_PARTS:
@@ -218,21 +232,25 @@ def _place(part: _Part, aligned: Aligned, choose: Choose) -> Place:
 
 
 _SENTENCE = re.compile(r"[^\n]*?(?:[.!?](?=\s)|[。！？]|(?=\n)|\Z)")
-_AROUND = " \t\r\n\"'“”‘’`*-•"
+_SPACE = " \t\r\n"
+_AROUND = _SPACE + "\"'“”‘’`*-•"
 
 
 def _parts(answer: str) -> Iterator[_Part]:
-    """Sentences, one for each line at least."""
+    """Sentences, one for each line at least, without what stands around them."""
     for match in _SENTENCE.finditer(answer):
-        part = _part(answer, match.start(), match.end())
-        if part is not None:
-            yield part
+        if trimmed := _trimmed(answer, match.start(), match.end()):
+            yield trimmed[-1]
 
 
-def _part(answer: str, start: int, end: int) -> _Part | None:
-    """A range without what stands around it in an answer but not in a document."""
-    while start < end and answer[start] in _AROUND:
-        start += 1
-    while start < end and answer[end - 1] in _AROUND + ".,;:!?。":
-        end -= 1
-    return _Part(answer[start:end], start, end) if start < end else None
+def _trimmed(answer: str, start: int, end: int) -> list[_Part]:
+    """A range without white space around it, and without marks either: none, or one or both."""
+    out: list[_Part] = []
+    for before, after in ((_SPACE, _SPACE), (_AROUND, _AROUND + ".,;:!?。")):
+        while start < end and answer[start] in before:
+            start += 1
+        while start < end and answer[end - 1] in after:
+            end -= 1
+        if start < end and (not out or out[-1][1:] != (start, end)):
+            out.append(_Part(answer[start:end], start, end))
+    return out

@@ -83,31 +83,53 @@ class DocumentIndex:
         return not (
             (start > 0 and joined(text[start - 1], text[start]))
             or (end < len(text) and joined(text[end - 1], text[end]))
-            or (text[start].isdigit() and start > 1 and _in_number(text[start - 2 : start]))
-            or (
-                text[end - 1].isdigit()
-                and end + 1 < len(text)
-                and _in_number(text[end + 1] + text[end])
-            )
+            or _goes_on_left(text, start, end)
+            or _goes_on_right(text, start, end)
         )
+
+
+# A number goes on over an edge with a point and a digit, or with a comma as thousands are grouped.
+# Numbers that commas part (1.25,470.42) do not, nor does what ends a date or a code.
+_POINT_BEFORE = re.compile(r"\d\.\Z")
+_GROUPS_BEFORE = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})*,\Z")
+_GROUP = re.compile(r"\d{3}(?!\d)(?:,\d{3}(?!\d))*(?!,\d)")
+_BEGINS = re.compile(r"\d+(?![-/:_\w])")
+_ENDS = re.compile(r"(?<![-/:_\w.,])(?:\d+|\d{1,3}(?:,\d{3})+|(?P<point>\d[\d,]*(?:\.\d+)+))\Z")
+_POINT_AFTER = re.compile(r"\.\d")
+_GROUPS_AFTER = re.compile(r"(?:,\d{3}(?!\d))+(?!,\d)")
+
+
+def _goes_on_left(text: str, start: int, end: int) -> bool:
+    if start < 2 or text[start - 1] not in ".," or _BEGINS.match(text, start, end) is None:
+        return False
+    before = text[max(0, start - 24) : start]
+    if _POINT_BEFORE.search(before):
+        return True
+    return bool(_GROUPS_BEFORE.search(before) and _GROUP.match(text, start))
+
+
+def _goes_on_right(text: str, start: int, end: int) -> bool:
+    if end >= len(text) or text[end] not in ".,":
+        return False
+    last = _ENDS.search(text[max(start, end - 24) : end])
+    if last is None:
+        return False
+    if _POINT_AFTER.match(text, end):
+        return True
+    return last["point"] is None and _GROUPS_AFTER.match(text, end) is not None
 
 
 def _edged(part: str) -> re.Pattern[str]:
     """The part where no word or number obviously goes on."""
     before = after = ""
     if _inner(part[0]):
-        before = f"(?<!{_CASED})" + (r"(?<!\d[.,])" if part[0].isdigit() else "")
+        before = f"(?<!{_CASED})" + (r"(?<!\d\.)" if part.isdigit() else "")
     if _inner(part[-1]):
-        after = f"(?!{_CASED})" + (r"(?![.,]\d)" if part[-1].isdigit() else "")
+        after = f"(?!{_CASED})" + (r"(?!\.\d)" if part.isdigit() else "")
     return re.compile(before + re.escape(part) + after)
 
 
 _CASED = "[0-9A-Za-z\u00c0-\u024f\u0370-\u052f]"
-
-
-def _in_number(pair: str) -> bool:
-    """A digit, then what goes on a number: 12.5, 1,204."""
-    return pair[0].isdigit() and pair[1] in ".,"
 
 
 def joined(left: str, right: str) -> bool:

@@ -14,13 +14,14 @@ _MONTH = (
     "Sept?(?:ember)?|Oct(?:ober)?|Nov(?:ember)?|Dec(?:ember)?)\\.?"
 )
 _TIME = r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?"
-_NUMBER = r"\d+(?:[.,]\d+)*"
+_NUMBER = r"(?:\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)*(?:,\d{1,2}(?![\d.,]))?)"
 CURRENCIES = "€$£¥₹₽₩₺₴₦฿₫₪₱"
 _ISO_CURRENCY = (
     "(?:EUR|USD|GBP|JPY|CHF|CNY|INR|AUD|CAD|NZD|SEK|NOK|DKK|PLN|CZK|HUF|RON|BGN|TRY|RUB|UAH|BRL|"
     "MXN|ZAR|NGN|KES|KRW|HKD|SGD|THB|IDR|MYR|PHP|VND|ILS|AED|SAR|EGP)"
 )
 _CASED = "[0-9A-Za-z\u00c0-\u024f\u0370-\u052f]"
+_LETTER = "[A-Za-z\u00aa-\u024f\u0370-\u052f\u0531-\u0587\u1e00-\u1fff]"
 _PATTERNS: tuple[tuple[LiteralKind, str], ...] = (
     ("url", r"(?:[A-Za-z][A-Za-z0-9+.-]{1,15}://|www\.)[^\s<>\"'`]+"),
     ("address", r"(?<![\w.+%-])[\w.+%-]{1,64}@[\w-]{1,64}(?:\.[\w-]{1,64}){1,8}"),
@@ -34,19 +35,25 @@ _PATTERNS: tuple[tuple[LiteralKind, str], ...] = (
     ("amount", rf"[{CURRENCIES}] ?{_NUMBER}(?!\w)"),
     ("amount", rf"(?<![\w.]){_NUMBER} ?(?:[{CURRENCIES}]|{_ISO_CURRENCY}(?!\w))"),
     ("amount", rf"(?<!\w){_ISO_CURRENCY} ?{_NUMBER}(?!\w)"),
+    # Read so, and nothing that anybody writes.
+    ("code", r"[\w:.,-]*\d£[\w:.,-]*"),
     # Letters with digits, with joints inside, or in mixed case; what has none of it is a word.
     ("code", rf"(?<!{_CASED})[A-Za-z0-9_]+(?:[-/.:#\\@][A-Za-z0-9_]+)*(?!{_CASED})"),
     ("number", _NUMBER),
-    ("name", r"[^\W\d_](?:[^\W\d_]|['’](?=[^\W\d_]))*"),
+    ("name", rf"{_LETTER}+"),
 )
 _SCAN = re.compile("|".join(f"(?P<k{at}>{form})" for at, (_, form) in enumerate(_PATTERNS)))
 _KINDS = {f"k{at}": kind for at, (kind, _) in enumerate(_PATTERNS)}
 _NO_NAMES = frozenset(("yes", "no", "none", "true", "false", "nothing", "unknown", "not", "n/a"))
 """Answers in themselves: they stand for no string of the document."""
-_REST_OF_NAME = re.compile(r"(?:['’-][^\W\d_]+)+")
+_REST_OF_NAME = re.compile(rf"(?:['’-]{_LETTER}+)+")
+_REST_OF_CODE = re.compile(r"[A-Za-z0-9_]+(?:[-/.:#\\@][A-Za-z0-9_]+)*")
 _TRAILING = ".,;:!?)]}>'\"`*|"
 _NAME_GAP = re.compile(r"[ \t]+(?:(?:of|the|and|de|da|van|von|der|den|du|la|le|&)[ \t]+)?")
 MAX_NAME_WORDS = 8
+
+
+_BARE = re.compile(_NUMBER)
 
 
 class FoundLiteral(NamedTuple):
@@ -56,6 +63,8 @@ class FoundLiteral(NamedTuple):
     kind: LiteralKind
     start: int
     end: int
+    doubtful: bool = False
+    """A capitalised word that may only begin a sentence: no literal unless it is a misread one."""
 
 
 def literals(answer: str) -> Iterator[FoundLiteral]:
@@ -68,13 +77,13 @@ def literals(answer: str) -> Iterator[FoundLiteral]:
             name = FoundLiteral(answer[name.start : one.end], "name", name.start, one.end)
             words += 1
             continue
-        if name is not None and _is_name(answer, name, words):
-            yield name
+        if name is not None:
+            yield from _named(answer, name, words)
         name, words = (one, 1) if one.kind == "name" else (None, 0)
         if one.kind != "name":
             yield one
-    if name is not None and _is_name(answer, name, words):
-        yield name
+    if name is not None:
+        yield from _named(answer, name, words)
 
 
 def _tokens(answer: str) -> Iterator[FoundLiteral]:
@@ -92,9 +101,11 @@ def _tokens(answer: str) -> Iterator[FoundLiteral]:
             text, at = text + rest[0], rest.end()
         if made == "number":
             # A bare number may go on as one with separators: let its own pattern take it.
-            number = re.compile(_NUMBER).match(answer, start)
+            number = _BARE.match(answer, start)
             assert number is not None
             text, at = number[0], number.end()
+            if rest := _REST_OF_CODE.match(answer, at):
+                text, at, made = text + rest[0], rest.end(), "code"
         yield FoundLiteral(text, made, start, start + len(text))
 
 
@@ -104,7 +115,7 @@ def _refined(text: str, kind: LiteralKind) -> LiteralKind | None:
         return "name" if text[0].isupper() else None
     if kind != "code":
         return kind
-    if text.lower() in _NO_NAMES:
+    if _is_no_name(text):
         return None
     has_digit = any(map(str.isdigit, text))
     has_letter = any(map(str.isalpha, text))
@@ -133,13 +144,16 @@ def _camel(word: str) -> bool:
     )
 
 
-def _is_name(answer: str, name: FoundLiteral, words: int) -> bool:
-    """A lone capitalised word that only begins a sentence is none."""
-    if words == 1 and name.text.lower() in _NO_NAMES:
-        return False
-    if words > 1 or name.text.isupper():
-        return len(name.text) > 1
+def _is_no_name(text: str) -> bool:
+    styled = text.islower() or text.isupper() or text.istitle()
+    return styled and text.lower() in _NO_NAMES
+
+
+def _named(answer: str, name: FoundLiteral, words: int) -> Iterator[FoundLiteral]:
+    """The name, if it is one: single letters and yes and no are none."""
+    if len(name.text) < 2 or (words == 1 and _is_no_name(name.text)):
+        return
     before = answer[max(0, name.start - 16) : name.start].rstrip(" \t\"'“‘(*-•")
-    begins = not before or before[-1] in ".!?:\n"
-    goes_on = answer[name.end : name.end + 2]
-    return not (begins and len(goes_on) == 2 and goes_on[0] == " " and (goes_on[1].islower()))
+    begins = not before or (before[-1] in ".!?:\n" and answer[name.start - 1] != before[-1])
+    goes_on = re.compile(r"(?:-[a-z]| [a-z])").match(answer, name.end) is not None
+    yield name._replace(doubtful=words == 1 and begins and goes_on and not name.text.isupper())

@@ -61,14 +61,15 @@ def places_of(index: DocumentIndex, text: str, *, name: bool = False) -> list[Sp
 
 def same(text: str, raw: str, *, name: bool = False) -> bool:
     """Whether a piece of a document is this string but for spacing, line ends and letter forms;
-    of a name, also in capitals or in small letters throughout."""
+    of a name of longer words, also in capitals or in small letters throughout."""
     wanted = _plain(text)
     for piece in (raw, _HYPHENATED.sub("", raw), _BROKEN.sub("", raw)):
         found = _plain(piece)
         if found == wanted:
             return True
         if name and found.casefold() == wanted.casefold():
-            return all(map(_is_styled, found.split())) and all(map(_is_styled, wanted.split()))
+            words = *found.split(), *wanted.split()
+            return all(map(_is_styled, words)) and min(map(len, words)) > 2
     return False
 
 

@@ -13,7 +13,7 @@ import structlog
 from glyph_worker.document import Page
 from glyph_worker.errors import GlyphError
 from glyph_worker.evidence.boxes import PageMap
-from glyph_worker.evidence.confidence import Calibration
+from glyph_worker.evidence.confidence import Calibration, stands
 from glyph_worker.evidence.guard import Guarded, Mode, guard
 from glyph_worker.evidence.index import DocumentIndex
 from glyph_worker.evidence.original import Original
@@ -81,13 +81,12 @@ class Prover:
 
         `read` brings the document's text, where it is not known. `cut`: the answer ended by length.
         """
-        confidence = self._calibration.confidence(mean_log_prob, min_log_prob)
         try:
             known = self._document(document_digest, read)
         except GlyphError as exc:
             # The pages were there, the text is not: better an answer without proof than none.
             log.warning("answer.not_proved", error=exc.code)
-            return Proof(text=text, confidence=confidence)
+            return Proof(text=text)
         found = guard(
             known.index, text, question, mode=mode, cut=cut, phrases=self._calibration.not_found
         )
@@ -97,7 +96,7 @@ class Prover:
             literals=found.literals,
             verified=found.verified,
             found=found.found,
-            confidence=confidence,
+            confidence=self._calibration.confidence(mean_log_prob, min_log_prob, stands(found)),
             num_unchecked=found.num_unchecked,
         )
 

@@ -28,7 +28,7 @@ WRONG = [
     ("temperature", 10**400), ("top_p", 0), ("top_p", math.inf), ("top_k", -1), ("top_k", "5"),
     ("seed", 2**63), ("seed", False), ("stop", ["x"] * 9), ("stop", [""]), ("stop", [7]),
     ("stop", b"x"), ("stop", {"x"}), ("style", ""), ("style", b"fast"), ("style", 7),
-    ("min_quality", "best"), ("min_quality", ["fast"]), ("priority", "urgent"), ("priority", 0),
+    ("literals", "fix"), ("literals", 7), ("min_quality", "best"), ("min_quality", ["fast"]), ("priority", "urgent"), ("priority", 0),
     ("deadline_s", math.inf), ("deadline_s", math.nan), ("deadline_s", 0), ("deadline_s", -1),
     ("deadline_s", 10**400), ("deadline_s", "soon"), ("deadline_s", True),
     ("ttl_s", 60.5), ("ttl_s", 9), ("ttl_s", 10**400), ("ttl_s", math.inf), ("ttl_s", "60"),
