@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, cast
 
-import redis
-
 from glyph_worker.job import Delta, JobStatus
-from glyph_worker.store.connection import translated
+from glyph_worker.store.connection import Server
 from glyph_worker.store.keys import Keys
 from glyph_worker.store.scripts import Scripts
 
@@ -16,11 +14,10 @@ from glyph_worker.store.scripts import Scripts
 class StreamStore:
     """Thread-safe. Raises StoreUnavailable, StoreFull or StoreDenied from every method."""
 
-    def __init__(self, client: redis.Redis, keys: Keys, url: str, ttl_s: int) -> None:
+    def __init__(self, client: Server, keys: Keys, ttl_s: int) -> None:
         self.client = client
         self.keys = keys
-        self.url = url
-        self._run = Scripts(client, keys, url=url, ttl_s=ttl_s)
+        self._run = Scripts(client, keys, ttl_s=ttl_s)
 
     def write(self, job_id: str, attempt: int, start: int, text: bytes) -> int | None:
         """Append UTF-8 text that follows the attempt's first `start` bytes. A new attempt starts
@@ -37,8 +34,7 @@ class StreamStore:
         """Entries after a sequence number, waiting up to `block_s` for the first."""
         key = self.keys.stream(job_id)
         block_ms = max(1, int(block_s * 1e3)) if block_s > 0 else None
-        with translated(self.url):
-            found = cast(Any, self.client.xread({key: after}, count=200, block=block_ms))
+        found = cast(Any, self.client.xread({key: after}, count=200, block=block_ms))
         for seq, fields in found[0][1] if found else ():
             yield delta_of(seq, fields)
 

@@ -18,7 +18,7 @@ KEYS = Keys("test")
 
 @pytest.fixture
 def streams(broker_url: str) -> StreamStore:
-    return StreamStore(connect(broker_url), KEYS, broker_url, 60)
+    return StreamStore(connect(broker_url), KEYS, 60)
 
 
 def read(streams: StreamStore, job_id: str = "j") -> list[Delta]:
