@@ -102,7 +102,7 @@ class AsyncClient:
         if loop not in self._watchers:
             for ended in [known for known in list(self._watchers) if known.is_closed()]:
                 self._watchers.pop(ended, None)
-            self._watchers[loop] = Watcher(core._redis, core._keys, url=core._url)
+            self._watchers[loop] = Watcher(core._redis, core._keys)
         return self._watchers[loop]
 
 

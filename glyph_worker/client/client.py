@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import Any, Unpack
 
 from glyph_worker import codec
 from glyph_worker.client.aio import AsyncClient
@@ -36,15 +36,12 @@ from glyph_worker.options import JobOptions, SubmitOptions
 from glyph_worker.settings import Settings
 from glyph_worker.store.backlog import Backlog, Submission
 from glyph_worker.store.blobs import BlobStore
-from glyph_worker.store.connection import connect
+from glyph_worker.store.connection import Server, connect
 from glyph_worker.store.jobs import JobStore, document_notes
 from glyph_worker.store.keys import Keys
 from glyph_worker.store.streams import Cursor, StreamStore
 from glyph_worker.store.webhooks import ANNOUNCED_S, WebhookStore
 from glyph_worker.traces import current_traceparent
-
-if TYPE_CHECKING:
-    import redis
 
 # Where nothing wakes a waiter it looks again: a tenth late at most, and a long wait costs next to
 # nothing.
@@ -309,7 +306,7 @@ class Client:
             )
 
     def _check_called(self) -> None:
-        if not WebhookStore(self._redis, self._keys, url=self._url, ttl_s=0).are_called():
+        if not WebhookStore(self._redis, self._keys, ttl_s=0).are_called():
             raise WebhookRefused(
                 "nobody would call the webhook: no gateway with GLYPH_GATEWAY_WEBHOOK_SECRET has "
                 f"run here in the last {ANNOUNCED_S // 60} minutes; start one, or submit without it"
@@ -339,7 +336,7 @@ class Client:
         ]
 
     @cached_property
-    def _redis(self) -> redis.Redis:
+    def _redis(self) -> Server:
         return connect(self._url)
 
     @cached_property
@@ -349,22 +346,20 @@ class Client:
     @cached_property
     def _jobs(self) -> JobStore:
         queue = self._settings.queue
-        return JobStore(
-            self._redis, self._keys, url=self._url, ttl_s=queue.job_ttl_s, lease_s=queue.lease_s
-        )
+        return JobStore(self._redis, self._keys, ttl_s=queue.job_ttl_s, lease_s=queue.lease_s)
 
     @cached_property
     def _backlog(self) -> Backlog:
-        return Backlog(self._redis, self._keys, url=self._url, settings=self._settings.queue)
+        return Backlog(self._redis, self._keys, settings=self._settings.queue)
 
     @cached_property
     def _blobs(self) -> BlobStore:
         ttl_s = self._settings.queue.job_ttl_s
-        return BlobStore(self._redis, self._keys, url=self._url, ttl_s=ttl_s)
+        return BlobStore(self._redis, self._keys, ttl_s=ttl_s)
 
     @cached_property
     def _streams(self) -> StreamStore:
-        return StreamStore(self._redis, self._keys, self._url, self._settings.queue.job_ttl_s)
+        return StreamStore(self._redis, self._keys, self._settings.queue.job_ttl_s)
 
 
 def _fresh(new: Submission, at: float) -> Job:

@@ -6,12 +6,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
-import redis
-
 from glyph_worker.errors import InvalidOption
 from glyph_worker.job import Delta, JobStatus
 from glyph_worker.options import shown
-from glyph_worker.store.connection import translated
+from glyph_worker.store.connection import Server
 from glyph_worker.store.keys import Keys
 from glyph_worker.store.scripts import Scripts
 
@@ -28,11 +26,10 @@ Row = tuple[bytes, dict[bytes, bytes]]
 class StreamStore:
     """Thread-safe. Raises StoreUnavailable, StoreFull or StoreDenied from every method."""
 
-    def __init__(self, client: redis.Redis, keys: Keys, url: str, ttl_s: int) -> None:
+    def __init__(self, client: Server, keys: Keys, ttl_s: int) -> None:
         self.client = client
         self.keys = keys
-        self.url = url
-        self._run = Scripts(client, keys, url=url, ttl_s=ttl_s)
+        self._run = Scripts(client, keys, ttl_s=ttl_s)
 
     def write(self, job_id: str, attempt: int, owner: str, start: int, text: bytes) -> int | None:
         """Append UTF-8 text that follows the attempt's first `start` bytes. A new attempt starts
@@ -54,15 +51,13 @@ class StreamStore:
         """What a reader has not got yet, waiting up to `block_s` for it; moves its cursor."""
         if not cursor.found:
             key = self.keys.stream(job_id)
-            with translated(self.url):
-                cursor.locate(cast(Any, self.client.xrange(key, cursor.after, cursor.after)))
+            cursor.locate(cast(Any, self.client.xrange(key, cursor.after, cursor.after)))
         return cursor.take(self._rows(job_id, cursor.after, block_s))
 
     def _rows(self, job_id: str, after: str, block_s: float) -> list[Row]:
         key = self.keys.stream(job_id)
         block_ms = max(1, int(block_s * 1e3)) if block_s > 0 else None
-        with translated(self.url):
-            found = cast(Any, self.client.xread({key: after}, count=MAX_READ, block=block_ms))
+        found = cast(Any, self.client.xread({key: after}, count=MAX_READ, block=block_ms))
         return found[0][1] if found else []
 
 

@@ -20,7 +20,7 @@ from glyph_worker.codec import UnreadableEnvelope
 from glyph_worker.errors import GlyphError
 from glyph_worker.job import FINAL, Delta
 from glyph_worker.store.aio import twin_of
-from glyph_worker.store.connection import translated
+from glyph_worker.store.connection import Server, translated
 from glyph_worker.store.keys import Keys
 from glyph_worker.store.streams import MAX_READ, Cursor, Row, order
 
@@ -53,12 +53,11 @@ class _Waiter:
 class Watcher:
     """One per event loop. Two hundred waits cost one round trip per poll."""
 
-    def __init__(self, client: redis.Redis, keys: Keys, *, url: str, linger_s: float = 0.0) -> None:
+    def __init__(self, client: Server, keys: Keys, *, linger_s: float = 0.0) -> None:
         """`client` lends its settings; it is not used. `linger_s`: how long the connection is kept
         when nobody waits any more."""
         self._client = client
         self._keys = keys
-        self._url = url
         self._linger_s = linger_s
         self._wanted = asyncio.Event()
         self._followers: set[_Follower] = set()
@@ -216,7 +215,7 @@ class Watcher:
     ) -> tuple[dict[str, Any], dict[str, bytes | None]]:
         """Entries by job, statuses by job, in one round trip."""
         names = {self._keys.stream(job_id).encode(): job_id for job_id in afters}
-        with translated(self._url):
+        with translated(self._client.url):
             async with client.pipeline(transaction=False) as pipe:
                 for job_id in ids:
                     pipe.hget(self._keys.job(job_id), "status")

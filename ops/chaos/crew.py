@@ -147,7 +147,6 @@ class Crew:
         self._presence = WorkerStore(
             connect(self.broker_url, timeout_s=2.0, num_retries=0),
             Keys(settings.key_prefix),
-            url=self.broker_url,
         )
         if wanted & CUTS:
             self.cut_off = CutOff({name: folder / f"{name}.sock" for name in namespaces.SERVERS})

@@ -51,7 +51,7 @@ def app(broker_url: str) -> Any:
 @pytest.fixture
 def publish(broker_url: str) -> Callable[..., None]:
     """A job's message, put there by our own script."""
-    jobs = JobStore(connect(broker_url), KEYS, url=broker_url, ttl_s=60, lease_s=30)
+    jobs = JobStore(connect(broker_url), KEYS, ttl_s=60, lease_s=30)
 
     def publish(job_id: str, *, rendered: bool = False) -> None:
         jobs.republish(job_id, rendered=rendered)
@@ -285,7 +285,7 @@ def test_an_ack_that_fails_frees_its_place_and_the_message_comes_back(own_redis:
     """Kombu's own would keep its lease for ever, and take nothing more in its place."""
     url = own_redis.url()
     app = make_app(Settings.load(environ={"GLYPH_BROKER_URL": url}))
-    jobs = JobStore(connect(url), KEYS, url=url, ttl_s=60, lease_s=30)
+    jobs = JobStore(connect(url), KEYS, ttl_s=60, lease_s=30)
     jobs.republish("one", rendered=False)
     with app.connection_for_read() as connection:
         taken: list[Any] = []

@@ -45,7 +45,7 @@ OTHER = Answer(text="43", finish_reason=FinishReason.STOP)
 
 
 def _store(url: str, *, lease_s: float = 30.0) -> JobStore:
-    return JobStore(connect(url), Keys("test"), url=url, ttl_s=60, lease_s=lease_s)
+    return JobStore(connect(url), Keys("test"), ttl_s=60, lease_s=lease_s)
 
 
 def _submission(job_id: str = "j", **fields: Any) -> Submission:
@@ -68,9 +68,7 @@ def _create(url: str, job_id: str = "j", **fields: Any) -> None:
 
 
 def _backlog(url: str, **settings: Any) -> Backlog:
-    return Backlog(
-        connect(url), Keys("test"), url=url, settings=QueueSettings(job_ttl_s=60, **settings)
-    )
+    return Backlog(connect(url), Keys("test"), settings=QueueSettings(job_ttl_s=60, **settings))
 
 
 def _claim(store: JobStore, owner: str, stage: Stage = Stage.RENDERING) -> ClaimedJob:

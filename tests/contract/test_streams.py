@@ -18,7 +18,7 @@ KEYS = Keys("test")
 
 @pytest.fixture
 def streams(broker_url: str) -> StreamStore:
-    store = StreamStore(connect(broker_url), KEYS, broker_url, 60)
+    store = StreamStore(connect(broker_url), KEYS, 60)
     hold(store, 1)
     return store
 

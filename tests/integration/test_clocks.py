@@ -32,8 +32,8 @@ settings = Settings.load()
 url = settings.broker_url.get_secret_value()
 client, keys = connect(url), Keys(settings.key_prefix)
 print(json.dumps({
-    "workers": [info.pid for info in WorkerStore(client, keys, url=url).living()],
-    "engines": len(Tally(client, keys, url).engines()),
+    "workers": [info.pid for info in WorkerStore(client, keys).living()],
+    "engines": len(Tally(client, keys).engines()),
 }))
 """
 _PRODUCER = """

@@ -100,7 +100,7 @@ def test_nothing_of_another_application_is_given_out_again(broker_url: str) -> N
 
 
 def _store(url: str, prefix: str) -> JobStore:
-    return JobStore(connect(url), Keys(prefix), url=url, ttl_s=60, lease_s=3)
+    return JobStore(connect(url), Keys(prefix), ttl_s=60, lease_s=3)
 
 
 def _as_before(client: redis.Redis, prefix: str) -> None:
