@@ -188,6 +188,12 @@ def check(values: Mapping[str, Any]) -> SubmitOptions:
             "out of its form: leave it out",
             option="stop",
         )
+    if form is not None and checked.get("literals") == "correct":
+        raise InvalidOption(
+            f"literals='correct' and {_form_option(checked)} are both there; a correction could "
+            "break the answer's form: take literals='check', which says what was misread",
+            option="literals",
+        )
     return checked
 
 

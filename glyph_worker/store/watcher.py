@@ -193,7 +193,7 @@ class Watcher:
         """Those who go on where they broke off: the server may have lost what they read last."""
         if not followers:
             return
-        with translated(self._url):
+        with translated(self._client.url):
             async with client.pipeline(transaction=False) as pipe:
                 for follower in followers:
                     after = follower.cursor.after

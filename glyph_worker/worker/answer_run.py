@@ -112,7 +112,6 @@ class AnswerRun:
             cut=outcome.finish_reason == "length",
             mean_log_prob=outcome.mean_log_prob,
             min_log_prob=outcome.min_log_prob,
-            thinking=outcome.thoughts if claimed.options.include_thinking else None,
         )
         guard_ms = (time.perf_counter() - began) * 1e3
         return Answer(
@@ -126,6 +125,7 @@ class AnswerRun:
             verified=proof.verified,
             confidence=proof.confidence,
             found=proof.found,
+            thinking=outcome.thoughts if claimed.options.include_thinking else None,
         )
 
     def _receipt(

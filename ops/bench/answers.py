@@ -139,7 +139,8 @@ def cost(rounds: int) -> dict[str, float]:
     text = english(1_000_000)
     assert len(text.encode()) >= 1_000_000
     guard(DocumentIndex(text[:10_000]), ANSWERS[0], "What is the total?")  # tables are made once
-    first, following = [], []
+    first: list[float] = []
+    following: list[float] = []
     for _ in range(rounds):
         for answer in ANSWERS:
             index = DocumentIndex(text)

@@ -100,7 +100,8 @@ class Planted:
     def share(self, name: str) -> float:
         """Of all planted ones, per cent."""
         total = sum(tally.planted for tally in self.kinds.values())
-        return round(100 * sum(getattr(tally, name) for tally in self.kinds.values()) / total, 3)
+        found: int = sum(getattr(tally, name) for tally in self.kinds.values())
+        return round(100 * found / total, 3)
 
     @property
     def caught(self) -> float:

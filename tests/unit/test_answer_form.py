@@ -113,6 +113,12 @@ def test_an_answer_has_one_form_and_no_stop_string_beside_it() -> None:
     check({"response_format": {"type": "text"}, "regex": "a"})
 
 
+def test_corrections_never_break_a_form() -> None:
+    with pytest.raises(InvalidOption, match="literals='correct' and choices are both there"):
+        check({"choices": ["a", "b"], "literals": "correct"})
+    check({"choices": ["a", "b"], "literals": "check"})
+
+
 def test_plain_text_is_no_form() -> None:
     assert schema_of({"type": "text"}) is None
     assert JobOptions.of({"response_format": {"type": "text"}}) == JobOptions()
