@@ -34,7 +34,7 @@ from glyph_worker.job import (
 )
 from glyph_worker.options import JobOptions, SubmitOptions
 from glyph_worker.settings import Settings
-from glyph_worker.store.backlog import Backlog, Submission
+from glyph_worker.store.backlog import NOTHING, Backlog, Noted, Submission
 from glyph_worker.store.blobs import BlobStore
 from glyph_worker.store.connection import connect
 from glyph_worker.store.jobs import JobStore, document_notes
@@ -105,6 +105,32 @@ class Client:
 
         All are checked before any is queued, and all are queued or none.
         """
+        return self._submit(document, questions, options)
+
+    def submit_noted(
+        self,
+        document: str | bytes | Document,
+        question: str,
+        *,
+        noted: Noted,
+        job_id: str = "",
+        **options: Unpack[SubmitOptions],
+    ) -> Job:
+        """As `submit`, for surfaces that keep something of their own in the record.
+
+        `job_id`: the id that the job is to have; a job that has it already is returned.
+        """
+        return self._submit(document, (question,), options, noted=noted, job_id=job_id)[0]
+
+    def _submit(
+        self,
+        document: str | bytes | Document,
+        questions: Iterable[str],
+        options: SubmitOptions,
+        *,
+        noted: Noted = NOTHING,
+        job_id: str = "",
+    ) -> list[Job]:
         asked = checked(document, questions, options, self._settings.limits)
         if not asked.questions:
             return []
@@ -115,13 +141,14 @@ class Client:
         if asked.deadline_s is not None:
             self._check_deadline(asked.deadline_s, cost * len(asked.questions), asked.priority)
         self._blobs.put(source)
+        surface = (noted.surface,) if noted.surface else ()
         jobs = []
         for number, question in enumerate(asked.questions):
             payload = codec.pack("payload", {"question": question, **chosen.to_fields()})
             key = f"{number}:{asked.idempotency_key}" if asked.idempotency_key else ""
             jobs.append(
                 Submission(
-                    job_id=str(uuid.uuid4()),
+                    job_id=job_id or str(uuid.uuid4()),
                     tenant=self.tenant,
                     priority=asked.priority,
                     document_digest=source.digest,
@@ -133,8 +160,9 @@ class Client:
                     deadline_s=asked.deadline_s,
                     webhook=asked.webhook,
                     idempotency_key=digest("idempotency", key) if key else "",
-                    payload_digest=digest("payload", source.digest, payload),
+                    payload_digest=digest("payload", source.digest, payload, *surface),
                     traceparent=current_traceparent(),
+                    noted=noted,
                 )
             )
         return self._enqueue(jobs)
@@ -195,17 +223,21 @@ class Client:
                 raise UnknownJob(f"no job {job_id!r} any more", job_id=job_id)
             return answer
         if job.status is JobStatus.FAILED:
-            error = job.error or {}
-            details = dict(error.get("details", {})) | {"job_id": job_id}
-            details.pop("code", None)  # the error's own; details may speak of another
-            raise JobFailed(
-                error.get("message", "failed without a reason"),
-                code=error.get("code", "internal"),
-                **details,
-            )
+            raise JobFailed.stored(job.error or {}, job_id)
         if job.status is JobStatus.CANCELLED:
             raise JobCancelled(f"job {job_id} was cancelled", job_id=job_id)
         return None
+
+    def outcome(self, job_id: str) -> tuple[Job, Answer | None, bytes]:
+        """The job, its answer if there is one, and what its surface noted, in one round trip.
+
+        Raises UnknownJob.
+        """
+        return self._jobs.outcome(job_id, tenant=self.tenant)
+
+    def outcomes(self, job_ids: Sequence[str]) -> list[tuple[Job, Answer | None, bytes] | None]:
+        """The same of many; None for an unknown id."""
+        return self._jobs.outcomes(job_ids, tenant=self.tenant)
 
     def wait(self, job_id: str, *, timeout: float | None = None) -> Answer:
         """Block until the job is final. Raises what `result` raises, and WaitTimeout (seconds)."""

@@ -27,6 +27,11 @@ from glyph_worker.gateway import (
 from glyph_worker.gateway.body_limit import BodyLimit
 from glyph_worker.gateway.collectors import HttpMetrics
 from glyph_worker.gateway.deps import Context
+from glyph_worker.gateway.openai import batches, chat, files, models, unsupported
+from glyph_worker.gateway.openai import requests as openai_requests
+from glyph_worker.gateway.openai import responses as openai_responses
+from glyph_worker.gateway.openai.batch_runner import BatchRunner
+from glyph_worker.gateway.openai.errors import OpenAIErrors
 from glyph_worker.gateway.problems import Problem, install
 from glyph_worker.gateway.schemas import BatchBody, InferBody, SubmitBody
 from glyph_worker.gateway.tracing import RequestSpans
@@ -51,9 +56,12 @@ def create_app(settings: Settings) -> FastAPI:
         threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="gateway")
         asyncio.get_running_loop().set_default_executor(threads)
         context.deliverer.start()
+        runner = BatchRunner(context)
+        runner.start()
         try:
             yield
         finally:
+            await runner.stop()
             await context.deliverer.stop()
             await context.watcher.stop()
             context.traces.close()
@@ -71,6 +79,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.context = context
     for part in (jobs, events, page_images, infer, reader, webhooks, health, metrics, site):
         app.include_router(part.router)
+    for part in (models, chat, openai_responses, files, batches, unsupported):
+        app.include_router(part.router)
     install(app)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     gateway = settings.gateway
@@ -80,11 +90,13 @@ def create_app(settings: Settings) -> FastAPI:
             CORSMiddleware,
             allow_origins=origins,
             allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["Authorization", "X-API-Key", "Content-Type", "Idempotency-Key",
-                           "Last-Event-ID"],
-            expose_headers=["Location", "Retry-After"],
+            # Any: OpenAI's clients send a dozen of their own, and only these origins may at all.
+            allow_headers=["*"],
+            expose_headers=["Location", "Retry-After", "retry-after-ms", "x-should-retry",
+                            "x-request-id"],
         )  # fmt: skip
     app.add_middleware(BodyLimit, max_bytes=gateway.max_body_bytes)
+    app.add_middleware(OpenAIErrors)
     app.add_middleware(HttpMetrics, metrics=context.metrics)
     if settings.trace_endpoint:
         app.add_middleware(RequestSpans, traces=context.traces)
@@ -98,6 +110,11 @@ def _version() -> str:
         return "0"
 
 
+_OPENAI_BODIES = (
+    openai_requests.ChatBody, openai_requests.ResponseBody, openai_requests.FileBatchBody,
+)  # fmt: skip
+
+
 def _openapi(app: FastAPI) -> dict[str, Any]:
     """FastAPI's schema, with the bodies that are read by hand, the problem and the keys."""
     if app.openapi_schema is None:
@@ -106,7 +123,8 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         )
         parts = schema.setdefault("components", {})
         models = parts.setdefault("schemas", {})
-        for model in (Problem, SubmitBody, BatchBody, InferBody):
+        bodies = (SubmitBody, BatchBody, InferBody, *_OPENAI_BODIES)
+        for model in (Problem, *bodies):
             described = model.model_json_schema(ref_template="#/components/schemas/{model}")
             models.update(described.pop("$defs", {}))
             models[model.__name__] = described
