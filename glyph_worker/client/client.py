@@ -39,6 +39,7 @@ from glyph_worker.store.blobs import BlobStore
 from glyph_worker.store.connection import connect
 from glyph_worker.store.jobs import JobStore, document_notes
 from glyph_worker.store.keys import Keys
+from glyph_worker.store.listing import JobListing, JobPage
 from glyph_worker.store.streams import StreamStore
 from glyph_worker.store.webhooks import ANNOUNCED_S, WebhookStore
 from glyph_worker.traces import current_traceparent
@@ -210,6 +211,24 @@ class Client:
     def status_many(self, job_ids: Sequence[str]) -> list[Job | None]:
         """In one round trip; None for an unknown id."""
         return self._jobs.get_many(job_ids, tenant=self.tenant)
+
+    def list_jobs(
+        self,
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+        statuses: Sequence[JobStatus] = (),
+        priority: str | None = None,
+    ) -> JobPage:
+        """This tenant's jobs, newest first: unfinished ones, and the newest 20,000 that have ended.
+
+        `cursor` is `next_cursor` of the page before. Raises InvalidOption.
+        """
+        listing = JobListing(self._redis, self._keys, self._jobs, url=self._url)
+        wanted = None if priority is None else Priority.of(priority)
+        return listing.page(
+            self.tenant, limit=limit, cursor=cursor, statuses=statuses, priority=wanted
+        )
 
     def result(self, job_id: str) -> Answer | None:
         """The answer, or None while the job is not final.

@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.middleware.cors import CORSMiddleware
 
+from glyph_worker import __version__
 from glyph_worker.gateway import (
     events,
     health,
@@ -22,6 +22,7 @@ from glyph_worker.gateway import (
     page_images,
     reader,
     site,
+    version,
     webhooks,
 )
 from glyph_worker.gateway.body_limit import BodyLimit
@@ -68,7 +69,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     app = FastAPI(
         title="glyph-worker",
-        version=_version(),
+        version=__version__,
         description=_DESCRIPTION,
         lifespan=lifespan,
         docs_url=None,
@@ -77,7 +78,8 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,  # a redirect is no problem+json, and loses the body
     )
     app.state.context = context
-    for part in (jobs, events, page_images, infer, reader, webhooks, health, metrics, site):
+    pages = (page_images, infer, reader, version, webhooks, health, metrics, site)
+    for part in (jobs, events, *pages):
         app.include_router(part.router)
     for part in (models, chat, openai_responses, files, batches, unsupported):
         app.include_router(part.router)
@@ -101,13 +103,6 @@ def create_app(settings: Settings) -> FastAPI:
     if settings.trace_endpoint:
         app.add_middleware(RequestSpans, traces=context.traces)
     return app
-
-
-def _version() -> str:
-    try:
-        return version("glyph_worker")
-    except PackageNotFoundError:  # run from a tree that is not installed
-        return "0"
 
 
 _OPENAI_BODIES = (

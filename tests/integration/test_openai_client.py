@@ -162,7 +162,7 @@ UNSUPPORTED: list[tuple[dict[str, Any], str]] = [
     ({"max_completion_tokens": 4}, "max_tokens"),
     ({"temperature": 9}, "temperature"),
     ({"messages": [{"role": "user", "content": "no document here"}]}, "messages[0]"),
-    ({"messages": parts(DOCUMENT, TOTAL)[:1] + [{"role": "assistant", "content": "x"}]},
+    ({"messages": [*parts(DOCUMENT, TOTAL)[:1], {"role": "assistant", "content": "x"}]},
      "messages[1]"),
     ({"messages": [*parts(DOCUMENT, TOTAL), {"role": "assistant", "content": "x"},
                    *parts(DOCUMENT, TOTAL)]}, "messages[0]"),
@@ -284,7 +284,7 @@ def test_a_responses_stream_resumes_after_any_number(ai: openai.OpenAI, told: st
 
 def test_a_response_that_waits_is_taken_back(ai: openai.OpenAI) -> None:
     made = ai.responses.create(
-        model="nano", input=INPUT, background=True, max_output_tokens=2_000,
+        model="nano", input=INPUT, background=True, max_output_tokens=1_000,
         extra_body={"glyph": {"seed": 3, "top_k": 0}}, temperature=5,
     )  # fmt: skip
     assert ai.responses.cancel(made.id).status in ("cancelled", "completed", "incomplete")
