@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import openai
 import pytest
+from bench.clients_calls import by_javascript, calls, without_javascript, wrong
 from gateway_process import GatewayProcess
 from waiting import PATIENCE_S, wait_until
 
@@ -30,7 +30,7 @@ def gateway(nano_fleet: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture
 def ai(gateway: GatewayProcess) -> Iterator[openai.OpenAI]:
-    http = httpx.Client(trust_env=False, timeout=PATIENCE_S)
+    http = openai.DefaultHttpxClient(trust_env=False, timeout=PATIENCE_S)
     url = gateway.url + "/v1"
     with openai.OpenAI(base_url=url, api_key="none", http_client=http, max_retries=0) as client:
         yield client
@@ -202,7 +202,7 @@ def test_other_endpoints_are_refused_by_name(ai: openai.OpenAI) -> None:
 def test_a_failed_job_is_final_for_the_client(gateway: GatewayProcess) -> None:
     """The SDK would ask twice more; it is told not to."""
     seen: list[str] = []
-    http = httpx.Client(
+    http = openai.DefaultHttpxClient(
         trust_env=False, timeout=PATIENCE_S,
         event_hooks={"request": [lambda request: seen.append(request.url.path)]},
     )  # fmt: skip
@@ -409,3 +409,12 @@ def test_files_are_listed_paged_read_and_deleted(ai: openai.OpenAI) -> None:
         ai.files.retrieve(made[0])
     with pytest.raises(openai.BadRequestError):
         ai.files.create(file=("a", b"x"), purpose="assistants")
+
+
+def test_forty_calls_of_the_javascript_client_are_the_clients_answers(
+    gateway: GatewayProcess, nano_fleet: Any
+) -> None:
+    if why := without_javascript():
+        pytest.skip(why)
+    made = calls(nano_fleet.client, "nano", num_lines=6)
+    assert wrong(made, by_javascript(made, gateway.url + "/v1")) == []
