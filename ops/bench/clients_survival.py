@@ -11,17 +11,16 @@ import itertools
 import json
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import httpx
 import openai
 from chaos.address import OneAddress
 from chaos.crew import Crew
 from chaos.follow import Gateway
 
+from bench.served import listens, until
 from glyph_worker.client import Client
 from glyph_worker.errors import GlyphError
 from glyph_worker.settings import Settings
@@ -57,8 +56,8 @@ def survive(
         for gateway in gateways:
             gateway.start()
         ports = [gateway.port for gateway in gateways]
-        _until(lambda: all(_listens(port) for port in ports), "both gateways listen")
-        _until(lambda: len(crew.serving()) == 2, "workers serve")
+        until(lambda: all(listens(port) for port in ports), "both gateways listen")
+        until(lambda: len(crew.serving()) == 2, "workers serve")
         with OneAddress(ports) as address:
             return _run(
                 crew, gateways, address, num_responses=num_responses, num_lines=num_lines,
@@ -230,18 +229,3 @@ class _Killer:
         self._crew.revive()
         for gateway in self._gateways:
             gateway.revive()
-
-
-def _until(fact: Callable[[], bool], what: str) -> None:
-    until = time.monotonic() + 300
-    while not fact():
-        if time.monotonic() > until:
-            raise SystemExit(f"after 300 s still not: {what}")
-        time.sleep(0.1)
-
-
-def _listens(port: int) -> bool:
-    try:
-        return httpx.get(f"http://127.0.0.1:{port}/healthz", timeout=5).status_code == 200
-    except httpx.HTTPError:
-        return False

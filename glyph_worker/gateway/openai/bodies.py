@@ -32,7 +32,11 @@ class Body(BaseModel):
     @model_validator(mode="after")
     def _no_more(self) -> Self:
         for name, value in (self.model_extra or {}).items():
-            if value is None or name in self.labels or value in self.neutral.get(name, ()):
+            if (
+                value is None
+                or name in self.labels
+                or _is_one_of(value, self.neutral.get(name, ()))
+            ):
                 continue
             if name not in self.neutral:
                 raise _refused(name, f"unknown parameter {name[:80]!r}")
@@ -41,6 +45,11 @@ class Body(BaseModel):
                 name, f"parameter {name!r} is not supported here; leave it out, or send {allowed}"
             )
         return self
+
+
+def _is_one_of(value: Any, known: tuple[Any, ...]) -> bool:
+    """True is no 1 here, though 0.0 is a 0."""
+    return any(value == one and isinstance(value, bool) is isinstance(one, bool) for one in known)
 
 
 def _refused(name: str, message: str) -> PydanticCustomError:
