@@ -249,10 +249,26 @@ class JobFailed(JobError):
 
     code = "job_failed"
 
-    def __init__(self, message: str, *, code: str, job_id: str, **details: Any) -> None:
+    def __init__(
+        self, message: str, *, code: str = "job_failed", job_id: str = "", **details: Any
+    ) -> None:
+        """The defaults are for result stores that keep no more of an exception than its text."""
         super().__init__(message, **details)
         self.code = code  # type: ignore[misc]
         self.job_id = job_id
+
+    @classmethod
+    def stored(cls, error: dict[str, Any], job_id: str) -> JobFailed:
+        """From a record: code, message and details."""
+        details = dict(error.get("details", {}))
+        for name in ("code", "job_id", "message"):  # the error's own; details may speak of another
+            details.pop(name, None)
+        return cls(
+            error.get("message", "failed without a reason"),
+            code=error.get("code", "internal"),
+            job_id=job_id,
+            **details,
+        )
 
 
 class JobCancelled(JobError):

@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from glyph_worker.document import Document
-from glyph_worker.job import Answer, Delta, Job
+from glyph_worker.job import Answer, Delta, Job, JobStatus
 from glyph_worker.options import SubmitOptions
+from glyph_worker.store.listing import JobPage
 from glyph_worker.store.streams import Cursor
 from glyph_worker.store.watcher import Watcher
 
@@ -56,6 +57,19 @@ class AsyncClient:
 
     async def status_many(self, job_ids: Sequence[str]) -> list[Job | None]:
         return await _threaded(self._core.status_many, job_ids)
+
+    async def list_jobs(
+        self,
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+        statuses: Sequence[JobStatus] = (),
+        priority: str | None = None,
+    ) -> JobPage:
+        """As Client.list_jobs."""
+        return await _threaded(
+            self._core.list_jobs, limit=limit, cursor=cursor, statuses=statuses, priority=priority
+        )
 
     async def result(self, job_id: str) -> Answer | None:
         return await _threaded(self._core.result, job_id)

@@ -34,11 +34,12 @@ from glyph_worker.job import (
 )
 from glyph_worker.options import JobOptions, SubmitOptions
 from glyph_worker.settings import Settings
-from glyph_worker.store.backlog import Backlog, Submission
+from glyph_worker.store.backlog import NOTHING, Backlog, Noted, Submission
 from glyph_worker.store.blobs import BlobStore
 from glyph_worker.store.connection import Server, connect
 from glyph_worker.store.jobs import JobStore, document_notes
 from glyph_worker.store.keys import Keys
+from glyph_worker.store.listing import JobListing, JobPage
 from glyph_worker.store.streams import Cursor, StreamStore
 from glyph_worker.store.webhooks import ANNOUNCED_S, WebhookStore
 from glyph_worker.traces import current_traceparent
@@ -105,6 +106,32 @@ class Client:
 
         All are checked before any is queued, and all are queued or none.
         """
+        return self._submit(document, questions, options)
+
+    def submit_noted(
+        self,
+        document: str | bytes | Document,
+        question: str,
+        *,
+        noted: Noted,
+        job_id: str = "",
+        **options: Unpack[SubmitOptions],
+    ) -> Job:
+        """As `submit`, for surfaces that keep something of their own in the record.
+
+        `job_id`: the id that the job is to have; a job that has it already is returned.
+        """
+        return self._submit(document, (question,), options, noted=noted, job_id=job_id)[0]
+
+    def _submit(
+        self,
+        document: str | bytes | Document,
+        questions: Iterable[str],
+        options: SubmitOptions,
+        *,
+        noted: Noted = NOTHING,
+        job_id: str = "",
+    ) -> list[Job]:
         asked = checked(document, questions, options, self._settings.limits)
         if not asked.questions:
             return []
@@ -116,13 +143,14 @@ class Client:
         if asked.deadline_s is not None:
             self._check_deadline(asked.deadline_s, cost * len(asked.questions), asked.priority)
         self._blobs.put(source)
+        surface = (noted.surface,) if noted.surface else ()
         jobs = []
         for number, question in enumerate(asked.questions):
             payload = codec.pack("payload", {"question": question, **chosen.to_fields()})
             key = f"{number}:{asked.idempotency_key}" if asked.idempotency_key else ""
             jobs.append(
                 Submission(
-                    job_id=str(uuid.uuid4()),
+                    job_id=job_id or str(uuid.uuid4()),
                     tenant=self.tenant,
                     priority=asked.priority,
                     document_digest=source.digest,
@@ -134,8 +162,9 @@ class Client:
                     deadline_s=asked.deadline_s,
                     webhook=asked.webhook,
                     idempotency_key=digest("idempotency", key) if key else "",
-                    payload_digest=digest("payload", source.digest, payload),
+                    payload_digest=digest("payload", source.digest, payload, *surface),
                     traceparent=current_traceparent(),
+                    noted=noted,
                 )
             )
         return self._enqueue(jobs)
@@ -187,6 +216,24 @@ class Client:
         """In one round trip; None for an unknown id."""
         return self._jobs.get_many(job_ids, tenant=self.tenant)
 
+    def list_jobs(
+        self,
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+        statuses: Sequence[JobStatus] = (),
+        priority: str | None = None,
+    ) -> JobPage:
+        """This tenant's jobs, newest first: unfinished ones, and the newest 20,000 that have ended.
+
+        `cursor` is `next_cursor` of the page before. Raises InvalidOption.
+        """
+        listing = JobListing(self._redis, self._keys, self._jobs)
+        wanted = None if priority is None else Priority.of(priority)
+        return listing.page(
+            self.tenant, limit=limit, cursor=cursor, statuses=statuses, priority=wanted
+        )
+
     def result(self, job_id: str) -> Answer | None:
         """The answer, or None while the job is not final.
 
@@ -199,17 +246,21 @@ class Client:
                 raise UnknownJob(f"no job {job_id!r} any more", job_id=job_id)
             return answer
         if job.status is JobStatus.FAILED:
-            error = job.error or {}
-            details = dict(error.get("details", {})) | {"job_id": job_id}
-            details.pop("code", None)  # the error's own; details may speak of another
-            raise JobFailed(
-                error.get("message", "failed without a reason"),
-                code=error.get("code", "internal"),
-                **details,
-            )
+            raise JobFailed.stored(job.error or {}, job_id)
         if job.status is JobStatus.CANCELLED:
             raise JobCancelled(f"job {job_id} was cancelled", job_id=job_id)
         return None
+
+    def outcome(self, job_id: str) -> tuple[Job, Answer | None, bytes]:
+        """The job, its answer if there is one, and what its surface noted, in one round trip.
+
+        Raises UnknownJob.
+        """
+        return self._jobs.outcome(job_id, tenant=self.tenant)
+
+    def outcomes(self, job_ids: Sequence[str]) -> list[tuple[Job, Answer | None, bytes] | None]:
+        """The same of many; None for an unknown id."""
+        return self._jobs.outcomes(job_ids, tenant=self.tenant)
 
     def wait(self, job_id: str, *, timeout: float | None = None) -> Answer:
         """Block until the job is final. Raises what `result` raises, and WaitTimeout (seconds)."""

@@ -21,7 +21,9 @@ problems      errors as problem+json
 health        living, ready
 metrics       for Prometheus
 tracing       a span per request
-site          the page at /
+site          the page at /, the reference at /docs
+listing       a tenant's jobs, filtered, page by page
+openai/       OpenAI's API over the same jobs
 collectors    what /metrics shows
 connections   limits, timeouts, room for health checks
 bodies        a JSON body, bounded before it is built

@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.middleware.cors import CORSMiddleware
 
+from glyph_worker import __version__
 from glyph_worker.gateway import (
     events,
     health,
@@ -22,12 +22,18 @@ from glyph_worker.gateway import (
     page_images,
     reader,
     site,
+    version,
     webhooks,
 )
 from glyph_worker.gateway.body_limit import BodyLimit
 from glyph_worker.gateway.collectors import HttpMetrics
 from glyph_worker.gateway.deps import Context
 from glyph_worker.gateway.head import HeadAsGet
+from glyph_worker.gateway.openai import batches, chat, files, models, unsupported
+from glyph_worker.gateway.openai import requests as openai_requests
+from glyph_worker.gateway.openai import responses as openai_responses
+from glyph_worker.gateway.openai.batch_runner import BatchRunner
+from glyph_worker.gateway.openai.errors import OpenAIErrors
 from glyph_worker.gateway.problems import Problem, install
 from glyph_worker.gateway.schemas import BatchBody, InferBody, SubmitBody
 from glyph_worker.gateway.tracing import RequestSpans
@@ -52,16 +58,19 @@ def create_app(settings: Settings) -> FastAPI:
         threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="gateway")
         asyncio.get_running_loop().set_default_executor(threads)
         context.deliverer.start()
+        runner = BatchRunner(context)
+        runner.start()
         try:
             yield
         finally:
+            await runner.stop()
             await context.deliverer.stop()
             await context.watcher.stop()
             context.traces.close()
 
     app = FastAPI(
         title="glyph-worker",
-        version=_version(),
+        version=__version__,
         description=_DESCRIPTION,
         lifespan=lifespan,
         docs_url=None,
@@ -70,7 +79,10 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,  # a redirect is no problem+json, and loses the body
     )
     app.state.context = context
-    for part in (jobs, events, page_images, infer, reader, webhooks, health, metrics, site):
+    pages = (page_images, infer, reader, version, webhooks, health, metrics, site)
+    for part in (jobs, events, *pages):
+        app.include_router(part.router)
+    for part in (models, chat, openai_responses, files, batches, unsupported):
         app.include_router(part.router)
     install(app)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
@@ -82,22 +94,22 @@ def create_app(settings: Settings) -> FastAPI:
             CORSMiddleware,
             allow_origins=origins,
             allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["Authorization", "X-API-Key", "Content-Type", "Idempotency-Key",
-                           "Last-Event-ID"],
-            expose_headers=["Location", "Retry-After"],
+            # Any: OpenAI's clients send a dozen of their own, and only these origins may at all.
+            allow_headers=["*"],
+            expose_headers=["Location", "Retry-After", "retry-after-ms", "x-should-retry",
+                            "x-request-id"],
         )  # fmt: skip
     app.add_middleware(BodyLimit, max_bytes=gateway.max_body_bytes)
+    app.add_middleware(OpenAIErrors)
     app.add_middleware(HttpMetrics, metrics=context.metrics)
     if settings.trace_endpoint:
         app.add_middleware(RequestSpans, traces=context.traces)
     return app
 
 
-def _version() -> str:
-    try:
-        return version("glyph_worker")
-    except PackageNotFoundError:  # run from a tree that is not installed
-        return "0"
+_OPENAI_BODIES = (
+    openai_requests.ChatBody, openai_requests.ResponseBody, openai_requests.FileBatchBody,
+)  # fmt: skip
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
@@ -108,7 +120,8 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         )
         parts = schema.setdefault("components", {})
         models = parts.setdefault("schemas", {})
-        for model in (Problem, SubmitBody, BatchBody, InferBody):
+        bodies = (SubmitBody, BatchBody, InferBody, *_OPENAI_BODIES)
+        for model in (Problem, *bodies):
             described = model.model_json_schema(ref_template="#/components/schemas/{model}")
             models.update(described.pop("$defs", {}))
             models[model.__name__] = described

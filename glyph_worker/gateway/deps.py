@@ -16,8 +16,10 @@ from glyph_worker.gateway.files import FileIntake
 from glyph_worker.gateway.signer import Signer
 from glyph_worker.gateway.tenants import DEFAULT_TENANT, Tenants
 from glyph_worker.settings import Settings
+from glyph_worker.store.batches import BatchStore
 from glyph_worker.store.connection import connect
 from glyph_worker.store.keys import Keys
+from glyph_worker.store.uploads import UploadStore
 from glyph_worker.store.watcher import Watcher
 from glyph_worker.store.webhooks import WebhookStore
 from glyph_worker.traces import Traces
@@ -41,6 +43,10 @@ class Context:
         self.broker = connect(url)
         self.watcher = Watcher(self.broker, self.keys, linger_s=LINGER_S)
         self.num_streams = 0
+        self.uploads = UploadStore(self.broker, self.keys)
+        self.batches = BatchStore(self.broker, self.keys)
+        self.models_heard: tuple[float, list[str]] = (float("-inf"), [])
+        """When the workers were last asked which models answer, and what they said."""
         self.traces = Traces(settings.trace_endpoint, service="glyph-gateway")
         self.files = FileIntake(settings)
         self.drawer = PageDrawer(settings, self.broker, self.keys)

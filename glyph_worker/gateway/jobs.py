@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
@@ -39,7 +39,7 @@ from glyph_worker.gateway.schemas import (
 )
 from glyph_worker.gateway.threads import threaded
 from glyph_worker.gateway.webhooks import check_webhook
-from glyph_worker.job import Job
+from glyph_worker.job import Job, JobStatus
 
 router = APIRouter(tags=["jobs"])
 
@@ -157,18 +157,57 @@ async def submit_batch(
     "/v1/jobs",
     response_model=JobList,
     responses=responses(errors.InvalidOption, errors.NotAllowed),
-    summary="Several jobs at once",
+    summary="Several jobs at once, or all of yours page by page",
 )
 async def statuses(
     client: TenantClient,
-    ids: Annotated[str, Query(description="Ids, comma-separated; up to 1000.")],
+    ids: Annotated[
+        str | None, Query(description="Ids, comma-separated; up to 1000. Instead of the others.")
+    ] = None,
+    status: Annotated[
+        str | None,
+        Query(
+            max_length=100,
+            description="Only jobs of these, comma-separated: queued, running, succeeded, failed, "
+            "cancelled.",
+        ),
+    ] = None,
+    priority: Annotated[Literal["interactive", "bulk"] | None, Query()] = None,
+    limit: Annotated[int, Query(ge=1, le=200, description="Most jobs of a page.")] = 50,
+    cursor: Annotated[
+        str | None, Query(max_length=200, description="`next_cursor` of the page before.")
+    ] = None,
 ) -> Response:
-    """In one round trip. Ids that are unknown are absent from the reply."""
-    wanted = list(dict.fromkeys(part for part in ids.split(",") if part))
-    if len(wanted) > 1_000:
-        raise InvalidOption(f"{len(wanted)} ids, limit is 1000")
-    found = await threaded(client.status_many, wanted) if wanted else []
-    return JSONResponse({"jobs": [job_fields(job) for job in found if job is not None]})
+    """With `ids` in one round trip, without those that are unknown; else newest first."""
+    if ids is not None:
+        if status or priority or cursor:
+            raise InvalidOption("ids stands alone; filters and cursors are for lists")
+        wanted = list(dict.fromkeys(part for part in ids.split(",") if part))
+        if len(wanted) > 1_000:
+            raise InvalidOption(f"{len(wanted)} ids, limit is 1000")
+        found = await threaded(client.status_many, wanted) if wanted else []
+        return JSONResponse({"jobs": [job_fields(job) for job in found if job is not None]})
+    page = await threaded(
+        client.list_jobs,
+        limit=limit,
+        cursor=cursor,
+        statuses=_statuses(status),
+        priority=priority,
+    )
+    return JSONResponse(
+        {"jobs": [job_fields(job) for job in page.jobs], "next_cursor": page.next_cursor}
+    )
+
+
+def _statuses(text: str | None) -> list[JobStatus]:
+    known = {one.value: one for one in JobStatus}
+    names = [part for part in (text or "").split(",") if part]
+    for name in names:
+        if name not in known:
+            raise InvalidOption(
+                f"status {name[:40]!r} is none of {', '.join(known)}", option="status"
+            )
+    return [known[name] for name in names]
 
 
 @router.get(

@@ -16,8 +16,8 @@ _BYTES_PER_VALUE = 32
 """Of what is outside strings: commas, colons, brackets, numbers."""
 
 
-def check_bounds(raw: bytes, *, max_values: int) -> None:
-    """Raises InvalidOption for more than `max_values` values, or for nesting over MAX_DEPTH.
+def check_bounds(raw: bytes, *, max_values: int, max_depth: int = MAX_DEPTH) -> None:
+    """Raises InvalidOption for more than `max_values` values, or for nesting over `max_depth`.
 
     A megabyte of `[],[],…` or of wrong questions would otherwise become half a gigabyte of
     objects and of findings about them. Takes a few passes of C over the bytes, and no memory but
@@ -33,8 +33,8 @@ def check_bounds(raw: bytes, *, max_values: int) -> None:
     for byte in outside:
         if byte in b"[{":
             depth += 1
-            if depth > MAX_DEPTH:
-                raise InvalidOption(f"the body nests over {MAX_DEPTH} deep; see /openapi.json")
+            if depth > max_depth:
+                raise InvalidOption(f"the body nests over {max_depth} deep; see /openapi.json")
         elif byte in b"]}":
             depth -= 1
 

@@ -40,7 +40,7 @@ class Reader(BaseModel):
 
 @router.get("/v1/reader", responses=responses(), summary="Which model answers here")
 async def reader(context: InContext, tenant: TenantName) -> Reader:
-    models = await threaded(_models, context)
+    models = await threaded(models_of, context)
     demonstration = models == [EMBEDDED]
     return Reader(
         models=models,
@@ -50,7 +50,7 @@ async def reader(context: InContext, tenant: TenantName) -> Reader:
     )
 
 
-def _models(context: Context) -> list[str]:
+def models_of(context: Context) -> list[str]:
     living = WorkerStore(context.broker, context.keys).living()
     announced = {info.model for info in living if info.kind == "answer" and info.model}
     return sorted(announced) or [PurePath(context.settings.model).name]

@@ -266,6 +266,7 @@ class AnswerView(BaseModel):
 
 class JobList(BaseModel):
     jobs: list[JobView]
+    next_cursor: str | None = Field(None, description="null: this is the last page.")
 
 
 class InferReply(BaseModel):

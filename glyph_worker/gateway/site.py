@@ -1,4 +1,4 @@
-"""The page at `/`: three files, no build, no other host. It speaks the same API as everyone."""
+"""The page at `/` and the reference at `/docs`: files, no build, no other host."""
 
 from __future__ import annotations
 
@@ -38,6 +38,21 @@ async def css() -> Response:
 @router.get("/page.js")
 async def script() -> Response:
     return _file("page.js", "text/javascript")
+
+
+@router.get("/docs")
+async def docs() -> Response:
+    return _file("docs.html", "text/html")
+
+
+@router.get("/docs.css")
+async def docs_css() -> Response:
+    return _file("docs.css", "text/css")
+
+
+@router.get("/docs.js")
+async def docs_script() -> Response:
+    return _file("docs.js", "text/javascript")
 
 
 @router.get("/sample.json")

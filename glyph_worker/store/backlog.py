@@ -17,6 +17,21 @@ from glyph_worker.store.scripts import Scripts, flat
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Noted:
+    """What a surface other than the client's own keeps in a job's record for itself."""
+
+    outbox: str = ""
+    """Name of the Celery application that is told of the job's end; '' for none."""
+    links: bytes = b""
+    """What it is told: an envelope that only the outbox's reader opens."""
+    surface: bytes = b""
+    """The request as its surface shows it again, e.g. a response of OpenAI's API."""
+
+
+NOTHING = Noted()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Submission:
     """One job as a producer hands it in."""
 
@@ -39,6 +54,7 @@ class Submission:
     document_notes: tuple[str, ...] = ()
     traceparent: str = ""
     """The producer's span (W3C), which both stages continue; '' for none."""
+    noted: Noted = NOTHING
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -158,6 +174,9 @@ def _fields(job: Submission) -> dict[str, Any]:
         "retry_of": job.retry_of,
         "traceparent": job.traceparent,
         "document_notes": notes if job.document_notes else b"",
+        "outbox": job.noted.outbox,
+        "links": job.noted.links,
+        "surface": job.noted.surface,
     }
     return fields | {name: value for name, value in extra.items() if value}
 

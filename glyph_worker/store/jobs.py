@@ -154,6 +154,27 @@ class JobStore:
         raw = cast("bytes | None", self._client.hget(self._keys.job(job_id), "answer"))
         return None if raw is None else Answer.from_fields(codec.unpack("answer", raw))
 
+    def outcome(self, job_id: str, *, tenant: str) -> tuple[Job, Answer | None, bytes]:
+        """The job, its answer if there is one and what its surface noted, in one round trip.
+
+        Raises UnknownJob.
+        """
+        record = self.record(job_id, tenant=tenant)
+        return _outcome(job_id, record)
+
+    def outcomes(
+        self, job_ids: Sequence[str], *, tenant: str
+    ) -> list[tuple[Job, Answer | None, bytes] | None]:
+        """The same of many; None where there is no record (or it is another tenant's)."""
+        pipe = self._client.pipeline(transaction=False)
+        for job_id in job_ids:
+            pipe.hgetall(self._keys.job(job_id))
+        records = cast("list[Record]", pipe.execute())
+        return [
+            _outcome(job_id, record) if record.get(b"tenant") == tenant.encode() else None
+            for job_id, record in zip(job_ids, records, strict=True)
+        ]
+
     def newest(self, limit: int) -> list[str]:
         """Ids of jobs that are not final, newest first."""
         return self._ids(self._keys.active, limit)
@@ -364,6 +385,12 @@ def _job(job_id: str, record: Record) -> Job:
         webhook=record.get(b"webhook", b"").decode(),
         document_notes=document_notes(record),
     )
+
+
+def _outcome(job_id: str, record: Record) -> tuple[Job, Answer | None, bytes]:
+    raw = record.get(b"answer")
+    answer = None if raw is None else Answer.from_fields(codec.unpack("answer", raw))
+    return _job(job_id, record), answer, record.get(b"surface", b"")
 
 
 def document_notes(record: Record) -> tuple[str, ...]:

@@ -23,6 +23,15 @@ Broker server (AOF, noeviction). `job_ttl` is queue.job_ttl_s:
   {prefix}:dead                     zset    ids of poisonous jobs, newest 10,000; 30 days
   {prefix}:webhooks                 zset    ids of ended jobs whose webhook is to be called; emptied
                                             by the gateway; 30 days
+  {prefix}:outbox:{tenant}:{app}    zset    ids of ended jobs of which a Celery application is to be
+                                            told; emptied by its workers; 30 days
+  {prefix}:ended:{tenant}           zset    ids of ended jobs by creation, newest 20,000; 30 days
+  {prefix}:file:{tenant}:{id}       hash    an uploaded file, or a batch's, compressed; 30 days
+  {prefix}:files:{tenant}           zset    ids of a tenant's files by creation; 30 days
+  {prefix}:batch:{tenant}:{id}      hash    a batch's state and, until it ends, its lines; 30 days
+  {prefix}:batches:{tenant}         zset    ids of a tenant's batches by creation; 30 days
+  {prefix}:batching                 zset    tenant/id of batches that are not final, by when a
+                                            gateway is to look at them; 30 days
   {prefix}:signing                  string  a gateway that calls webhooks is there; 15 min
   {prefix}:tally                    hash    sums over ended jobs, for metrics; 30 days
   {prefix}:engines                  hash    answer worker → what its engine last said; 1 h
@@ -100,6 +109,24 @@ class Keys:
     @property
     def webhooks(self) -> str:
         return f"{self.prefix}:webhooks"
+
+    def file(self, tenant: str, file_id: str) -> str:
+        return f"{self.prefix}:file:{tenant}:{file_id}"
+
+    def files_of(self, tenant: str) -> str:
+        return f"{self.prefix}:files:{tenant}"
+
+    def batch(self, tenant: str, batch_id: str) -> str:
+        return f"{self.prefix}:batch:{tenant}:{batch_id}"
+
+    def batches_of(self, tenant: str) -> str:
+        return f"{self.prefix}:batches:{tenant}"
+
+    def active_of(self, tenant: str) -> str:
+        return f"{self.prefix}:active:{tenant}"
+
+    def ended_of(self, tenant: str) -> str:
+        return f"{self.prefix}:ended:{tenant}"
 
     @property
     def signing(self) -> str:

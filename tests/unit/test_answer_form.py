@@ -17,7 +17,7 @@ from glyph_worker.answer_form import (
     check_schema,
     schema_of,
 )
-from glyph_worker.errors import InvalidSchema, RequestError
+from glyph_worker.errors import InvalidOption, InvalidSchema, RequestError
 from glyph_worker.options import JobOptions, check
 
 

@@ -183,12 +183,22 @@ local function leave_document(document, id, ttl)
   end
 end
 
+-- Ended jobs of a tenant by creation, for listings; as many as are worth paging through.
+local LISTED = 20000
+
+local function list_ended(id, tenant, created_at)
+  local ended = key('ended', tenant)
+  redis.call('ZADD', ended, created_at, id)
+  redis.call('ZREMRANGEBYRANK', ended, 0, -LISTED - 1)
+  redis.call('EXPIRE', ended, LONGEST)
+end
+
 -- The one way to a final status. Callers have checked that the job is not final.
 local function finish(id, status, ...)
   local record = key('job', id)
   local seen = redis.call('HMGET', record, 'tenant', 'cost', 'ttl_s', 'created_at', 'ahead',
                           'predicted_s', 'webhook', 'attempt', 'owner', 'p90_s',
-                          'document_digest', 'idempotency')
+                          'document_digest', 'idempotency', 'outbox')
   local ttl = tonumber(seen[3]) or TTL
   redis.call('HSET', record, 'status', status, 'finished_at', now, 'stage', '', 'owner', '',
              'lease_until', '0', 'admitted', '0', ...)
@@ -211,6 +221,13 @@ local function finish(id, status, ...)
     redis.call('ZREMRANGEBYSCORE', key('webhooks'), '-inf', now - LONGEST)
     redis.call('EXPIRE', key('webhooks'), LONGEST)
   end
+  if seen[13] then
+    local outbox = key('outbox', seen[1] or '', seen[13])
+    redis.call('ZADD', outbox, now, id)
+    redis.call('ZREMRANGEBYSCORE', outbox, '-inf', now - LONGEST)  -- where nobody reads it
+    redis.call('EXPIRE', outbox, LONGEST)
+  end
+  list_ended(id, seen[1] or '', tonumber(seen[4]) or now)
   local cost = tonumber(seen[2] or '1')
   if redis.call('INCRBYFLOAT', key('backlog'), -cost) + 0 < 0
      or redis.call('ZCARD', key('active')) == 0 then

@@ -1,0 +1,211 @@
+"""Turns become one document and one question. The rules, in their order; no I/O.
+
+1. `glyph.document` is the document, whatever the turns say; they hold the question.
+2. A text whose first line is `glyph:document`, in any turn, is the document.
+3. A file part is the document.
+4. Of several text parts in the last user turn the longest is the document, the others the question.
+5. A long text (200 characters, or two lines) in an earlier user, system or developer turn is the
+   document; the longest where there are several.
+6. Of one text alone, what stands before its last blank line is the document, the rest the
+   question.
+
+`glyph.question` is the question where it is given. What is left of system and developer turns
+stands before the question as instructions. Any other earlier turn would be history, which the
+service does not take: it is refused by name.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from glyph_worker.errors import InvalidOption
+from glyph_worker.gateway.openai.requests import Message, Part
+
+MARKER = "glyph:document"
+LONG_CHARS = 200
+
+_INSTRUCT, _ASK = ("system", "developer"), "user"
+_TEXT_TYPES = ("text", "input_text", "output_text")
+_FILE_TYPES = ("file", "input_file")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FilePart:
+    """A file as it came, or the id of one that was uploaded."""
+
+    name: str = ""
+    raw: bytes | None = None
+    content_type: str = ""
+    file_id: str = ""
+    at: str = ""
+
+
+@dataclass(kw_only=True, slots=True)
+class _Turn:
+    at: str
+    role: str
+    texts: list[str] = field(default_factory=list)
+    files: list[FilePart] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    document: str | FilePart
+    question: str
+
+
+def asked_by(
+    messages: Sequence[Message],
+    *,
+    param: str,
+    document: str | None = None,
+    question: str | None = None,
+) -> Asked:
+    """`document` and `question` are those of `glyph`; `param` is the field that holds the turns.
+
+    Raises InvalidOption with `param`, the place.
+    """
+    turns = [_turn(message, f"{param}[{at}]") for at, message in enumerate(messages)]
+    last = turns[-1]
+    if last.role != _ASK:
+        raise _no(last.at, f"the last turn is {last.role!r}, must be 'user': it asks")
+    found: str | FilePart | None = document
+    files = [(turn, file) for turn in turns for file in turn.files]
+    if found is not None and files:
+        raise _no(files[0][1].at, "a file beside glyph.document; send one of the two")
+    if found is None:
+        found = _marked(turns)
+    if len(files) > 1 or (files and found is not None):
+        raise _no(files[-1][1].at, "a second document; one job asks about one")
+    if files:
+        found = files[0][1]
+        files[0][0].files.clear()
+    if found is None:
+        found = _long(turns, keep_last=question is None)
+    words = question if question is not None else "\n\n".join(last.texts)
+    if question is not None and last.texts:
+        raise _no(last.at, "text beside glyph.question; send one of the two")
+    _refuse_history(turns[:-1])
+    instructions = [text for turn in turns[:-1] if turn.role in _INSTRUCT for text in turn.texts]
+    return Asked(document=found, question="\n\n".join([*instructions, words]))
+
+
+def _marked(turns: list[_Turn]) -> str | None:
+    for turn in turns:
+        for text in turn.texts:
+            first, _, rest = text.partition("\n")
+            if first.strip() == MARKER and turn.role != "assistant":
+                turn.texts.remove(text)
+                return rest
+    return None
+
+
+def _long(turns: list[_Turn], *, keep_last: bool) -> str:
+    """Rules 4 to 6. `keep_last`: the last turn has to keep a question."""
+    last = turns[-1]
+    if len(last.texts) > (1 if keep_last else 0):
+        found = max(last.texts, key=len)
+        last.texts.remove(found)
+        return found
+    earlier = [
+        (turn, text)
+        for turn in turns[:-1]
+        for text in turn.texts
+        if turn.role != "assistant" and (len(text) >= LONG_CHARS or "\n" in text.strip())
+    ]
+    if earlier:
+        turn, found = max(earlier, key=lambda one: len(one[1]))
+        turn.texts.remove(found)
+        return found
+    whole = last.texts[0] if last.texts else ""
+    parts = re.split(r"\n[ \t]*\n", whole.rstrip())
+    if len(parts) > 1 and parts[-1].strip():
+        before = whole.rstrip()[: -len(parts[-1])].rstrip()
+        last.texts[:] = [parts[-1].strip()]
+        if before:
+            return before
+    raise _no(
+        last.at,
+        "no document: send it as a text part of its own, as a file part, or as glyph.document; "
+        "one text alone has the question after its last blank line",
+    )
+
+
+def _refuse_history(earlier: list[_Turn]) -> None:
+    for turn in earlier:
+        if turn.role not in _INSTRUCT and (turn.texts or turn.role == "assistant"):
+            raise _no(
+                turn.at,
+                "earlier turns as history are not supported; send the document and one question",
+            )
+
+
+def _turn(message: Message, at: str) -> _Turn:
+    if getattr(message, "type", "message") != "message":
+        raise _no(at, f"an item of type {message.type!r} is not supported here")  # type: ignore[attr-defined]
+    if message.role not in (*_INSTRUCT, _ASK, "assistant"):
+        raise _no(at, f"role {message.role!r} is not supported here")
+    for name in ("tool_calls", "function_call", "audio"):
+        if (message.model_extra or {}).get(name):
+            raise _no(f"{at}.{name}", f"{name!r} is not supported here")
+    turn = _Turn(at=at, role=message.role)
+    if isinstance(message.content, str):
+        turn.texts = [message.content]
+    for number, part in enumerate(message.content if isinstance(message.content, list) else ()):
+        _add(turn, part, f"{at}.content[{number}]")
+    return turn
+
+
+def _add(turn: _Turn, part: Part, at: str) -> None:
+    fields: dict[str, Any] = part.model_extra or {}
+    if part.type in _TEXT_TYPES:
+        text = fields.get("text")
+        if not isinstance(text, str):
+            raise _no(at, "a text part has a `text`")
+        turn.texts.append(text)
+    elif part.type in _FILE_TYPES:
+        if turn.role != _ASK:
+            raise _no(at, f"a file part in a turn of role {turn.role!r}; send it as the user's")
+        turn.files.append(_file(fields if part.type == "input_file" else fields.get("file"), at))
+    else:
+        raise _no(
+            at,
+            f"a part of type {part.type!r} is not read here; text and file parts are "
+            "(any text, HTML, PDF)",
+        )
+
+
+def _file(fields: Any, at: str) -> FilePart:
+    if not isinstance(fields, dict):
+        raise _no(at, "a file part has `file_data` or `file_id`")
+    if fields.get("file_url"):
+        raise _no(f"{at}.file_url", "'file_url' is not supported: the service fetches nothing")
+    name, file_id = fields.get("filename") or "", fields.get("file_id")
+    if file_id is not None:
+        if not isinstance(file_id, str) or len(file_id) > 100:
+            raise _no(at, "`file_id` is the id of an uploaded file")
+        return FilePart(file_id=file_id, at=at)
+    data = fields.get("file_data")
+    if not isinstance(data, str) or not isinstance(name, str):
+        raise _no(at, "a file part has `file_data` (base64, or a data: URL) or `file_id`")
+    head, comma, rest = data.partition(",")
+    content_type = ""
+    if comma and head.startswith("data:"):
+        content_type, _, encoding = head.removeprefix("data:").rpartition(";")
+        if encoding != "base64":
+            raise _no(at, "a data: URL is base64 here")
+        data = rest
+    try:
+        raw = base64.b64decode(data, validate=True)
+    except (binascii.Error, ValueError):
+        raise _no(at, "`file_data` is no base64") from None
+    return FilePart(name=name, raw=raw, content_type=content_type, at=at)
+
+
+def _no(at: str, message: str) -> InvalidOption:
+    return InvalidOption(f"{at}: {message}", param=at)

@@ -1,0 +1,146 @@
+"""Files that a tenant has uploaded, or that a batch has left for it. On the broker's server."""
+
+from __future__ import annotations
+
+import time
+import zlib
+from dataclasses import dataclass
+from typing import Any, cast
+
+from glyph_worker import codec
+from glyph_worker.errors import QuotaExceeded, RequestError, StoreUnavailable
+from glyph_worker.options import is_text
+from glyph_worker.store.connection import Server
+from glyph_worker.store.keys import Keys
+from glyph_worker.store.scripts import Scripts
+
+MAX_FILES, MAX_BYTES = 1_000, 256 << 20
+"""Of one tenant, as they are stored (compressed)."""
+MAX_TTL_S = 30 * 86_400
+
+
+class UnknownFile(RequestError):
+    code = "file_not_found"
+    http_status = 404
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileInfo:
+    id: str
+    name: str
+    purpose: str
+    num_bytes: int
+    """As it came."""
+    created_at: float
+    """Seconds since the epoch, as expires_at."""
+    expires_at: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredFile:
+    name: str
+    raw: bytes
+
+
+class UploadStore:
+    """Raises StoreUnavailable, StoreFull or StoreDenied from every method."""
+
+    def __init__(self, client: Server, keys: Keys) -> None:
+        self._client = client
+        self._keys = keys
+        self._run = Scripts(client, keys, ttl_s=MAX_TTL_S)
+
+    def put(
+        self,
+        tenant: str,
+        file_id: str,
+        raw: bytes,
+        *,
+        name: str,
+        purpose: str,
+        ttl_s: int = MAX_TTL_S,
+        ours: bool = False,
+    ) -> FileInfo:
+        """Keep a file; one that is there already stays as it is.
+
+        `ours`: written by the service, which no quota may stop. Raises QuotaExceeded.
+        """
+        packed = zlib.compress(raw, level=1)
+        now = time.time()
+        info = FileInfo(
+            id=file_id, name=name, purpose=purpose, num_bytes=len(raw), created_at=now,
+            expires_at=now + ttl_s,
+        )  # fmt: skip
+        fields = {"name": name, "purpose": purpose, "num_bytes": len(raw), "created_at": now,
+                  "expires_at": info.expires_at}  # fmt: skip
+        limits = (0, 0) if ours else (MAX_FILES, MAX_BYTES)
+        outcome, number = self._run(
+            "upload", tenant, file_id, codec.pack("file", fields), packed, ttl_s, *limits
+        )
+        if outcome == b"stored":
+            return info
+        limit, unit = (MAX_FILES, "files") if outcome == b"files" else (MAX_BYTES, "bytes")
+        raise QuotaExceeded(
+            f"tenant {tenant!r} would have {int(number)} {unit} stored, its limit is {limit}; "
+            "delete some, or let them expire",
+            retry_after_s=60,
+        )
+
+    def info(self, tenant: str, file_id: str) -> FileInfo:
+        """Raises UnknownFile."""
+        packed = self._client.hget(self._key(tenant, file_id), "info")
+        return _info(file_id, _there(cast("bytes | None", packed), file_id))
+
+    def get(self, tenant: str, file_id: str) -> StoredFile:
+        """Raises UnknownFile; StoreUnavailable when its bytes are damaged."""
+        row = self._client.hmget(self._key(tenant, file_id), ["info", "raw"])
+        packed, raw = cast("list[bytes | None]", row)
+        info = _info(file_id, _there(packed, file_id))
+        try:
+            return StoredFile(name=info.name, raw=zlib.decompress(raw or b""))
+        except zlib.error as exc:
+            raise StoreUnavailable(f"file {file_id[:60]} is damaged: {exc}") from exc
+
+    def newest(self, tenant: str) -> list[FileInfo]:
+        """All of a tenant's that are still kept, newest first."""
+        ids = cast("list[bytes]", self._client.zrevrange(self._keys.files_of(tenant), 0, -1))
+        pipe = self._client.pipeline(transaction=False)
+        for raw in ids:
+            pipe.hget(self._key(tenant, raw.decode()), "info")
+        rows = pipe.execute() if ids else []
+        return [
+            _info(raw.decode(), packed)
+            for raw, packed in zip(ids, rows, strict=True)
+            if packed is not None
+        ]
+
+    def delete(self, tenant: str, file_id: str) -> None:
+        """Raises UnknownFile."""
+        key = self._key(tenant, file_id)
+        pipe = self._client.pipeline()
+        pipe.unlink(key)
+        pipe.zrem(self._keys.files_of(tenant), file_id)
+        num_gone, _ = pipe.execute()
+        if not num_gone:
+            raise _unknown(file_id)
+
+    def _key(self, tenant: str, file_id: str) -> str:
+        """Raises UnknownFile for what no file's id can be."""
+        if not is_text(file_id):
+            raise _unknown("?")
+        return self._keys.file(tenant, file_id)
+
+
+def _there(packed: bytes | None, file_id: str) -> bytes:
+    if packed is None:
+        raise _unknown(file_id)
+    return packed
+
+
+def _unknown(file_id: str) -> UnknownFile:
+    return UnknownFile(f"no file {file_id[:60]!r} here: never uploaded, deleted, or expired")
+
+
+def _info(file_id: str, packed: bytes) -> FileInfo:
+    fields: dict[str, Any] = codec.unpack("file", packed)
+    return FileInfo(id=file_id, **fields)

@@ -1,0 +1,420 @@
+"""OpenAI's own Python client, unchanged, against a real gateway with the embedded reader."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+from bench.clients_calls import by_javascript, calls, without_javascript, wrong
+from gateway_process import GatewayProcess
+from waiting import PATIENCE_S, wait_until
+
+DOCUMENT = (Path(__file__).parents[2] / "glyph_worker/local/documents/invoice.txt").read_text()
+TOTAL = "What is the total due?"
+CASES = Path(__file__).parents[1] / "cases" / "uploads"
+
+
+@pytest.fixture(scope="module")
+def gateway(nano_fleet: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+    nano_fleet.start("render", wait=False)
+    nano_fleet.start("answer")
+    gateway = GatewayProcess(tmp_path_factory.mktemp("openai"), nano_fleet.environ)
+    yield gateway
+    gateway.stop()
+
+
+@pytest.fixture
+def ai(gateway: GatewayProcess) -> Iterator[openai.OpenAI]:
+    http = openai.DefaultHttpxClient(trust_env=False, timeout=PATIENCE_S)
+    url = gateway.url + "/v1"
+    with openai.OpenAI(base_url=url, api_key="none", http_client=http, max_retries=0) as client:
+        yield client
+
+
+@pytest.fixture
+def told(nano_fleet: Any) -> str:
+    """The client's own answer."""
+    job = nano_fleet.client.submit(DOCUMENT, TOTAL, max_new_tokens=32)
+    text: str = nano_fleet.client.wait(job.id, timeout=PATIENCE_S).text
+    return text
+
+
+def parts(*texts: str) -> list[Any]:
+    return [{"role": "user", "content": [{"type": "text", "text": text} for text in texts]}]
+
+
+ASK: dict[str, Any] = {"model": "nano", "messages": parts(DOCUMENT, TOTAL), "max_tokens": 32}
+
+
+def test_models_are_listed_and_an_unknown_one_is_refused(ai: openai.OpenAI) -> None:
+    assert [model.id for model in ai.models.list()] == ["nano"]
+    assert ai.models.retrieve("nano").id == "nano"
+    with pytest.raises(openai.NotFoundError) as found:
+        ai.chat.completions.create(**ASK | {"model": "gpt-9"})
+    assert found.value.code == "model_not_found"
+    assert found.value.param == "model"
+
+
+def test_a_chat_is_the_clients_answer_with_usage(ai: openai.OpenAI, told: str) -> None:
+    done = ai.chat.completions.create(**ASK)
+    assert done.choices[0].message.content == told
+    assert done.choices[0].finish_reason == "stop"
+    assert done.usage is not None
+    glyph = done.to_dict()["glyph"]
+    receipt = glyph["receipt"]  # type: ignore[index]
+    assert done.usage.prompt_tokens == receipt["prompt_tokens"] >= receipt["visual_tokens"] > 0
+    assert done.usage.completion_tokens == receipt["answer_tokens"]
+    saved = done.usage.to_dict()["glyph"]
+    assert saved["document_tokens"] == receipt["document_tokens"]  # type: ignore[index]
+
+
+def test_a_chat_streams_the_same_text_and_ends_with_usage(ai: openai.OpenAI, told: str) -> None:
+    chunks = list(
+        ai.chat.completions.create(**ASK, stream=True, stream_options={"include_usage": True})
+    )
+    texts = [one.choices[0].delta.content or "" for one in chunks if one.choices]
+    assert "".join(texts) == told
+    assert chunks[0].choices[0].delta.role == "assistant"
+    reasons = [one.choices[0].finish_reason for one in chunks if one.choices]
+    assert reasons[-1] == "stop"
+    assert chunks[-1].usage is not None
+    assert chunks[-1].usage.completion_tokens > 0
+    assert len({one.id for one in chunks}) == 1
+
+
+def test_stop_seed_and_length_reach_the_engine(ai: openai.OpenAI, told: str) -> None:
+    short = ai.chat.completions.create(
+        model="nano", messages=parts(DOCUMENT, TOTAL), max_completion_tokens=2
+    )
+    assert short.choices[0].finish_reason == "length"
+    assert short.usage is not None
+    assert short.usage.completion_tokens == 2
+    cut = ai.chat.completions.create(**ASK, stop=[told[2:4]])
+    assert cut.choices[0].message.content == told[:2]
+    seeded = [
+        ai.chat.completions.create(**ASK, seed=7, temperature=1.5, extra_body={"top_p": 0.9})
+        for _ in range(2)
+    ]
+    assert len({one.choices[0].message.content for one in seeded}) == 1
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [{"role": "user", "content": f"{DOCUMENT}\n\n{TOTAL}"}],
+        [{"role": "system", "content": DOCUMENT}, {"role": "user", "content": TOTAL}],
+        [{"role": "user", "content": DOCUMENT}, {"role": "user", "content": TOTAL}],
+        [
+            {"role": "developer", "content": f"glyph:document\n{DOCUMENT}"},
+            {"role": "user", "content": TOTAL},
+        ],
+    ],
+)
+def test_turns_hold_document_and_question(
+    ai: openai.OpenAI, told: str, messages: list[Any]
+) -> None:
+    done = ai.chat.completions.create(**ASK | {"messages": messages})
+    assert done.choices[0].message.content == told
+
+
+def test_the_document_may_stand_in_the_field_glyph(ai: openai.OpenAI, told: str) -> None:
+    done = ai.chat.completions.create(
+        **ASK | {"messages": [{"role": "user", "content": TOTAL}]},
+        extra_body={"glyph": {"document": DOCUMENT, "priority": "bulk"}},
+    )
+    assert done.choices[0].message.content == told
+
+
+def test_a_file_part_is_read_as_an_upload_is(ai: openai.OpenAI, told: str) -> None:
+    data = base64.b64encode(DOCUMENT.encode()).decode()
+    for file in (
+        {"filename": "invoice.txt", "file_data": f"data:text/plain;base64,{data}"},
+        {"file_id": ai.files.create(file=("i.txt", DOCUMENT), purpose="user_data").id},
+    ):
+        content = [{"type": "file", "file": file}, {"type": "text", "text": TOTAL}]
+        done = ai.chat.completions.create(
+            **ASK | {"messages": [{"role": "user", "content": content}]}
+        )
+        assert done.choices[0].message.content == told
+    pdf = base64.b64encode((CASES / "form.pdf").read_bytes()).decode()
+    content = [
+        {"type": "file", "file": {"filename": "a.pdf", "file_data": pdf}},
+        {"type": "text", "text": "Name?"},
+    ]
+    done = ai.chat.completions.create(**ASK | {"messages": [{"role": "user", "content": content}]})
+    assert done.to_dict()["glyph"]["receipt"]["document_tokens"] > 0  # type: ignore[index]
+
+
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+UNSUPPORTED: list[tuple[dict[str, Any], str]] = [
+    ({"n": 2}, "n"),
+    ({"logprobs": True}, "logprobs"),
+    ({"presence_penalty": 0.5}, "presence_penalty"),
+    ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
+    ({"reasoning_effort": "high"}, "reasoning_effort"),
+    ({"extra_body": {"best_of": 2}}, "best_of"),
+    ({"extra_body": {"glyph": {"colour": "red"}}}, "glyph.colour"),
+    ({"max_completion_tokens": 4}, "max_tokens"),
+    ({"temperature": 9}, "temperature"),
+    ({"messages": [{"role": "user", "content": "no document here"}]}, "messages[0]"),
+    ({"messages": [*parts(DOCUMENT, TOTAL)[:1], {"role": "assistant", "content": "x"}]},
+     "messages[1]"),
+    ({"messages": [*parts(DOCUMENT, TOTAL), {"role": "assistant", "content": "x"},
+                   *parts(DOCUMENT, TOTAL)]}, "messages[0]"),
+    ({"messages": [{"role": "user", "content": [IMAGE, {"type": "text", "text": TOTAL}]}]},
+     "messages[0].content[0]"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("more", "param"), UNSUPPORTED, ids=[param for _, param in UNSUPPORTED])
+def test_what_is_not_supported_is_refused_by_name(
+    ai: openai.OpenAI, more: dict[str, Any], param: str
+) -> None:
+    with pytest.raises(openai.BadRequestError) as found:
+        ai.chat.completions.create(**{**ASK, **more})
+    assert found.value.param == param
+    assert found.value.type == "invalid_request_error"
+    assert found.value.response.headers["x-should-retry"] == "false"
+    assert DOCUMENT[:40] not in found.value.message
+
+
+def test_neutral_values_ask_for_nothing(ai: openai.OpenAI, told: str) -> None:
+    done = ai.chat.completions.create(
+        **ASK, n=1, logprobs=False, presence_penalty=0, tools=[], user="u-1", metadata={"a": "b"},
+        response_format={"type": "text"}, parallel_tool_calls=False,
+    )  # fmt: skip
+    assert done.choices[0].message.content == told
+
+
+def test_other_endpoints_are_refused_by_name(ai: openai.OpenAI) -> None:
+    with pytest.raises(openai.NotFoundError) as found:
+        ai.embeddings.create(model="nano", input="x")
+    assert found.value.code == "unsupported_endpoint"
+    with pytest.raises(openai.NotFoundError):
+        ai.responses.input_items.list("resp_1")
+
+
+def test_a_failed_job_is_final_for_the_client(gateway: GatewayProcess) -> None:
+    """The SDK would ask twice more; it is told not to."""
+    seen: list[str] = []
+    http = openai.DefaultHttpxClient(
+        trust_env=False, timeout=PATIENCE_S,
+        event_hooks={"request": [lambda request: seen.append(request.url.path)]},
+    )  # fmt: skip
+    with (
+        openai.OpenAI(
+            base_url=gateway.url + "/v1", api_key="none", http_client=http, max_retries=2
+        ) as ai,
+        pytest.raises(openai.APIStatusError) as found,
+    ):
+        ai.chat.completions.create(**ASK, extra_body={"glyph": {"style": "impressionist"}})
+    assert found.value.code == "invalid_style"
+    assert found.value.response.headers["x-should-retry"] == "false"
+    assert len(seen) == 1
+
+
+def test_a_streams_failure_is_an_error_of_the_client(ai: openai.OpenAI) -> None:
+    with pytest.raises(openai.APIError) as found:
+        list(
+            ai.chat.completions.create(
+                **ASK, stream=True, extra_body={"glyph": {"style": "impressionist"}}
+            )
+        )
+    assert found.value.code == "invalid_style"
+
+
+def test_a_repeated_key_asks_once(ai: openai.OpenAI) -> None:
+    key = {"Idempotency-Key": "repeat-1"}
+    ids = {ai.chat.completions.create(**ASK, extra_headers=key).id for _ in range(3)}
+    assert len(ids) == 1
+    with pytest.raises(openai.ConflictError):
+        ai.chat.completions.create(**ASK | {"max_tokens": 3}, extra_headers=key)
+
+
+INPUT = f"{DOCUMENT}\n\n{TOTAL}"
+
+
+def test_a_background_response_is_polled_to_its_end(ai: openai.OpenAI, told: str) -> None:
+    made = ai.responses.create(
+        model="nano", input=INPUT, background=True, max_output_tokens=32, metadata={"mine": "7"}
+    )
+    assert made.status in ("queued", "in_progress", "completed")
+    done = wait_until(
+        lambda: (now := ai.responses.retrieve(made.id)).status == "completed" and now,
+        description="the response is completed",
+    )
+    assert done.output_text == told
+    assert done.metadata == {"mine": "7"}
+    assert done.usage is not None
+    assert done.usage.input_tokens > 0
+    assert ai.responses.cancel(made.id).status == "completed"
+
+
+def test_a_response_is_waited_for_with_instructions(ai: openai.OpenAI) -> None:
+    done = ai.responses.create(
+        model="nano", instructions="Answer with one value.", max_output_tokens=2,
+        input=[{"role": "user", "content": [
+            {"type": "input_text", "text": DOCUMENT}, {"type": "input_text", "text": TOTAL}]}],
+    )  # fmt: skip
+    assert done.status == "incomplete"
+    assert done.incomplete_details is not None
+    assert done.incomplete_details.reason == "max_output_tokens"
+    assert done.instructions == "Answer with one value."
+
+
+def test_a_responses_stream_resumes_after_any_number(ai: openai.OpenAI, told: str) -> None:
+    live = list(ai.responses.create(model="nano", input=INPUT, max_output_tokens=32, stream=True))
+    assert [event.sequence_number for event in live] == list(range(len(live)))
+    assert live[0].type == "response.created"
+    assert live[-1].type == "response.completed"
+    response_id = live[0].response.id
+    deltas = [event.delta for event in live if event.type == "response.output_text.delta"]
+    assert "".join(deltas) == told
+    for after in (0, 4, len(live) - 2):
+        again = list(ai.responses.retrieve(response_id, stream=True, starting_after=after))
+        assert [event.to_dict() for event in again] == [
+            event.to_dict() for event in live[after + 1 :]
+        ]
+
+
+def test_a_response_that_waits_is_taken_back(ai: openai.OpenAI) -> None:
+    made = ai.responses.create(
+        model="nano", input=INPUT, background=True, max_output_tokens=1_000,
+        extra_body={"glyph": {"seed": 3, "top_k": 0}}, temperature=5,
+    )  # fmt: skip
+    assert ai.responses.cancel(made.id).status in ("cancelled", "completed", "incomplete")
+
+
+def test_an_unknown_response_and_a_job_of_another_kind_are_not_found(
+    ai: openai.OpenAI, nano_fleet: Any
+) -> None:
+    job = nano_fleet.client.submit(DOCUMENT, TOTAL, max_new_tokens=2)
+    for response_id in (f"resp_{job.id}", "resp_none", job.id):
+        with pytest.raises(openai.NotFoundError) as found:
+            ai.responses.retrieve(response_id)
+        assert found.value.code == "response_not_found"
+
+
+@pytest.mark.parametrize(
+    ("more", "param"),
+    [
+        ({"store": False}, "store"),
+        ({"previous_response_id": "resp_1"}, "previous_response_id"),
+        ({"text": {"format": {"type": "json_object"}}}, "text.format"),
+        ({"reasoning": {"effort": "low"}}, "reasoning.effort"),
+        ({"tools": [{"type": "web_search"}]}, "tools"),
+        ({"truncation": "auto"}, "truncation"),
+    ],
+)
+def test_a_response_refuses_by_name(ai: openai.OpenAI, more: dict[str, Any], param: str) -> None:
+    with pytest.raises(openai.BadRequestError) as found:
+        ai.responses.create(model="nano", input=INPUT, **more)
+    assert found.value.param == param
+
+
+def jsonl(bodies: list[dict[str, Any]], url: str = "/v1/chat/completions") -> bytes:
+    rows = [
+        {"custom_id": f"line-{n}", "method": "POST", "url": url, "body": body}
+        for n, body in enumerate(bodies)
+    ]
+    return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+
+
+def batched(ai: openai.OpenAI, raw: bytes, **more: Any) -> Any:
+    file = ai.files.create(file=("in.jsonl", raw), purpose="batch")
+    options: dict[str, Any] = {"endpoint": "/v1/chat/completions", "completion_window": "24h"}
+    made = ai.batches.create(input_file_id=file.id, **options | more)
+    assert made.status in ("validating", "in_progress", "completed", "failed")
+    return made
+
+
+def ended(ai: openai.OpenAI, batch_id: str) -> Any:
+    final = ("completed", "failed", "expired", "cancelled")
+    return wait_until(
+        lambda: (now := ai.batches.retrieve(batch_id)).status in final and now,
+        description="the batch ends",
+    )
+
+
+def rows_of(ai: openai.OpenAI, file_id: str) -> list[dict[str, Any]]:
+    return [json.loads(row) for row in ai.files.content(file_id).text.splitlines()]
+
+
+def test_a_batch_answers_and_refuses_line_by_line(ai: openai.OpenAI, told: str) -> None:
+    bodies = [ASK] * 6 + [ASK | {"n": 3}, ASK | {"glyph": {"style": "impressionist"}}]
+    made = batched(ai, jsonl(bodies), metadata={"mine": "yes"})
+    done = ended(ai, made.id)
+    assert done.status == "completed"
+    assert done.request_counts.to_dict() == {"total": 8, "completed": 6, "failed": 2}
+    assert done.metadata == {"mine": "yes"}
+    good = rows_of(ai, done.output_file_id)
+    assert [row["custom_id"] for row in good] == [f"line-{n}" for n in range(6)]
+    for row in good:
+        assert row["response"]["status_code"] == 200
+        assert row["response"]["body"]["choices"][0]["message"]["content"] == told
+    bad = rows_of(ai, done.error_file_id)
+    assert [row["custom_id"] for row in bad] == ["line-6", "line-7"]
+    assert [row["error"]["code"] for row in bad] == ["invalid_option", "invalid_style"]
+    assert bad[0]["response"]["status_code"] == 400
+    assert made.id in [one.id for one in ai.batches.list()]
+
+
+def test_a_batch_of_responses(ai: openai.OpenAI, told: str) -> None:
+    raw = jsonl([{"model": "nano", "input": INPUT, "max_output_tokens": 32}] * 2, "/v1/responses")
+    done = ended(ai, batched(ai, raw, endpoint="/v1/responses").id)
+    rows = rows_of(ai, done.output_file_id)
+    assert [row["response"]["body"]["output"][0]["content"][0]["text"] for row in rows] == [
+        told
+    ] * 2
+
+
+def test_a_file_that_is_no_batch_fails_with_its_lines(ai: openai.OpenAI) -> None:
+    raw = b'{"custom_id": "a"}\nnonsense\n' + jsonl([ASK]) + jsonl([ASK])
+    done = ended(ai, batched(ai, raw).id)
+    assert done.status == "failed"
+    assert [fault.line for fault in done.errors.data] == [1, 2, 4]
+    assert done.output_file_id is None
+
+
+def test_a_batchs_window_and_file_are_checked(ai: openai.OpenAI) -> None:
+    file = ai.files.create(file=("in.jsonl", b"{}"), purpose="user_data")
+    with pytest.raises(openai.BadRequestError):
+        ai.batches.create(
+            input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
+        )
+    with pytest.raises(openai.NotFoundError):
+        ai.batches.create(
+            input_file_id="file-none", endpoint="/v1/chat/completions", completion_window="24h"
+        )
+    with pytest.raises(openai.BadRequestError):
+        ai.batches.create(
+            input_file_id=file.id, endpoint="/v1/chat/completions",
+            completion_window="99d",  # type: ignore[arg-type]
+        )  # fmt: skip
+
+
+def test_files_are_listed_paged_read_and_deleted(ai: openai.OpenAI) -> None:
+    made = [ai.files.create(file=(f"{n}.txt", b"abc"), purpose="user_data").id for n in range(3)]
+    found = [file.id for file in ai.files.list(purpose="user_data", limit=2)]
+    assert found[:3] == made[::-1]
+    assert ai.files.content(made[0]).read() == b"abc"
+    assert ai.files.retrieve(made[0]).bytes == 3
+    assert ai.files.delete(made[0]).deleted
+    with pytest.raises(openai.NotFoundError):
+        ai.files.retrieve(made[0])
+    with pytest.raises(openai.BadRequestError):
+        ai.files.create(file=("a", b"x"), purpose="assistants")
+
+
+def test_forty_calls_of_the_javascript_client_are_the_clients_answers(
+    gateway: GatewayProcess, nano_fleet: Any
+) -> None:
+    if why := without_javascript():
+        pytest.skip(why)
+    made = calls(nano_fleet.client, "nano", num_lines=6)
+    assert wrong(made, by_javascript(made, gateway.url + "/v1")) == []
