@@ -9,8 +9,13 @@ from pathlib import Path
 
 import pytest
 import redis
+from hypothesis import HealthCheck, settings
 
 from glyph_worker.local.server import EmbeddedServer
+
+# No property depends on how fast the machine is today.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 
 class RedisServer:
