@@ -418,6 +418,19 @@ def test_what_an_older_version_left_to_expire_is_kept_by_the_next_look(line: Lin
     assert [line.client.ttl(key) for key in keys] == [-1] * 4
 
 
+def test_a_document_that_an_older_versions_worker_has_read_is_kept_for_the_others(
+    line: Line,
+) -> None:
+    """That worker gives it an expiry, although jobs of this version still wait for it."""
+    blobs = BlobStore(line.client, KEYS, url=line.url, ttl_s=60)
+    document = Document.of("a text", max_bytes=100)
+    blobs.put(document)
+    line.submit(job_id="new", document_digest=document.digest)
+    line.client.expire(KEYS.blob(document.digest), 10)
+    line.jobs.unfinished(start=0, limit=10)
+    assert line.client.ttl(KEYS.blob(document.digest)) == -1
+
+
 def test_a_document_of_a_job_that_an_older_version_ended_is_let_go(line: Line) -> None:
     blobs = BlobStore(line.client, KEYS, ttl_s=60)
     document = Document.of("a text", max_bytes=100)

@@ -24,7 +24,7 @@ from glyph_worker.store.connection import connect
 from glyph_worker.store.keys import Keys
 from glyph_worker.store.workers import WorkerStore
 
-pytestmark = pytest.mark.timeout(480)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(480)]
 
 TEXT = "a lamp: 12 EUR\n" * 9
 EX_CONFIG = 78

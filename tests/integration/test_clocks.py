@@ -18,6 +18,8 @@ from waiting import wait_until
 
 from glyph_worker.errors import JobFailed
 
+pytestmark = pytest.mark.slow
+
 DOCUMENT = "a lamp: 12 EUR\n" * 9
 OFF = pytest.mark.parametrize("off_s", [-90, 90])
 

@@ -12,6 +12,8 @@ from waiting import PATIENCE_S, wait_until
 
 from glyph_worker.job import JobStatus
 
+pytestmark = pytest.mark.slow
+
 # Workers start and answers are long, which a busy machine does slowly.
 DOCUMENTS = [f"document {n}\nkey {n}: value {n * 31}\n" * 8 for n in range(4)]
 NUM_JOBS = 20
