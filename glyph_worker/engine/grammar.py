@@ -94,7 +94,7 @@ class Grammars:
             self._tokenizer = LLTokenizer(
                 TokenizerWrapper(vocabulary),
                 n_vocab=self._vocabulary,
-                eos_token=sorted(self.ends),
+                eos_token=sorted(self.ends) or None,
             )
         return self._tokenizer
 
@@ -213,7 +213,7 @@ class _Vocabulary:
 
     def __init__(self, prompt: Prompt, size: int, ends: Iterable[int]) -> None:
         added = prompt.tokenizer.added_tokens_decoder
-        self.eos_token_id = min(ends)
+        self.eos_token_id = min(ends, default=0)
         self.bos_token_id = None
         num_known = len(prompt.tokenizer)
         self.tokens = [

@@ -189,8 +189,8 @@ def mask_costs(reader: Reader) -> dict[str, Any]:
     return out
 
 
-def step_seconds(reader: Reader, form: AnswerForm | None, tokens: list[int]) -> float:
-    """CPU seconds of one step in which sixteen answers take a token each."""
+def sixteen(reader: Reader, form: AnswerForm | None, tokens: list[int]) -> Drive:
+    """Sixteen answers in their slots, each of which takes these tokens."""
     drive = Drive(reader, EngineSettings(max_slots=NUM_SLOTS, kv_bytes=256 << 20))
     drive.core.runner.observe = None
     page = np.full((56, 112), 255, dtype=np.uint8)
@@ -205,24 +205,29 @@ def step_seconds(reader: Reader, form: AnswerForm | None, tokens: list[int]) -> 
         drive.add(request, [page], list(tokens))
     while any(len(live.token_ids) < 2 for live in drive.core.live.values()):
         drive.step()
-    spent: list[float] = []
-    while len(drive.core.live) == NUM_SLOTS:
-        began = time.process_time()
-        drive.step()
-        spent.append(time.process_time() - began)
-    return statistics.median(spent[:-1])
+    return drive
 
 
 def step_cost(reader: Reader, rounds: int, say: Callable[[str], None]) -> dict[str, Any]:
+    """CPU seconds of a step with and without a form, in turns, so that both meet the same machine."""
     tokens = longest_first(reader, SAMPLE)
     sides: dict[str, list[float]] = {"free": [], "formed": []}
-    step_seconds(reader, form_of(INVOICE), tokens)
+    ratios: list[float] = []
     for number in range(rounds):
-        for name in list(sides) if number % 2 else list(reversed(sides)):
-            form = form_of(INVOICE) if name == "formed" else None
-            sides[name].append(step_seconds(reader, form, tokens))
+        drives = {
+            "free": sixteen(reader, None, tokens),
+            "formed": sixteen(reader, form_of(INVOICE), tokens),
+        }
+        spent: dict[str, list[float]] = {name: [] for name in sides}
+        while all(len(drive.core.live) == NUM_SLOTS for drive in drives.values()):
+            for name in list(drives) if len(spent["free"]) % 2 else list(reversed(drives)):
+                began = time.process_time()
+                drives[name].step()
+                spent[name].append(time.process_time() - began)
+        for name, seconds in spent.items():
+            sides[name].append(statistics.median(seconds[:-1]))
+        ratios.append(sides["formed"][-1] / sides["free"][-1])
         say(f"round {number}: { ({name: round(s[-1] * 1e3, 3) for name, s in sides.items()}) } ms")
-    ratios = [f / p for f, p in zip(sides["formed"], sides["free"], strict=True)]
     return {
         "step_ms": {name: round(statistics.median(s) * 1e3, 3) for name, s in sides.items()},
         "overhead": round(statistics.median(ratios) - 1, 4),
