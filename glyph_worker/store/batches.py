@@ -140,12 +140,10 @@ class BatchStore:
         found = [raw.decode() for raw in self._run("batch_take", limit, lease_s)]
         return list(zip(found[::2], found[1::2], strict=True))
 
-    def save(self, batch: Batch, *, again_s: float, lease_s: float = 0.0) -> None:
+    def save(self, batch: Batch, *, again_s: float) -> None:
         """Keep how far it is; due again after `again_s`, or never when it is final."""
-        self._run(
-            "batch_save", batch.tenant, batch.id, batch.to_json(), "" if batch.status.final
-            else max(again_s, lease_s),
-        )  # fmt: skip
+        due = "" if batch.status.final else again_s
+        self._run("batch_save", batch.tenant, batch.id, batch.to_json(), due)
 
     def _field(self, tenant: str, batch_id: str, name: str) -> bytes | None:
         if not is_text(batch_id):

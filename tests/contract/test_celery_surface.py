@@ -19,6 +19,10 @@ from typing import Any
 import msgpack
 import pytest
 import redis
+from celery import Celery
+from celery.app.backends import by_url
+from celery.backends.base import BaseBackend, DisabledBackend
+from celery.backends.redis import RedisBackend
 from celery.concurrency import asynpool
 from celery.concurrency.base import BasePool, apply_target
 from kombu.asynchronous import Hub
@@ -28,16 +32,22 @@ from kombu.transport import redis as transport
 from kombu.transport import virtual
 from waiting import PATIENCE_S, wait_until
 
+from glyph_worker.client import Client
+from glyph_worker.errors import UnknownJob
+from glyph_worker.job import Answer, FinishReason, Stage
 from glyph_worker.queue import prefork
 from glyph_worker.queue.app import make_app
 from glyph_worker.queue.lease import Lease
 from glyph_worker.queue.messages import held_messages, num_waiting
 from glyph_worker.queue.names import ANSWER_QUEUE, ANSWER_TASK, RENDER_QUEUE, RENDER_TASK
 from glyph_worker.queue.pool import TaskPool
+from glyph_worker.queue.results import JobControl, JobResults
 from glyph_worker.settings import Settings
+from glyph_worker.store.backlog import Noted
 from glyph_worker.store.connection import connect
 from glyph_worker.store.jobs import JobStore
 from glyph_worker.store.keys import Keys
+from glyph_worker.store.outbox import DueLinks, Outbox
 
 KEYS = Keys("glyph")
 RENDER_LIST, ANSWER_LIST = "glyph:glyph.render", "glyph:glyph.answer"
@@ -378,3 +388,80 @@ def _turn(loop: Any, *, until: Callable[[], bool], timeout_s: float = PATIENCE_S
         if time.monotonic() > deadline:
             raise TimeoutError(inspect.getsource(until))
         next(loop)
+
+
+def test_a_result_backend_is_read_through_the_methods_that_ours_has() -> None:
+    """What JobResults answers itself, celery's backends have under the same names and arguments."""
+    for name in (
+        "get_task_meta", "task_result_exists", "get_state", "get_result", "get_traceback",
+        "get_children", "is_cached", "reload_task_result", "add_pending_result",
+        "remove_pending_result", "forget", "wait_for_pending",
+    ):  # fmt: skip
+        theirs = inspect.signature(getattr(BaseBackend, name)).parameters
+        ours = inspect.signature(getattr(JobResults, name)).parameters
+        assert set(ours) - {"kwargs"} <= set(theirs) | {"callback", "weak"}, name
+        needed = [one for one in theirs.values() if one.default is inspect.Parameter.empty]
+        assert [one.name for one in needed if one.kind is one.POSITIONAL_OR_KEYWORD] == [
+            one.name for one in ours.values() if one.default is inspect.Parameter.empty
+        ], name
+    assert {"args", "kwargs"} <= set(inspect.signature(JobControl.revoke).parameters)
+
+
+def test_a_result_backend_is_named_before_the_url_of_the_apps_own() -> None:
+    url = "glyph_worker.queue.results:JobResults+redis://127.0.0.1:1/5"
+    kind, own_url = by_url(url)
+    assert kind is JobResults
+    assert own_url == "redis://127.0.0.1:1/5"
+    app = Celery("shop", backend=url, set_as_current=False)
+    assert isinstance(app.backend._own, RedisBackend)
+    plain = Celery("shop", backend="glyph_worker.queue.results:JobResults", set_as_current=False)
+    assert isinstance(plain.backend._own, DisabledBackend)
+
+
+@pytest.mark.parametrize("status", ["succeeded", "failed", "cancelled"])
+def test_a_jobs_end_is_noted_in_its_applications_outbox_once(broker_url: str, status: str) -> None:
+    settings = Settings.load(environ={"GLYPH_BROKER_URL": broker_url})
+    client = Client(settings, tenant="acme")
+    noted = Noted(outbox="shop", links=b"links of shop")
+    job = client.submit_noted("a text", "Who?", noted=noted)
+    client.submit_noted("a text", "Who?", noted=Noted(outbox="other", links=b"x"))
+
+    def outbox(name: str) -> Outbox:
+        return Outbox(
+            client._redis, KEYS, url=broker_url, tenant="acme", name=name, ttl_s=60
+        )  # fmt: skip
+
+    shop = outbox("shop")
+    assert shop.take(limit=9, lease_s=30) == []
+    if status == "cancelled":
+        client.cancel(job.id)
+    else:
+        jobs = JobStore(client._redis, KEYS, url=broker_url, ttl_s=60, lease_s=30)
+        _, claimed = jobs.claim(job.id, owner="w", stage=Stage.DECODING)
+        assert claimed is not None
+        if status == "failed":
+            assert jobs.fail(job.id, {"code": "internal", "message": "", "details": {}}, claimed)
+        else:
+            assert jobs.succeed(claimed, Answer(text="x", finish_reason=FinishReason.STOP))
+    assert shop.take(limit=9, lease_s=30) == [DueLinks(job_id=job.id, packed=b"links of shop")]
+    assert shop.take(limit=9, lease_s=30) == []  # leased
+    shop.put_off(job.id, 0)
+    assert len(shop.take(limit=9, lease_s=30)) == 1
+    shop.settle(job.id)
+    shop.put_off(job.id, 0)  # too late: it was told
+    assert shop.take(limit=9, lease_s=0) == []
+    assert outbox("other").take(limit=9, lease_s=30) == []
+    client._redis.connection_pool.disconnect()
+
+
+def test_an_id_that_is_asked_for_twice_is_one_job(broker_url: str) -> None:
+    client = Client(Settings.load(environ={"GLYPH_BROKER_URL": broker_url}))
+    ids = {
+        client.submit_noted("a text", "Who?", noted=Noted(), job_id="chosen").id for _ in range(2)
+    }
+    assert ids == {"chosen"}
+    assert len(client.list_jobs().jobs) == 1
+    other = client.for_tenant("other")
+    with pytest.raises(UnknownJob):
+        other.submit_noted("a text", "Who?", noted=Noted(), job_id="chosen")
+    client._redis.connection_pool.disconnect()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -288,3 +289,22 @@ def test_the_recipe_asks_files_and_collects(recipe: Shop, tmp_path: Path) -> Non
     path.write_text(DOCUMENT)
     assert code.ask_a_file(str(path), "Who?").get(timeout=PATIENCE_S).startswith("filed: ")
     assert len(code.ask_all(DOCUMENT, ["Who?", "When?"]).get(timeout=PATIENCE_S)) == 2
+
+
+def test_the_documentations_examples_make_an_app(
+    served: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As they stand, but that their broker and results are ours to ask."""
+    page = (ROOT / "ops/docs/celery.md").read_text()
+    url = served.environ["GLYPH_BROKER_URL"]
+    monkeypatch.setenv("GLYPH_BROKER_URL", url)
+    job = served.client.submit(DOCUMENT, "Who?", max_new_tokens=2)
+    answer = served.client.wait(job.id, timeout=PATIENCE_S)
+    namespace: dict[str, Any] = {"__name__": "documentation"}
+    for program in re.findall(r"^```py\n(.*?)^```$", page, re.M | re.S):
+        exec(re.sub(r"redis://[\d.:/]+", url, program), namespace)
+        result = namespace["AsyncResult"](job.id, app=namespace["app"])
+        assert Answer.from_fields(result.get(timeout=PATIENCE_S)) == answer
+        for records in (namespace["app"].glyph_records,):
+            records._jobs._client.connection_pool.disconnect()
+    namespace["glyph"].client._redis.connection_pool.disconnect()

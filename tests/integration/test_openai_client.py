@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -440,3 +443,23 @@ def test_forty_calls_of_the_javascript_client_are_the_clients_answers(
         pytest.skip(why)
     made = calls(nano_fleet.client, "nano", num_lines=6)
     assert wrong(made, by_javascript(made, gateway.url + "/v1")) == []
+
+
+def test_the_documentations_examples_ask_as_they_stand(
+    gateway: GatewayProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (Path(__file__).parents[2] / "ops/docs/openai.md").read_text()
+    page = page.replace("127.0.0.1:8080", f"127.0.0.1:{gateway.port}")
+    program = re.search(r"^```py\n(.*?)^```$", page, re.M | re.S)
+    command = re.search(r"^```sh\n(.*?)^```$", page, re.M | re.S)
+    assert program is not None
+    assert command is not None
+    namespace: dict[str, Any] = {}
+    exec(program[1], namespace)
+    namespace["ai"].close()
+    assert capsys.readouterr().out.startswith("8443 ")
+    if shutil.which("curl") is not None:
+        done = subprocess.run(
+            ["/bin/sh", "-c", command[1]], capture_output=True, text=True, check=True
+        )
+        assert json.loads(done.stdout)["choices"][0]["message"]["content"] == "8443"

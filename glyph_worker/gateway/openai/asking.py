@@ -32,7 +32,7 @@ RepeatKey = Annotated[
     Header(
         alias="Idempotency-Key",
         min_length=1,
-        max_length=200,
+        max_length=180,
         description="The same key with the same body gives the same job, so that a client's own "
         "retries ask once.",
     ),

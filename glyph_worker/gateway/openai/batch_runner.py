@@ -11,6 +11,7 @@ import contextlib
 import json
 import time
 import uuid
+from collections import OrderedDict
 from dataclasses import replace
 from typing import Any
 
@@ -52,8 +53,10 @@ from glyph_worker.store.batches import Batch, BatchStatus, UnknownBatch
 log = structlog.get_logger(__name__)
 
 PERIOD_S = 0.5
-AGAIN_S = 1.0
-"""A batch whose jobs run is looked at this often."""
+AGAIN_S, LINES_PER_S, SLOWEST_S = 1.0, 1_000, 20.0
+"""A batch whose jobs run is looked at this often, a long one less often: all records are read."""
+MAX_KNOWN = 4
+"""Batches whose lines are kept from one step to the next."""
 LEASE_S = 30.0
 MAX_AT_ONCE = 4
 LINES_A_STEP = 200
@@ -69,6 +72,7 @@ class BatchRunner:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._task: asyncio.Task[None] | None = None
+        self._known: OrderedDict[str, list[Line]] = OrderedDict()
 
     def start(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._run())
@@ -81,17 +85,19 @@ class BatchRunner:
 
     async def _run(self) -> None:
         while True:
-            num_due = 0
             try:
                 due = await threaded(self._context.batches.take, limit=MAX_AT_ONCE, lease_s=LEASE_S)
-                num_due = len(due)
-                for tenant, batch_id in due:
-                    await self._move(tenant, batch_id)
             except GlyphError as exc:
                 log.warning("batches.waiting", error=exc.code)
-            except Exception:  # the loop's edge: all tenants' batches pass here
-                log.exception("batches.crashed")
-            if not num_due:
+                due = []
+            for tenant, batch_id in due:
+                try:
+                    await self._move(tenant, batch_id)
+                except GlyphError as exc:
+                    log.warning("batches.waiting", error=exc.code)
+                except Exception:  # one batch's edge: the lease brings it back, others go on
+                    log.exception("batches.crashed")
+            if not due:
                 await asyncio.sleep(PERIOD_S)
 
     async def _move(self, tenant: str, batch_id: str) -> None:
@@ -101,8 +107,7 @@ class BatchRunner:
             batch = await threaded(store.get, tenant, batch_id)
         except UnknownBatch:
             return
-        raw = await threaded(store.lines, tenant, batch_id)
-        lines, faults = await threaded(lines_of, raw, batch.endpoint)
+        lines, faults = await self._lines(batch)
         if faults:
             ended = replace(batch, status=BatchStatus.FAILED, errors=faults, ended_at=time.time())
             await threaded(store.save, ended, again_s=0)
@@ -117,13 +122,15 @@ class BatchRunner:
         if stopped and batch.cancelling_at is None:
             batch = replace(batch, cancelling_at=time.time(), num_lines=len(lines))
         late = time.time() >= batch.expires_at
-        again_s = AGAIN_S
+        again_s = min(SLOWEST_S, AGAIN_S + len(lines) / LINES_PER_S)
         if not (stopped or late) and batch.num_submitted < len(lines):
-            batch, again_s = await self._ask(batch, lines, client)
-        outcomes = await self._outcomes(batch, client)
+            batch, again_s = await self._ask(batch, lines, client, again_s)
+        # A gateway that died in the middle of a step has asked more than it could save.
+        most = batch.num_submitted + (LINES_A_STEP if stopped or late else 0)
+        outcomes = await self._outcomes(batch, client, min(len(lines), most))
         if stopped or late:
             await self._take_back(outcomes, client)
-            outcomes = await self._outcomes(batch, client)
+            outcomes = await self._outcomes(batch, client, len(outcomes))
         batch = self._counted(batch, outcomes, lines)
         all_asked = stopped or late or batch.num_submitted == len(lines)
         if all_asked and all(one is None or one[0].status.final for one in outcomes):
@@ -131,12 +138,29 @@ class BatchRunner:
         else:
             await threaded(store.save, batch, again_s=again_s)
 
-    async def _ask(self, batch: Batch, lines: list[Line], client: Client) -> tuple[Batch, float]:
-        """Make jobs of the next lines. Returns the batch, and when to come back."""
+    async def _lines(self, batch: Batch) -> tuple[list[Line], list[dict[str, Any]]]:
+        """The batch's lines, or what is wrong with them."""
+        if batch.id in self._known:
+            self._known.move_to_end(batch.id)
+            return self._known[batch.id], []
+        raw = await threaded(self._context.batches.lines, batch.tenant, batch.id)
+        lines, faults = await threaded(lines_of, raw, batch.endpoint)
+        self._known[batch.id] = lines
+        if len(self._known) > MAX_KNOWN:
+            self._known.popitem(last=False)
+        if faults:
+            del self._known[batch.id]
+        return lines, faults
+
+    async def _ask(
+        self, batch: Batch, lines: list[Line], client: Client, again_s: float
+    ) -> tuple[Batch, float]:
+        """Make jobs of the next lines. Returns the batch, and when to come back: at once while
+        there are more."""
         refused = dict(batch.refused)
         number = batch.num_submitted
         last = min(len(lines), number + LINES_A_STEP)
-        again_s = 0.0 if last < len(lines) else AGAIN_S
+        again_s = 0.0 if last < len(lines) else again_s
         while number < last:
             try:
                 await self._ask_line(batch, number, lines[number], client)
@@ -167,11 +191,11 @@ class BatchRunner:
             priority="bulk", deadline_s=left_s, ttl_s=ttl_s,
         )  # fmt: skip
 
-    async def _outcomes(self, batch: Batch, client: Client) -> list[Outcome | None]:
-        """Of the lines that were asked; None for one that no job was made of, or that is gone."""
+    async def _outcomes(self, batch: Batch, client: Client, count: int) -> list[Outcome | None]:
+        """Of the first lines; None for one that no job was made of, or that is gone."""
         found: list[Outcome | None] = []
-        for start in range(0, batch.num_submitted, JOBS_A_READ):
-            numbers = range(start, min(batch.num_submitted, start + JOBS_A_READ))
+        for start in range(0, count, JOBS_A_READ):
+            numbers = range(start, min(count, start + JOBS_A_READ))
             ids = [job_id_of(batch.id, number) for number in numbers]
             found += await threaded(client.outcomes, ids)
         return found
@@ -186,7 +210,7 @@ class BatchRunner:
     def _counted(batch: Batch, outcomes: list[Outcome | None], lines: list[Line]) -> Batch:
         final = [one for one in outcomes if one is not None and one[0].status.final]
         num_completed = sum(succeeded(one[0]) for one in final)
-        num_gone = sum(one is None for one in outcomes)
+        num_gone = sum(one is None for one in outcomes[: batch.num_submitted])
         return replace(
             batch, num_lines=len(lines), num_completed=num_completed,
             num_failed=len(final) - num_completed + num_gone,
@@ -222,6 +246,7 @@ class BatchRunner:
             num_failed=len(bad), **files,
         )  # fmt: skip
         await threaded(self._context.batches.save, ended, again_s=0)
+        self._known.pop(batch.id, None)
         log.info("batch.ended", status=status.value, num_lines=len(lines), num_failed=len(bad))
 
 

@@ -11,7 +11,15 @@ from pydantic import BaseModel, ConfigDict
 
 from glyph_worker import errors
 from glyph_worker.client import Client
-from glyph_worker.errors import JobFailed, JobFinished, RequestError, UnknownJob
+from glyph_worker.errors import (
+    JobCancelled,
+    JobFailed,
+    JobFinished,
+    RefusedError,
+    RequestError,
+    UnknownJob,
+    WaitTimeout,
+)
 from glyph_worker.gateway.deps import InContext, TenantClient
 from glyph_worker.gateway.openai.asking import RepeatKey, ended, submit
 from glyph_worker.gateway.openai.bodies import read
@@ -61,7 +69,7 @@ class ResponseView(BaseModel):
     response_model=ResponseView,
     responses=refusals(
         errors.Conflict, errors.DocumentTooLarge, errors.UnsupportedMedia, errors.QuotaExceeded,
-        errors.WaitTimeout, JobFailed, UnknownModel,
+        JobFailed, UnknownModel,
     )
     | _EVENTS,
     openapi_extra=json_body(ResponseBody),
@@ -70,7 +78,9 @@ class ResponseView(BaseModel):
 async def create(
     request: Request, client: TenantClient, context: InContext, key: RepeatKey = None
 ) -> Response:
-    """The response lives in the job's record: it outlives gateways, and any gateway has it."""
+    """The response lives in the job's record: it outlives gateways, and any gateway has it.
+
+    One that takes longer than the gateway waits comes back `in_progress`, to be polled."""
     body = await read(request, ResponseBody)
     check_streams(context, bool(body.stream))
     surface = surface_of(body)
@@ -91,6 +101,8 @@ async def create(
     except JobFailed as exc:
         if status_of(exc) < 500:
             raise  # the request's own fault, and as such an error
+    except (WaitTimeout, JobCancelled, RefusedError):
+        pass  # its status says so; a failure here would make the client ask once more
     job, answer, _ = await _found(client, f"resp_{job.id}")
     return JSONResponse(response_of(job, answer, surface))
 
