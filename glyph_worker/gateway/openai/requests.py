@@ -8,8 +8,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from glyph_worker.gateway.openai.bodies import Body
 from glyph_worker.options import (
+    AnswerRegex,
+    Choices,
     DeadlineS,
+    IncludeThinking,
+    Literals,
     MaxNewTokens,
+    MaxThinkingTokens,
     MinQuality,
     PriorityName,
     Seed,
@@ -49,6 +54,11 @@ class GlyphExtras(BaseModel):
     top_k: TopK | None = None
     seed: Seed | None = None
     stop: StopString | StopStrings | None = None
+    choices: Choices | None = None
+    regex: AnswerRegex | None = None
+    max_thinking_tokens: MaxThinkingTokens | None = None
+    include_thinking: IncludeThinking | None = None
+    literals: Literals | None = None
     style: StyleName | None = None
     min_quality: MinQuality | None = None
     priority: PriorityName | None = None
