@@ -8,11 +8,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pytest
 import redis
 from celery import Celery
 from starlette.testclient import TestClient
-from waiting import wait_until
+from waiting import PATIENCE_S, wait_until
 
 from glyph_worker.client import Client
 from glyph_worker.gateway.app import create_app
@@ -161,7 +160,6 @@ def test_rights_that_end_at_the_prefix_are_respected(own_redis: Any) -> None:
         assert [takeover.look(), takeover.look()] == [0, 0]
 
 
-@pytest.mark.timeout(480)
 def test_two_prefixes_are_served_side_by_side(
     broker_url: str, cache_url: str, tiny_checkpoint: Path, fleet_class: Any, tmp_path: Path
 ) -> None:
@@ -181,7 +179,7 @@ def test_two_prefixes_are_served_side_by_side(
             for fleet in fleets
         ]
         for fleet, job in jobs:
-            fleet.client.wait(job, timeout=240)
+            fleet.client.wait(job, timeout=PATIENCE_S)
             assert fleet.client.status(job).attempt == 1
     finally:
         for fleet in fleets:
