@@ -35,7 +35,7 @@ class Reporter:
         """One committed answer; in memory."""
         self._tally.add(receipt)
 
-    def look(self, engine: HasStats, *, now: bool = False) -> None:
+    def poll(self, engine: HasStats, *, now: bool = False) -> None:
         """Once a second: flush the sums, say how the engine is."""
         if not now and time.monotonic() < self._next:
             return
