@@ -15,7 +15,7 @@ import pytest
 from redis_kinds import tls_server, unix_server, watched_servers
 from waiting import PATIENCE_S, wait_until
 
-from glyph_worker import doctor
+from glyph_worker.doctor import servers
 from glyph_worker.client import Client
 from glyph_worker.errors import ConfigurationError, StoreDenied, StoreUnsuitable
 from glyph_worker.queue.app import make_app
@@ -94,7 +94,7 @@ def test_client_and_workers_read_the_same_url(
             client.flushdb()
         job = Client(settings).submit("a lamp: 12 EUR", "what does it cost?")
         assert _taken(make_app(settings)) == [job.id]
-        (broker, *_) = doctor._redis(settings)
+        (broker, *_) = servers.redis(settings)
         assert (broker.what, broker.level) == ("broker", "ok")
 
 
