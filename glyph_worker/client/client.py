@@ -84,9 +84,9 @@ class Client:
         """Queue one question about one document and return at once.
 
         `options` are SubmitOptions: how to answer (max_new_tokens, temperature, top_p, top_k, seed,
-        stop), how to draw (style, min_quality), and these: `idempotency_key`: the same key and
-        payload give the same job, however often they are sent, as long as its record is kept.
-        `priority`: `interactive` or `bulk`. `deadline_s`: seconds from now after which the answer
+        stop), how to draw (style, min_quality), what becomes of an answer's numbers and names
+        (literals), and these: `idempotency_key`: the same key and payload give the same job,
+        however often they are sent, as long as its record is kept. `priority`: `interactive` or `bulk`. `deadline_s`: seconds from now after which the answer
         is worth nothing. `ttl_s`: how long the record outlives the job's end. `webhook`: a URL the
         gateway calls at the end.
 

@@ -19,6 +19,7 @@ OPTIONS = (
     "stop",
     "style",
     "min_quality",
+    "literals",
     "priority",
     "deadline_s",
     "ttl_s",
