@@ -86,9 +86,9 @@ class Client:
         `options` are SubmitOptions: how to answer (max_new_tokens, temperature, top_p, top_k, seed,
         stop), how to draw (style, min_quality), what becomes of an answer's numbers and names
         (literals), and these: `idempotency_key`: the same key and payload give the same job,
-        however often they are sent, as long as its record is kept. `priority`: `interactive` or `bulk`. `deadline_s`: seconds from now after which the answer
-        is worth nothing. `ttl_s`: how long the record outlives the job's end. `webhook`: a URL the
-        gateway calls at the end.
+        however often they are sent, as long as its record is kept. `priority`: `interactive` or
+        `bulk`. `deadline_s`: seconds from now after which the answer is worth nothing. `ttl_s`: how
+        long the record outlives the job's end. `webhook`: a URL the gateway calls at the end.
 
         Raises EmptyDocument, EmptyQuestion, InvalidEncoding, DocumentTooLarge, QuestionTooLong,
         InvalidOption, WebhookRefused, Conflict, QueueFull, QuotaExceeded, DeadlineTooShort.
