@@ -29,11 +29,15 @@ from glyph_worker.job import (
     Stage,
 )
 from glyph_worker.options import JobOptions, SubmitOptions
+from glyph_worker.proof import Box, CheckedLiteral, Citation
 from glyph_worker.settings import Settings
 
 __all__ = [
     "Answer",
     "AsyncClient",
+    "Box",
+    "CheckedLiteral",
+    "Citation",
     "Client",
     "ConfigurationError",
     "Conflict",

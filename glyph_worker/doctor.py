@@ -156,7 +156,7 @@ def _workers(settings: Settings) -> Iterator[Finding]:
     if settings.broker_url is None:
         return
     url = settings.broker_url.get_secret_value()
-    living = WorkerStore(connect(url), Keys(settings.key_prefix), url=url).living()
+    living = WorkerStore(connect(url), Keys(settings.key_prefix)).living()
     for kind in ("render", "answer"):
         of_kind = [info for info in living if info.kind == kind]
         capacity = sum(info.capacity for info in of_kind)

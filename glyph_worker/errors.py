@@ -8,6 +8,7 @@ GlyphError
 │   ├── DocumentTooLarge    bytes, pages or visual tokens over the limit
 │   ├── QuestionTooLong     the question does not fit its limit or the window
 │   ├── InvalidOption       an option that is unknown or out of its range
+│   │   └── InvalidSchema   an answer's form that is none, or cannot be kept
 │   ├── InvalidStyle        a render style that is unknown or cannot be drawn
 │   ├── UnknownJob          no record under this id
 │   ├── JobExpired          there was a record; its time to live is over
@@ -96,6 +97,12 @@ class QuestionTooLong(RequestError):
 
 class InvalidOption(RequestError):
     code = "invalid_option"
+
+
+class InvalidSchema(InvalidOption):
+    """`details["path"]` leads to the bad part, where there is one."""
+
+    code = "invalid_schema"
 
 
 class InvalidStyle(RequestError):

@@ -8,6 +8,7 @@ from enum import IntEnum, StrEnum
 from typing import Any, Self
 
 from glyph_worker.errors import InvalidOption
+from glyph_worker.proof import CheckedLiteral, Citation, citations_of, literals_of
 
 
 class JobStatus(StrEnum):
@@ -61,7 +62,14 @@ class Stage(StrEnum):
     RENDERING = "rendering"
     ENCODING = "encoding"
     PREFILLING = "prefilling"
+    THINKING = "thinking"
+    """Only of checkpoints that think before they answer."""
     DECODING = "decoding"
+
+    @classmethod
+    def known(cls, name: str) -> Stage | None:
+        """None for none, and for one that only a newer worker knows, in a rolling deploy."""
+        return next((stage for stage in cls if stage.value == name), None)
 
 
 class FinishReason(StrEnum):
@@ -80,6 +88,7 @@ class Progress:
     """Pages whose features are there."""
     num_prompt_tokens: int = 0
     num_prefilled_tokens: int = 0
+    num_thinking_tokens: int = 0
     num_answer_tokens: int = 0
 
 
@@ -102,6 +111,8 @@ class Receipt:
     prompt_tokens: int = 0
     prefix_tokens_reused: int = 0
     """Prompt tokens whose KV another question on the document had left."""
+    thinking_tokens: int = 0
+    """Spent on thoughts before the answer; they are none of `answer_tokens`."""
     answer_tokens: int = 0
     max_new_tokens_cut_to: int = 0
     """Longest answer there was room for, where it is less than the job asked for; 0: all of it."""
@@ -114,6 +125,10 @@ class Receipt:
     encode_ms: float = 0.0
     prefill_ms: float = 0.0
     decode_ms: float = 0.0
+    guard_ms: float = 0.0
+    """Looking up the answer's literals and finding its places in the document."""
+    literals_unchecked: int = 0
+    """Literals that were not looked up, of an answer with more than some hundreds."""
     waited_ms: float = 0.0
     """Between the stages: for a lease, a turn beside other jobs, the store. With it, the parts from
     queue_ms on add up to total_ms."""
@@ -139,7 +154,7 @@ def with_total(receipt: Receipt, total_ms: float) -> Receipt:
     return dataclasses.replace(receipt, waited_ms=round(total_ms - parts_ms, 2), total_ms=total_ms)
 
 
-PARTS_MS = ("queue_ms", "render_ms", "encode_ms", "prefill_ms", "decode_ms")
+PARTS_MS = ("queue_ms", "render_ms", "encode_ms", "prefill_ms", "decode_ms", "guard_ms")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -149,29 +164,65 @@ class Answer:
     text: str
     finish_reason: FinishReason
     receipt: Receipt = field(default_factory=Receipt)
+    mean_log_prob: float | None = None
+    """Mean natural logarithm of the model's probability of each token of the answer; None where
+    it has no token, or a worker of an earlier version gave it."""
+    min_log_prob: float | None = None
+    """The same of the least likely token."""
+    citations: tuple[Citation, ...] = ()
+    """Where the answer's parts stand in the document."""
+    literals: tuple[CheckedLiteral, ...] = ()
+    """Its numbers, dates, amounts, codes, URLs, addresses and names, looked up in the document."""
+    verified: bool | None = None
+    """Whether the document has every literal; None: nothing to check, or not all was checked."""
+    confidence: float | None = None
+    """Share of such answers of this checkpoint that are right; None where it was never measured."""
+    found: bool | None = None
+    """False: the answer says that the document does not have it. None: nobody can tell."""
+    thinking: str | None = None
+    """The model's thoughts, where they were asked for (`include_thinking`)."""
 
     def to_fields(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 
     @classmethod
     def from_fields(cls, fields: dict[str, Any]) -> Self:
-        """Unknown receipt entries, from a newer worker in a rolling deploy, are dropped."""
+        """What only a newer worker knows, in a rolling upgrade, is dropped: receipt entries, and a
+        reason to finish, which reads as `stop`."""
         known = {f.name for f in dataclasses.fields(Receipt)}
         receipt = {k: v for k, v in fields["receipt"].items() if k in known}
         receipt["document_notes"] = tuple(receipt.get("document_notes", ()))
         return cls(
             text=fields["text"],
-            finish_reason=FinishReason(fields["finish_reason"]),
+            finish_reason=(
+                FinishReason(reason)
+                if (reason := fields["finish_reason"]) in set(FinishReason)
+                else FinishReason.STOP
+            ),
             receipt=Receipt(**receipt),
+            mean_log_prob=fields.get("mean_log_prob"),
+            min_log_prob=fields.get("min_log_prob"),
+            citations=citations_of(fields.get("citations", ())),
+            literals=literals_of(fields.get("literals", ())),
+            verified=fields.get("verified"),
+            confidence=fields.get("confidence"),
+            found=fields.get("found"),
+            thinking=fields.get("thinking"),
         )
+
+
+MOST_ANSWERS = 64
+"""Tokens that most answers stay under, however many are allowed."""
 
 
 def estimated_cost(num_chars: int, max_new_tokens: int) -> float:
     """Rough device seconds of a job, before anything is laid out. Only proportions matter.
 
-    Reading grows with the text, answering with the tokens allowed, of which most jobs use a part.
+    Reading grows with the text, answering with the tokens allowed, thoughts among them, of which
+    most jobs use a part.
     """
-    return 0.05 + num_chars / 50_000 + max_new_tokens / 1_000
+    sure = min(max_new_tokens, MOST_ANSWERS)
+    return 0.05 + num_chars / 50_000 + sure / 1_000 + (max_new_tokens - sure) / 8_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -184,12 +235,15 @@ class Eta:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Delta:
-    """What an answer grew by. Entries of a later attempt replace those of an earlier one."""
+    """What an answer grew by."""
 
     seq: str
     """Ask for what came after it to go on after an interruption."""
     text: str
     attempt: int = 0
+    anew: bool = False
+    """This is the answer's beginning: whatever text came before it does not count any more. So it
+    is with the first text, and with that of each later attempt."""
     status: JobStatus | None = None
     """Set on the last entry."""
 

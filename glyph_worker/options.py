@@ -15,11 +15,36 @@ from urllib.parse import urlsplit
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict  # pydantic reads typing's own only from Python 3.12 on
 
-from glyph_worker.errors import InvalidEncoding, InvalidOption, WebhookRefused
+from glyph_worker.answer_form import (
+    MAX_CHOICE_CHARS,
+    MAX_CHOICES,
+    MAX_REGEX_CHARS,
+    MAX_SCHEMA_BYTES,
+    AnswerForm,
+    schema_of,
+)
+from glyph_worker.errors import InvalidEncoding, InvalidOption, InvalidSchema, WebhookRefused
 
 MAX_TTL_S = 30 * 86_400
+MAX_THINKING_TOKENS = 8_192
+"""What the authors of GLM-4.1V-Thinking and Glyph allow."""
 
-MaxNewTokens = Annotated[int, Field(ge=1, le=1_000_000, description="Longest answer, tokens.")]
+MaxNewTokens = Annotated[
+    int, Field(ge=1, le=1_000_000, description="Longest answer, tokens, its thoughts apart.")
+]
+Thinking = Annotated[
+    Literal["auto", "on", "off"],
+    Field(description="Whether the model thinks before it answers; `auto` is its own way."),
+]
+MaxThinkingTokens = Annotated[
+    int,
+    Field(
+        ge=0,
+        le=MAX_THINKING_TOKENS,
+        description="Longest thought, tokens; the answer begins when they are spent.",
+    ),
+]
+IncludeThinking = Annotated[bool, Field(description="Whether the answer brings its thoughts.")]
 Temperature = Annotated[
     float, Field(ge=0, le=5, allow_inf_nan=False, description="0 takes the likeliest token.")
 ]
@@ -31,12 +56,39 @@ StopStrings = Annotated[
     Sequence[StopString],
     Field(max_length=8, description="The answer ends before any of these."),
 ]
+ResponseFormat = Annotated[
+    dict[str, Any],
+    Field(
+        description="OpenAI's: {type: json_schema, json_schema: {name, schema}}, or {type: "
+        f"json_object}}, or {{type: text}}; a schema of at most {MAX_SCHEMA_BYTES} bytes."
+    ),
+]
+Choices = Annotated[
+    Sequence[Annotated[str, Field(min_length=1, max_length=MAX_CHOICE_CHARS)]],
+    Field(min_length=1, max_length=MAX_CHOICES, description="The answer is one of these."),
+]
+AnswerRegex = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=MAX_REGEX_CHARS,
+        description="The answer is what this regular expression matches, whole.",
+    ),
+]
 StyleName = Annotated[
     str,
     Field(min_length=1, max_length=200, description="Render preset; `auto` is the model's own."),
 ]
 Quality = Literal["fast", "balanced", "accurate"]
 MinQuality = Annotated[Quality, Field(description="Densest preset that will do under overload.")]
+LiteralMode = Literal["check", "correct", "off"]
+Literals = Annotated[
+    LiteralMode,
+    Field(
+        description="Literals of the answer: `check` looks each up in the document, `correct` also "
+        "puts what the document has in place of a misread one, `off` looks none up."
+    ),
+]
 PriorityName = Annotated[
     Literal["interactive", "bulk"], Field(description="`bulk` takes what is left.")
 ]
@@ -75,8 +127,15 @@ class SubmitOptions(TypedDict, total=False):
     top_k: TopK
     seed: Seed
     stop: StopString | StopStrings
+    thinking: Thinking
+    max_thinking_tokens: MaxThinkingTokens | None
+    include_thinking: IncludeThinking
+    response_format: ResponseFormat | None
+    choices: Choices | None
+    regex: AnswerRegex | None
     style: StyleName
     min_quality: MinQuality
+    literals: Literals
     priority: PriorityName
     deadline_s: DeadlineS | None
     ttl_s: TtlS | None
@@ -95,7 +154,8 @@ QUALITIES = get_args(Quality)
 def check(values: Mapping[str, Any]) -> SubmitOptions:
     """The values, of the right types and in their ranges.
 
-    Raises InvalidOption with the name, the value and what it must be; WebhookRefused.
+    Raises InvalidOption with the name, the value and what it must be; WebhookRefused;
+    InvalidSchema with the path of an answer form's bad part.
     """
     for name in values:
         if name not in _SCHEMAS:
@@ -117,7 +177,28 @@ def check(values: Mapping[str, Any]) -> SubmitOptions:
             check_text(text, name)
     if (url := checked.get("webhook")) is not None:
         _check_url(url)
+    form = AnswerForm.of(
+        response_format=checked.get("response_format"),
+        choices=checked.get("choices") or (),
+        regex=checked.get("regex") or "",
+    )
+    if form is not None and checked.get("stop"):
+        raise InvalidSchema(
+            f"stop and {_form_option(checked)} are both there; a stop string would cut the answer "
+            "out of its form: leave it out",
+            option="stop",
+        )
+    if form is not None and checked.get("literals") == "correct":
+        raise InvalidOption(
+            f"literals='correct' and {_form_option(checked)} are both there; a correction could "
+            "break the answer's form: take literals='check', which says what was misread",
+            option="literals",
+        )
     return checked
+
+
+def _form_option(checked: Mapping[str, Any]) -> str:
+    return next(name for name in ("response_format", "choices", "regex") if checked.get(name))
 
 
 def rule(name: str) -> str:
@@ -128,6 +209,13 @@ def rule(name: str) -> str:
 
 def _rule(form: dict[str, Any]) -> str:
     kind = form.get("type")
+    if kind == "boolean":
+        return "true or false"
+    if kind == "object":
+        return "an object: {'type': 'json_schema', 'json_schema': {'name': …, 'schema': {…}}}"
+    if kind == "array" and "minItems" in form:
+        text = _rule(form["items"])
+        return f"a list of {form['minItems']} to {form['maxItems']} choices, each {text}"
     if "enum" in form:
         return " or ".join(repr(value) for value in form["enum"])
     if kind == "string":
@@ -213,7 +301,8 @@ class Sampling:
 class JobOptions:
     """The options that travel with a job to its workers. Checked at submit and again there."""
 
-    max_new_tokens: int = 64
+    max_new_tokens: int = 512
+    """Of the answer; its thoughts have their own."""
     temperature: float = 0.0
     top_p: float = 1.0
     top_k: int = 0
@@ -224,11 +313,22 @@ class JobOptions:
     min_quality: str = ""
     """Densest preset that will do while the service is overloaded, of QUALITIES; '': the job is
     always drawn in its own style."""
+    literals: LiteralMode = "check"
+    thinking: Thinking = "auto"
+    max_thinking_tokens: int | None = None
+    """None: the checkpoint's own."""
+    include_thinking: bool = False
+    response_format: dict[str, Any] | None = None
+    choices: tuple[str, ...] = ()
+    """(): any."""
+    regex: str = ""
+    """'': none."""
 
     def __post_init__(self) -> None:
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        if values["min_quality"] == "":
-            del values["min_quality"]
+        for name in ("min_quality", "choices", "regex"):
+            if not values[name]:
+                del values[name]
         check(values)
 
     @classmethod
@@ -241,10 +341,24 @@ class JobOptions:
                     f"unknown option {shown(name)}; there are {', '.join(known)}",
                     option=shown(name),
                 )
-        stop = values.get("stop", ())
-        if isinstance(stop, (list, str)):
-            values = {**values, "stop": (stop,) if isinstance(stop, str) else tuple(stop)}
+        values = dict(values)
+        for name in ("stop", "choices"):
+            texts = values.get(name)
+            if isinstance(texts, (list, str)):
+                values[name] = (texts,) if isinstance(texts, str) else tuple(texts)
+        for name in ("choices", "regex"):
+            values[name] = values.get(name) or ("" if name == "regex" else ())
+        form = values.get("response_format")
+        if isinstance(form, dict) and schema_of(form) is None:
+            values["response_format"] = None  # plain text, as without it
         return cls(**values)
+
+    @property
+    def form(self) -> AnswerForm | None:
+        """What the answer's text must be."""
+        return AnswerForm.of(
+            response_format=self.response_format, choices=self.choices, regex=self.regex
+        )
 
     @property
     def sampling(self) -> Sampling:
@@ -253,8 +367,26 @@ class JobOptions:
         )
 
     def to_fields(self) -> dict[str, Any]:
-        return dataclasses.asdict(self) | {"stop": list(self.stop)}
+        """As a record holds them, and as an idempotency key's payload counts them.
 
+        A later option is left out where it is not used: workers of a release that lacks it take
+        the job, as in a rolling upgrade they must, and the same submit stays the same payload.
+        """
+        values = {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in dataclasses.asdict(self).items()
+        }
+        return {
+            field.name: values[field.name]
+            for field in dataclasses.fields(self)
+            if field.name in _FIRST_NAMES or getattr(self, field.name) != field.default
+        }
+
+
+_FIRST_NAMES = frozenset(
+    ("max_new_tokens", "temperature", "top_p", "top_k", "seed", "stop", "style", "min_quality")
+)
+"""In every record, since the first release; later options are not."""
 
 JOB_OPTION_NAMES = frozenset(field.name for field in dataclasses.fields(JobOptions))
 """Those of OPTION_NAMES that go into a job's record."""

@@ -9,7 +9,13 @@ from endless import make_endless
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from glyph_worker.model.synthetic import CHAT_TEMPLATE, SHAPES, SPECIALS, write_checkpoint
+from glyph_worker.model.synthetic import (
+    CHAT_TEMPLATE,
+    ORDINARY_SPECIALS,
+    SHAPES,
+    SPECIALS,
+    write_checkpoint,
+)
 from glyph_worker.render.style.presets import preset_style
 
 
@@ -24,7 +30,7 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
         unk_token="<unk>",
         pad_token="<|endoftext|>",
         eos_token="<|endoftext|>",
-        additional_special_tokens=list(SPECIALS[2:]),
+        additional_special_tokens=list(ORDINARY_SPECIALS),
         chat_template=CHAT_TEMPLATE,
         clean_up_tokenization_spaces=False,
     )

@@ -9,8 +9,13 @@ from pathlib import Path
 
 import pytest
 import redis
+from hypothesis import HealthCheck, settings
 
 from glyph_worker.local.server import EmbeddedServer
+
+# No property depends on how fast the machine is today.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 
 class RedisServer:
@@ -44,6 +49,21 @@ class RedisServer:
 
     def stop(self) -> None:
         self._embedded.stop()
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Bytes that nobody can read are numbered: an archive among them holds the time of its making,
+    and every process that runs a share of the tests must give a test the same name."""
+    if isinstance(val, bytes) and (len(val) > 80 or not val.isascii() or b"\0" in val):
+        return argname
+    return None
+
+
+@pytest.hookimpl(trylast=True)  # after the shuffle, which stays among the slow and among the others
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first: where processes share the files out, none is left to the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")

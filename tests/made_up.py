@@ -26,6 +26,8 @@ class FakeEncoder:
 
     processor_digest = digest("fake-processor")
     encoder_revision = 1
+    num_feature_tensors = 1
+    sample_size = (448, 392)
 
     def __init__(
         self,

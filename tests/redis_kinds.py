@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -119,7 +120,8 @@ class Watched:
             home = folder / f"server-{number}"
             home.mkdir(parents=True)
             replica = ["--replicaof", f"127.0.0.1 {self.ports[0]}"] if number else []
-            given = ["--bind", "127.0.0.1", "--dir", home, "--save", "", *replica, *more]
+            given = ["--bind", "127.0.0.1", "--dir", home, "--save", "", *replica, *more,
+                     "--repl-diskless-sync-delay", "0"]  # fmt: skip
             stack.enter_context(process(str(find_server()), port, str(own), *given))
         lines = [
             f"{port[2:]} {sentinel_port}", "bind 127.0.0.1", f"dir {folder}",
@@ -143,6 +145,9 @@ class Watched:
         # The first of the two Sentinels is not there: the next one is asked.
         nobody = f"127.0.0.1:{free_port()}"
         self.url = f"{scheme}://{nobody},127.0.0.1:{sentinel_port}/{self.MASTER}/1{options}"
+        wait_until(lambda: answers(self.sentinel), description="the Sentinel answers")
+        with contextlib.suppress(redis.ResponseError):  # an older one asks every ten seconds
+            self.sentinel.execute_command("SENTINEL", "DEBUG", "info-period", "200")
         wait_until(self._knows_a_replica, description="the Sentinel knows server and replica")
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -9,10 +10,11 @@ from typing import Annotated, Any, cast
 import typer
 
 from glyph_worker.cli.ids import all_jobs, whole_id
+from glyph_worker.cli.proof import proof_parts
 from glyph_worker.cli.show import AsJson, File, err, job_row, print_json, read_document, say
 from glyph_worker.client import Client
-from glyph_worker.errors import JobError
-from glyph_worker.job import Answer, Job, JobStatus
+from glyph_worker.errors import InvalidOption, JobError
+from glyph_worker.job import Answer, FinishReason, Job, JobStatus
 from glyph_worker.options import OPTION_NAMES, SubmitOptions, rule
 from glyph_worker.settings import Settings
 
@@ -35,8 +37,21 @@ def submit(
     top_k: Annotated[int | None, _option("top_k")] = None,
     seed: Annotated[int | None, _option("seed")] = None,
     stop: Annotated[list[str] | None, typer.Option(help="May be repeated.")] = None,
+    thinking: Annotated[str | None, _option("thinking")] = None,
+    max_thinking_tokens: Annotated[int | None, _option("max_thinking_tokens")] = None,
+    include_thinking: Annotated[
+        bool | None, typer.Option(help="Bring the model's thoughts with its answer.")
+    ] = None,
+    response_format: Annotated[
+        str | None, typer.Option(help="OpenAI's, as JSON or the name of a file that holds it.")
+    ] = None,
+    choices: Annotated[
+        list[str] | None, typer.Option(help="The answer is one of these; repeat it.")
+    ] = None,
+    regex: Annotated[str | None, typer.Option(help="The answer is what this matches.")] = None,
     style: Annotated[str | None, typer.Option(help="A preset's name.")] = None,
     min_quality: Annotated[str | None, _option("min_quality")] = None,
+    literals: Annotated[str | None, _option("literals")] = None,
     priority: Annotated[str | None, _option("priority")] = None,
     deadline_s: Annotated[float | None, _option("deadline_s")] = None,
     ttl_s: Annotated[int | None, _option("ttl_s")] = None,
@@ -50,6 +65,8 @@ def submit(
     """Queue questions on a document; print the jobs' ids, or with --wait the answers."""
     given = {name: value for name, value in locals().items() if name in OPTION_NAMES}
     options = {name: value for name, value in given.items() if value not in (None, [])}
+    if response_format is not None:
+        options["response_format"] = _json_of(response_format)
     settings = Settings.load()
     client = Client(settings, tenant=tenant)
     document = read_document(file, settings)
@@ -69,6 +86,19 @@ def submit(
         say(f"their answers: glyph-worker result --wait {jobs[0].id}", to=err)
         say(f"take them back: glyph-worker cancel {jobs[0].id}", to=err)
         raise SystemExit(INTERRUPTED) from None
+
+
+def _json_of(said: str) -> Any:
+    """JSON, or the content of a file. Raises InvalidOption."""
+    try:
+        text = said if said.lstrip().startswith("{") else Path(said).read_text(encoding="utf-8")
+        return json.loads(text)
+    except OSError as exc:
+        raise InvalidOption(
+            f"response_format: {said} cannot be read: {exc.strerror}", option="response_format"
+        ) from exc
+    except (ValueError, RecursionError) as exc:
+        raise InvalidOption(f"response_format is no JSON: {exc}", option="response_format") from exc
 
 
 def _await(
@@ -91,6 +121,8 @@ def _await(
         if not as_json:
             say((asked, "bold"))
             say("  ", answer.text, *_cut(answer))
+            if proof := proof_parts(answer):
+                say("  ", *proof)
     if as_json:
         print_json({"jobs": rows})
         if failure is not None:
@@ -102,6 +134,9 @@ def _await(
 def _cut(answer: Answer) -> tuple[tuple[str, str], ...]:
     """What the reader of an answer must know of it, beside its text."""
     allowed = answer.receipt.max_new_tokens_cut_to
+    if not allowed and answer.finish_reason is FinishReason.LENGTH:
+        count = answer.receipt.answer_tokens
+        return ((f"\n  (cut off at {count} tokens, the most that it might have)", "yellow"),)
     if not allowed:
         return ()
     return ((f"\n  (there was room for {allowed} tokens, fewer than were asked for)", "yellow"),)
@@ -161,6 +196,8 @@ def result(
         print_json(job_row(client.status(job_id), answer))
     else:
         say(answer.text, *_cut(answer))
+        if proof := proof_parts(answer):
+            say(*proof, to=err)  # what is piped on is the answer
 
 
 def cancel(job_id: JobId, tenant: Tenant = "default", as_json: AsJson = False) -> None:

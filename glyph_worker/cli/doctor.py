@@ -12,10 +12,18 @@ from glyph_worker.settings import Settings
 
 
 def doctor(
+    model_folder: Annotated[
+        str | None, typer.Argument(help="A checkpoint folder to examine alone, or `nano`.")
+    ] = None,
+    slots: Annotated[int, typer.Option(min=1, help="Sequences at once (MODEL_FOLDER).")] = 16,
+    pages: Annotated[int, typer.Option(min=1, help="Pages of each (MODEL_FOLDER).")] = 10,
     as_json: AsJson = False,
     settings: Annotated[bool, typer.Option("--settings", help="List every setting.")] = False,
 ) -> None:
-    """What is installed, reachable and fitting, with a fix for each fault. Exit 1 on a fault."""
+    """What is installed, reachable and fitting, with a fix for each fault. Exit 1 on a fault.
+
+    With MODEL_FOLDER: its family, sizes, number format, style, tokens a page and memory.
+    """
     from glyph_worker.doctor import describe_settings, examine
 
     if settings:
@@ -27,7 +35,12 @@ def doctor(
         cells = [tuple(str(row[name]) for name in header) for row in rows]
         out.print(table(header, cells, whole=("variable",)))
         return
-    findings = examine()
+    if model_folder is None:
+        findings = examine()
+    else:
+        from glyph_worker.cli.model_report import examine_model
+
+        findings = examine_model(model_folder, Settings.load(), slots=slots, pages=pages)
     if as_json:
         print_json({"findings": [dataclasses.asdict(finding) for finding in findings]})
     else:

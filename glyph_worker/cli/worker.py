@@ -75,7 +75,7 @@ def worker_ready(kind: Kind = None) -> None:
         raise ConfigurationError("no broker: set GLYPH_BROKER_URL")
     url = settings.broker_url.get_secret_value()
     with connect(url, timeout_s=3, num_retries=0) as client:
-        living = WorkerStore(client, Keys(settings.key_prefix), url=url).living()
+        living = WorkerStore(client, Keys(settings.key_prefix)).living()
     here = [info for info in living if info.name.partition(":")[0] == socket.gethostname()]
     mine = [info for info in here if kind in (None, info.kind) and not info.draining]
     for info in mine:

@@ -12,6 +12,7 @@ from glyph_worker.document import Document
 from glyph_worker.job import Answer, Delta, Job, JobStatus
 from glyph_worker.options import SubmitOptions
 from glyph_worker.store.listing import JobPage
+from glyph_worker.store.streams import Cursor
 from glyph_worker.store.watcher import Watcher
 
 if TYPE_CHECKING:
@@ -91,24 +92,21 @@ class AsyncClient:
 
     async def stream(self, job_id: str, *, after: str = "0") -> AsyncIterator[Delta]:
         """As Client.stream."""
+        cursor = Cursor.at(after)
         job = await self.status(job_id)
         if not job.status.final:
-            news = self._watcher.follow(job_id, after=after, idle_s=_IDLE_S)
+            news = self._watcher.follow(job_id, cursor, idle_s=_IDLE_S)
             async with contextlib.aclosing(news):
                 async for fresh in news:
                     for delta in fresh:
-                        after = delta.seq
+                        if delta.status is not None and cursor.torn:
+                            yield await _threaded(self._core.missed, job_id)
                         yield delta
-                        if delta.status is not None:
-                            return
                     if not fresh and (await self.status(job_id)).status.final:
                         break
         # It is all there, or gone: nothing waits any more.
-        done = False
-        while not done:
-            deltas, done = await _threaded(self._core._next_deltas, job_id, after)
-            for delta in deltas:
-                after = delta.seq
+        while not cursor.ended:
+            for delta in await _threaded(self._core.next_deltas, job_id, cursor):
                 yield delta
 
     @property
@@ -118,7 +116,7 @@ class AsyncClient:
         if loop not in self._watchers:
             for ended in [known for known in list(self._watchers) if known.is_closed()]:
                 self._watchers.pop(ended, None)
-            self._watchers[loop] = Watcher(core._redis, core._keys, url=core._url)
+            self._watchers[loop] = Watcher(core._redis, core._keys)
         return self._watchers[loop]
 
 

@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import Any, Unpack
 
 from glyph_worker import codec
 from glyph_worker.client.aio import AsyncClient
@@ -36,16 +36,13 @@ from glyph_worker.options import JobOptions, SubmitOptions
 from glyph_worker.settings import Settings
 from glyph_worker.store.backlog import NOTHING, Backlog, Noted, Submission
 from glyph_worker.store.blobs import BlobStore
-from glyph_worker.store.connection import connect
+from glyph_worker.store.connection import Server, connect
 from glyph_worker.store.jobs import JobStore, document_notes
 from glyph_worker.store.keys import Keys
 from glyph_worker.store.listing import JobListing, JobPage
-from glyph_worker.store.streams import StreamStore
+from glyph_worker.store.streams import Cursor, StreamStore
 from glyph_worker.store.webhooks import ANNOUNCED_S, WebhookStore
 from glyph_worker.traces import current_traceparent
-
-if TYPE_CHECKING:
-    import redis
 
 # Where nothing wakes a waiter it looks again: a tenth late at most, and a long wait costs next to
 # nothing.
@@ -85,14 +82,17 @@ class Client:
         """Queue one question about one document and return at once.
 
         `options` are SubmitOptions: how to answer (max_new_tokens, temperature, top_p, top_k, seed,
-        stop), how to draw (style, min_quality), and these: `idempotency_key`: the same key and
-        payload give the same job, however often they are sent, as long as its record is kept.
+        stop), how to think (thinking, max_thinking_tokens, include_thinking), what form the answer
+        has (response_format, choices or regex), how to draw (style, min_quality), and these:
+        `idempotency_key`: the same key and payload give the same job, however often they are sent,
+        as long as its record is kept.
         `priority`: `interactive` or `bulk`. `deadline_s`: seconds from now after which the answer
         is worth nothing. `ttl_s`: how long the record outlives the job's end. `webhook`: a URL the
         gateway calls at the end.
 
         Raises EmptyDocument, EmptyQuestion, InvalidEncoding, DocumentTooLarge, QuestionTooLong,
-        InvalidOption, WebhookRefused, Conflict, QueueFull, QuotaExceeded, DeadlineTooShort.
+        InvalidOption, InvalidSchema, WebhookRefused, Conflict, QueueFull, QuotaExceeded,
+        DeadlineTooShort.
         """
         return self.submit_many(document, (question,), **options)[0]
 
@@ -138,7 +138,8 @@ class Client:
         if asked.webhook:
             self._check_called()
         source, chosen = asked.document, asked.options
-        cost = estimated_cost(len(source.text), chosen.max_new_tokens)
+        most_tokens = chosen.max_new_tokens + (chosen.max_thinking_tokens or 0)
+        cost = estimated_cost(len(source.text), most_tokens)
         if asked.deadline_s is not None:
             self._check_deadline(asked.deadline_s, cost * len(asked.questions), asked.priority)
         self._blobs.put(source)
@@ -172,12 +173,15 @@ class Client:
         """Queue a failed or cancelled job's question again, as a new job.
 
         Raises UnknownJob, JobExpired (its document is no longer kept), InvalidOption for a job
-        that succeeded or is not final.
+        that succeeded or is not final, WebhookRefused where nobody would call its webhook.
         """
         record = self._jobs.record(job_id, tenant=self.tenant)
         status = JobStatus(record[b"status"].decode())
         if status not in (JobStatus.FAILED, JobStatus.CANCELLED):
             raise InvalidOption(f"job {job_id} is {status}; only failed or cancelled jobs go again")
+        webhook = record.get(b"webhook", b"").decode()
+        if webhook:
+            self._check_called()
         document = self._blobs.get(record[b"document_digest"].decode())
         chosen = JobOptions.of(codec.unpack("options", record[b"options"]))
         self._blobs.put(document)  # it might go before the new job keeps it
@@ -190,7 +194,7 @@ class Client:
             options=chosen,
             cost=float(record[b"cost"]),
             ttl_s=int(record[b"ttl_s"]),
-            webhook=record.get(b"webhook", b"").decode(),
+            webhook=webhook,
             document_notes=document_notes(record),
             retry_of=job_id,
             traceparent=current_traceparent(),
@@ -224,7 +228,7 @@ class Client:
 
         `cursor` is `next_cursor` of the page before. Raises InvalidOption.
         """
-        listing = JobListing(self._redis, self._keys, self._jobs, url=self._url)
+        listing = JobListing(self._redis, self._keys, self._jobs)
         wanted = None if priority is None else Priority.of(priority)
         return listing.page(
             self.tenant, limit=limit, cursor=cursor, statuses=statuses, priority=wanted
@@ -284,30 +288,41 @@ class Client:
     def stream(self, job_id: str, *, after: str = "0") -> Iterator[Delta]:
         """The answer's text as it grows, up to the entry that has the final status.
 
-        After an interruption go on with `after=` the last `seq` seen. Raises UnknownJob.
+        A delta that is `anew` begins the text again; all the others are to be appended. After an
+        interruption go on with `after=` the last `seq` seen. Raises UnknownJob, InvalidOption.
         """
-        while True:
-            deltas, done = self._next_deltas(job_id, after)
-            for delta in deltas:
-                after = delta.seq
-                yield delta
-            if done:
-                return
+        cursor = Cursor.at(after)
+        while not cursor.ended:
+            yield from self.next_deltas(job_id, cursor)
 
-    def _next_deltas(self, job_id: str, after: str) -> tuple[list[Delta], bool]:
-        """What came after `after`, waiting a second for it, and whether that was the end."""
+    def next_deltas(self, job_id: str, cursor: Cursor) -> list[Delta]:
+        """For shells over this client: what a reader has not got yet, waiting a second for it.
+
+        Moves the cursor; `cursor.ended` when there will be no more. Raises UnknownJob.
+        """
         job = self._jobs.get(job_id, tenant=self.tenant)
-        deltas = list(self._streams.read(job_id, after, block_s=0 if job.status.final else 1.0))
-        # A final job's stream may be longer than one read.
-        ended = any(delta.status is not None for delta in deltas) or (
-            job.status.final and not deltas
-        )
-        if job.status.final and not deltas and after == "0":
-            # The stream is gone, or was never needed: the whole answer as one entry.
-            answer = self._jobs.answer(job_id)
-            text = "" if answer is None else answer.text
-            deltas = [Delta(seq="0-1", text=text, attempt=job.attempt, status=job.status)]
-        return deltas, ended
+        final = job.status.final
+        deltas = self._streams.follow(job_id, cursor, block_s=0 if final else 1.0)
+        if final and not deltas and not cursor.ended:
+            # Nothing comes any more, and no end came. What was read last may be lost, and the rest
+            # then stands elsewhere; or the stream is gone, or was never needed.
+            cursor.doubt()
+            deltas = self._streams.follow(job_id, cursor, block_s=0)
+            if not deltas and not cursor.ended:
+                cursor.ended = True
+                return [self._whole(job)]
+        if cursor.ended and cursor.torn:
+            return [*deltas[:-1], self.missed(job_id), deltas[-1]]
+        return deltas
+
+    def missed(self, job_id: str) -> Delta:
+        """The whole answer, for a reader whose stream had lost the beginning by its end."""
+        return dataclasses.replace(self._whole(self._jobs.get(job_id)), status=None)
+
+    def _whole(self, job: Job) -> Delta:
+        answer = self._jobs.answer(job.id)
+        text = "" if answer is None else answer.text
+        return Delta(seq="0-1", text=text, attempt=job.attempt, anew=bool(text), status=job.status)
 
     def for_tenant(self, tenant: str) -> Client:
         """A client for another owner's jobs, over the same connections."""
@@ -342,10 +357,10 @@ class Client:
             )
 
     def _check_called(self) -> None:
-        if not WebhookStore(self._redis, self._keys, url=self._url, ttl_s=0).are_called():
+        if not WebhookStore(self._redis, self._keys, ttl_s=0).are_called():
             raise WebhookRefused(
                 "nobody would call the webhook: no gateway with GLYPH_GATEWAY_WEBHOOK_SECRET has "
-                f"run here in the last {ANNOUNCED_S // 60} minutes; start one, or leave it away"
+                f"run here in the last {ANNOUNCED_S // 60} minutes; start one, or submit without it"
             )
 
     def _check_deadline(self, deadline_s: float, cost: float, priority: Priority) -> None:
@@ -372,7 +387,7 @@ class Client:
         ]
 
     @cached_property
-    def _redis(self) -> redis.Redis:
+    def _redis(self) -> Server:
         return connect(self._url)
 
     @cached_property
@@ -382,22 +397,20 @@ class Client:
     @cached_property
     def _jobs(self) -> JobStore:
         queue = self._settings.queue
-        return JobStore(
-            self._redis, self._keys, url=self._url, ttl_s=queue.job_ttl_s, lease_s=queue.lease_s
-        )
+        return JobStore(self._redis, self._keys, ttl_s=queue.job_ttl_s, lease_s=queue.lease_s)
 
     @cached_property
     def _backlog(self) -> Backlog:
-        return Backlog(self._redis, self._keys, url=self._url, settings=self._settings.queue)
+        return Backlog(self._redis, self._keys, settings=self._settings.queue)
 
     @cached_property
     def _blobs(self) -> BlobStore:
         ttl_s = self._settings.queue.job_ttl_s
-        return BlobStore(self._redis, self._keys, url=self._url, ttl_s=ttl_s)
+        return BlobStore(self._redis, self._keys, ttl_s=ttl_s)
 
     @cached_property
     def _streams(self) -> StreamStore:
-        return StreamStore(self._redis, self._keys, self._url, self._settings.queue.job_ttl_s)
+        return StreamStore(self._redis, self._keys, self._settings.queue.job_ttl_s)
 
 
 def _fresh(new: Submission, at: float) -> Job:

@@ -63,10 +63,9 @@ class GlyphTasks:
         app._local.__dict__.pop("backend", None)
         app.__dict__.pop("control", None)
         app.steps["worker"].add(Courier)
-        assert settings.broker_url is not None
         self.outbox = Outbox(
-            self.client._redis, self.client._keys, url=settings.broker_url.get_secret_value(),
-            tenant=self.client.tenant, name=self.name, ttl_s=settings.queue.job_ttl_s,
+            self.client._redis, self.client._keys, tenant=self.client.tenant, name=self.name,
+            ttl_s=settings.queue.job_ttl_s,
         )  # fmt: skip
         # Acknowledged late: the message is what brings a submit back whose worker died at it.
         app.task(

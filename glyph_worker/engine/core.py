@@ -26,7 +26,7 @@ from glyph_worker.engine.sequence import FinishReason, Sequence
 from glyph_worker.engine.slots import Slots
 from glyph_worker.engine.stats import Counters
 from glyph_worker.engine.step import Step, is_device_lost, is_out_of_memory, retry_in_parts
-from glyph_worker.errors import EngineFault
+from glyph_worker.errors import EngineFault, InvalidSchema
 from glyph_worker.model.reader import Reader
 from glyph_worker.settings import EngineSettings
 
@@ -285,6 +285,9 @@ class EngineCore:
 
     def _take(self, item: Sampled) -> None:
         live, token = item.live, item.token
+        if item.error is not None:
+            self.end(live, error=item.error)
+            return
         if not item.finite and self.settings.finite_guard:
             self._overflow(live)
             return
@@ -296,16 +299,27 @@ class EngineCore:
             token = live.forced[at]
         elif at < len(live.kept):
             token = live.kept[at]
-        elif token in self.reader.prompt.eos_token_ids:
-            self.end(live, "stop")
-            return
+        else:
+            chosen = live.phases.choose(token)
+            if chosen is None:
+                self.end(live, "stop")
+                return
+            token = chosen
         live.token_ids.append(token)
         live.scheduled.num_answer_tokens = len(live.token_ids)
-        if live.stop_watch is not None and live.stop_watch.num_tokens <= at:
-            live.stop_watch.feed((token,))
-        if live.stop_watch is not None and live.stop_watch.stopped:
+        if live.phases.num_tokens <= at:  # after a fresh start it knows the kept ones already
+            try:
+                live.phases.take(token, item.log_prob)
+            except InvalidSchema as exc:
+                self.end(live, error=exc)
+                return
+        if live.phases.ended:
             self.end(live, "stop")
-        elif len(live.token_ids) >= live.scheduled.max_new_tokens:
+        elif (
+            live.phases.spent
+            or len(live.token_ids) >= live.scheduled.max_new_tokens
+            or (live.forced is not None and len(live.token_ids) >= len(live.forced))
+        ):
             self.end(live, "length")
 
     def _overflow(self, live: Sequence) -> None:

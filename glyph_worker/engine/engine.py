@@ -121,7 +121,8 @@ class Engine:
         hands their features [num_visual_tokens, hidden] to `deliver` in that order, in as many
         pieces as they come in, so that the first are prefilled while the rest is encoded; what it
         raises comes out of here.
-        Raises QuestionTooLong, DocumentTooLarge, InvalidOption, EngineFault, WorkerDraining.
+        Raises QuestionTooLong, DocumentTooLarge, InvalidOption, InvalidSchema, EngineFault,
+        WorkerDraining.
         """
         live = self._enter(request)
         try:
@@ -153,7 +154,7 @@ class Engine:
         self, live: Sequence, fetch: Fetch, on_progress: OnProgress | None
     ) -> SequenceResult:
         told, tell_at = (-1, -1), 0.0
-        text = self.reader.prompt.answer_text(live.request.stop)
+        text = self.reader.prompt.answer_text(live.request.stop, live.request.thinking)
         while True:
             with self._lock:
                 while True:
@@ -169,11 +170,12 @@ class Engine:
                     assert live.wake is not None
                     live.wake.wait(None if on_progress is None else left_s or PROGRESS_S)
                 told, done = live.standing, live.done
-                fresh = live.token_ids[text.num_tokens :]
+                fresh, form_from = live.token_ids[text.num_tokens :], live.phases.form_from
                 progress = SequenceProgress.of(live)
-            text.feed(fresh)  # not under the lock: the other sequences need not wait for it
+            # Not under the lock: the other sequences need not wait for it.
+            text.feed(fresh, verbatim_from=form_from)
             if done:
-                return SequenceResult.of(live, text.finish())
+                return SequenceResult.of(live, text.finish(), text.thoughts)
             if on_progress is not None:
                 on_progress(replace(progress, text=text.text))
                 tell_at = time.monotonic() + PROGRESS_S
@@ -203,7 +205,7 @@ class Engine:
         self, live: Sequence, pages: list[int], features: abc.Sequence[torch.Tensor]
     ) -> None:
         for index, tokens in zip(pages, features, strict=True):
-            expected = (live.scheduled.pages[index].num_visual_tokens, self.reader.hidden_size)
+            expected = (live.scheduled.pages[index].num_visual_tokens, self.reader.feature_width)
             if tuple(tokens.shape) != expected:
                 raise EngineFault(
                     f"features of page {index} are {tuple(tokens.shape)}, expected {expected}; "

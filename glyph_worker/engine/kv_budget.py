@@ -54,10 +54,10 @@ def measured_peak(reader: Reader, *, prefill_tokens: int) -> int:
 
 def run_full_micro_batch(reader: Reader) -> None:
     """Encode blank pages up to the vision tower's limit."""
-    side = 20 * reader.processor.patch_size * reader.processor.merge_size
-    rows, columns = reader.processor.grid(side, side)
+    width, height = reader.sample_size
+    rows, columns = reader.processor.grid(width, height)
     count = max(1, reader.vision.max_patches // (rows * columns))
-    reader.encode_pages([np.full((side, side), 255, dtype=np.uint8)] * count)
+    reader.encode_pages([np.full((height, width), 255, dtype=np.uint8)] * count)
 
 
 @torch.inference_mode()
@@ -81,5 +81,8 @@ def run_full_chunk(reader: Reader, num_tokens: int) -> None:
         places=places,
         logit_rows=places[-1:],
         plan=AttentionPlan(causal=(Causal(slice(0, num_tokens), 0),)),
+        deep=places.new_zeros(
+            (language.num_deep, num_tokens, language.hidden_size), dtype=reader.dtype
+        ),
     )
     language.forward(step, pool.tensor)

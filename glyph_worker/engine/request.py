@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 
+from glyph_worker.engine.grammar import Grammars
+from glyph_worker.engine.phases import Phases
 from glyph_worker.engine.prefix import PageKey
 from glyph_worker.engine.scheduled import Scheduled
 from glyph_worker.engine.sequence import AnswerRequest, Sequence
-from glyph_worker.errors import DocumentTooLarge, QuestionTooLong
-from glyph_worker.model.positions import prompt_positions
+from glyph_worker.errors import DocumentTooLarge, InvalidOption, QuestionTooLong
 from glyph_worker.model.reader import Reader
 from glyph_worker.options import check
 
@@ -19,6 +20,7 @@ class RequestChecker:
     def __init__(self, reader: Reader, *, window_tokens: int, pool_blocks: int, block_tokens: int):
         self._reader = reader
         self.window_tokens = window_tokens
+        self.grammars = Grammars(reader.prompt, reader.language.vocab_size)
         self._pool_blocks = pool_blocks
         self._block_tokens = block_tokens
 
@@ -30,26 +32,36 @@ class RequestChecker:
         dtype_group: str,
         lock: threading.RLock | None = None,
     ) -> Sequence:
-        """Raises InvalidOption, DocumentTooLarge, QuestionTooLong."""
+        """Raises InvalidOption, InvalidSchema, DocumentTooLarge, QuestionTooLong."""
         _check_options(request)
         reader, prompt = self._reader, self._reader.prompt
-        tail = prompt.tail(request.question, num_pages=len(request.pages))
+        if request.thinking == "on" and not prompt.thinks:
+            raise InvalidOption(
+                "this model does not think before it answers; leave `thinking` out, or ask one "
+                "that does",
+                option="thinking",
+            )
+        tail = prompt.tail(
+            request.question, num_pages=len(request.pages), thinking=request.thinking
+        )
         grids = [reader.processor.visual_grid(page.width, page.height) for page in request.pages]
         keys = tuple(
             PageKey(page.digest, prompt.page_lead(index), rows * columns)
             for index, (page, (rows, columns)) in enumerate(zip(request.pages, grids, strict=True))
         )
         parts = [(len(key.lead), grid) for key, grid in zip(keys, grids, strict=True)]
-        positions, next_position = prompt_positions(parts, len(tail))
+        positions, next_position = reader.positions(parts, len(tail))
         num_visual = sum(key.num_visual_tokens for key in keys)
         num_prefix = sum(key.num_tokens for key in keys)
+        room = self._room(request, num_visual, num_prefix, len(tail))
+        phases = self._phases(request, room)
         return Sequence(
             request=request,
             scheduled=Scheduled(
                 ident=request.sequence_id,
                 pages=keys,
                 num_tail_tokens=len(tail),
-                max_new_tokens=self._allowed_new_tokens(request, num_visual, num_prefix, len(tail)),
+                max_new_tokens=min(room, self._most_tokens(phases)),
                 priority=request.priority,
                 deadline=float("inf") if request.deadline is None else request.deadline,
                 arrival=now,
@@ -60,15 +72,40 @@ class RequestChecker:
             next_position=next_position,
             num_visual_tokens=num_visual,
             num_question_tokens=prompt.num_question_tokens(request.question),
-            stop_watch=prompt.answer_text(request.stop) if request.stop else None,
+            phases=phases,
             wake=None if lock is None else threading.Condition(lock),
             entered_at=now,
         )
 
-    def _allowed_new_tokens(
-        self, request: AnswerRequest, num_visual: int, num_prefix: int, num_tail: int
-    ) -> int:
-        """Answer tokens that fit the window and the KV pool beside the prompt; at least one."""
+    def _most_tokens(self, phases: Phases) -> int:
+        closing = len(self._reader.prompt.closing)
+        return phases.max_thinking + closing + phases.max_answer
+
+    def _phases(self, request: AnswerRequest, room: int) -> Phases:
+        """Where there is not room for all, the answer has it before its thoughts."""
+        prompt = self._reader.prompt
+        grammar = None if request.form is None else self.grammars.start(request.form)
+        max_answer = max(1, min(request.max_new_tokens, room - len(prompt.closing)))
+        wanted = request.max_thinking_tokens
+        if wanted is None:
+            wanted = prompt.default_thinking_tokens
+        if request.thinking == "off" or not prompt.thinks:
+            wanted = 0
+        left = room - max_answer - len(prompt.closing)
+        watched = prompt.thinks or request.stop
+        return Phases(
+            ends=prompt.eos_token_ids if grammar is None else self.grammars.ends,
+            max_answer=max_answer,
+            max_thinking=max(0, min(wanted, left)),
+            closing=prompt.closing,
+            opening_answer=prompt.opening_answer,
+            text=prompt.answer_text(request.stop, request.thinking) if watched else None,
+            grammar=grammar,
+            begins_thought=prompt.think_token,
+        )
+
+    def _room(self, request: AnswerRequest, num_visual: int, num_prefix: int, num_tail: int) -> int:
+        """Tokens that fit the window and the KV pool beside the prompt; at least one."""
         size = self._block_tokens
         # Each page starts a block of its own, so at worst a block less one token is lost per page.
         lost = (len(request.pages) + 1) * (size - 1)
@@ -93,10 +130,16 @@ class RequestChecker:
                     num_prefix_tokens=num_prefix,
                     limit=limit,
                 )
-        room = min(self.window_tokens, pool) - num_prefix - num_tail
-        return min(request.max_new_tokens, room)
+        return min(self.window_tokens, pool) - num_prefix - num_tail
 
 
 def _check_options(request: AnswerRequest) -> None:
     """By the one definition; a Sampling has been checked when it was made."""
-    check({"max_new_tokens": request.max_new_tokens, "stop": request.stop})
+    check(
+        {
+            "max_new_tokens": request.max_new_tokens,
+            "stop": request.stop,
+            "thinking": request.thinking,
+            "max_thinking_tokens": request.max_thinking_tokens,
+        }
+    )

@@ -5,6 +5,7 @@ Progress is made under the engine's lock; an outcome after the sequence's end, w
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,22 +17,25 @@ from glyph_worker.engine.sequence import FinishReason, Sequence
 class SequenceProgress:
     """Where a running sequence is."""
 
-    stage: Literal["prefilling", "decoding"]
+    stage: Literal["prefilling", "thinking", "decoding"]
     num_prefilled: int
     num_prompt: int
+    num_thinking_tokens: int
     num_answer_tokens: int
     text: str = ""
     """The part of the answer that will not change."""
 
     @classmethod
     def of(cls, live: Sequence) -> SequenceProgress:
-        sequence = live.scheduled
+        sequence, phases = live.scheduled, live.phases
+        writing: Literal["thinking", "decoding"] = "thinking" if phases.thinking else "decoding"
         started = sequence.state in (SequenceState.PREFILLING, SequenceState.DECODING)
         return cls(
-            stage="decoding" if live.token_ids else "prefilling",
+            stage=writing if live.token_ids else "prefilling",
             num_prefilled=sequence.num_prompt_tokens - sequence.num_todo_tokens if started else 0,
             num_prompt=sequence.num_prompt_tokens,
-            num_answer_tokens=len(live.token_ids),
+            num_thinking_tokens=phases.num_thinking,
+            num_answer_tokens=phases.num_answer,
         )
 
 
@@ -42,14 +46,16 @@ class SequenceResult:
 
     text: str
     token_ids: tuple[int, ...]
+    """Of thoughts and answer, and of what was put between them."""
     finish_reason: FinishReason
     num_prompt_tokens: int
     num_visual_tokens: int
     num_question_tokens: int
+    num_thinking_tokens: int
     num_answer_tokens: int
     num_prefix_tokens_reused: int
     max_new_tokens: int
-    """What there was room for, at most what was asked for."""
+    """Answer tokens that there was room for, at most what was asked for."""
     queue_ms: float
     fetch_ms: float
     """Until page features were there, first pages being prefilled meanwhile."""
@@ -59,9 +65,15 @@ class SequenceResult:
     """The dtype the answer was computed in."""
     fallback: str | None = None
     """Why it is not the engine's own dtype."""
+    mean_log_prob: float | None = None
+    """Mean natural logarithm of the model's own probability of each token of the answer, whatever
+    the temperature: its exponential is their geometric mean. None for an answer of no tokens."""
+    min_log_prob: float | None = None
+    """The same of the least likely token."""
+    thoughts: str = ""
 
     @classmethod
-    def of(cls, live: Sequence, text: str) -> SequenceResult:
+    def of(cls, live: Sequence, text: str, thoughts: str = "") -> SequenceResult:
         """Of a sequence that is done. Raises the error that it ended with."""
         if live.error is not None:
             raise live.error
@@ -73,6 +85,8 @@ class SequenceResult:
         queue_s, prefill_s, decode_s = (
             end - begin - fetched for (begin, end), fetched in zip(stages, fetched_s, strict=True)
         )
+        phases = live.phases
+        mean = _mean(phases.log_probs)
         return cls(
             text=text,
             token_ids=tuple(live.token_ids),
@@ -80,16 +94,26 @@ class SequenceResult:
             num_prompt_tokens=live.scheduled.num_prompt_tokens,
             num_visual_tokens=live.num_visual_tokens,
             num_question_tokens=live.num_question_tokens,
-            num_answer_tokens=len(live.token_ids),
+            num_thinking_tokens=phases.num_thinking,
+            num_answer_tokens=phases.num_answer,
             num_prefix_tokens_reused=live.num_first_reused,
-            max_new_tokens=live.scheduled.max_new_tokens,
+            max_new_tokens=phases.max_answer,
             queue_ms=queue_s * 1e3,
             fetch_ms=sum(fetched_s) * 1e3,
             prefill_ms=prefill_s * 1e3,
             decode_ms=decode_s * 1e3,
             dtype=live.scheduled.dtype_group,
             fallback=live.fallback,
+            mean_log_prob=mean,
+            min_log_prob=min(phases.log_probs) if mean is not None else None,
+            thoughts=thoughts,
         )
+
+
+def _mean(values: list[float]) -> float | None:
+    """None where there is none: no values, or one that is no number, of an unguarded engine."""
+    mean = math.fsum(values) / len(values) if values else math.nan
+    return mean if math.isfinite(mean) else None
 
 
 def _overlap_s(spans: list[tuple[float, float]], begin: float, end: float) -> float:

@@ -23,6 +23,7 @@ from glyph_worker.engine.sequence import (
     run_extents,
     run_places,
 )
+from glyph_worker.errors import InvalidSchema
 from glyph_worker.model.attention import (
     AttentionPlan,
     Causal,
@@ -32,6 +33,7 @@ from glyph_worker.model.attention import (
     Splits,
 )
 from glyph_worker.model.language import LanguageModel, StepInput
+from glyph_worker.model.linear import slow_dtypes
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 MAX_EXTENTS = 4
@@ -59,6 +61,9 @@ class Sampled:
     live: Sequence
     token: int
     finite: bool
+    log_prob: float
+    error: Exception | None = None
+    """Why it has none that fits its form."""
 
 
 class Runner:
@@ -98,8 +103,26 @@ class Runner:
         if self.observe is not None:
             self.observe(askers, logits)
         draws = [Draw(sampling=live.request.sampling, index=len(live.token_ids)) for live in askers]
-        tokens, finite = choose(logits, draws)
-        return [Sampled(*item) for item in zip(askers, tokens, finite, strict=True)]
+        # After the forward has been given to the device, which computes it meanwhile.
+        bits, errors = self._allowed(askers)
+        made = choose(logits, draws, bits)
+        rows = zip(askers, made.tokens, made.finite, made.log_probs, strict=True)
+        return [Sampled(*row, error=errors.get(index)) for index, row in enumerate(rows)]
+
+    def _allowed(self, askers: list[Sequence]) -> tuple[Tensor | None, dict[int, Exception]]:
+        """Bits of what may come next, None where that is anything; and why, where nothing can."""
+        rows = [row for row, live in enumerate(askers) if live.phases.follows_form]
+        errors: dict[int, Exception] = {}
+        if not rows:
+            return None, errors
+        bits = np.full((len(askers), (self.language.vocab_size + 31) // 32), -1, dtype=np.int32)
+        for row in rows:
+            try:
+                askers[row].phases.fill(bits[row])
+            except InvalidSchema as exc:
+                errors[row] = exc
+                bits[row] = -1
+        return _tensor(bits, self.language.device), errors
 
     def _forward(self, work: Work) -> tuple[list[Sequence], Tensor]:
         """Sequences that get a token, and their logits [num_askers, vocab]."""
@@ -110,7 +133,9 @@ class Runner:
             table = cut_pieces(self._all_groups(work.decodes), len(work.decodes))
         if table is not None and self.graphs is not None and not work.chunks:
             return askers, self.graphs.run(self._decode_rows(work.decodes, table))
-        step = self._build(work, dtype, table)
+        # Keys and values keep the group's format; a device without its products takes float32.
+        wide = dtype != self.language.dtype and dtype in slow_dtypes(self.language.device)
+        step = self._build(work, torch.float32 if wide else dtype, table)
         return askers, self.language.forward(step, self.pool.view(dtype))
 
     # -- tensors of a step ---------------------------------------------------------------------
@@ -128,6 +153,7 @@ class Runner:
         positions: list[np.ndarray] = []
         places: list[Places] = []
         pieces: list[Tensor] = []
+        deep: list[tuple[int, Tensor]] = []
         logit_rows = list(range(count))
         shared: list[Shared] = []
         causal: list[Causal] = []
@@ -152,7 +178,10 @@ class Runner:
             rows = slice(start - offset, start - offset + size)
             positions.append(live.positions[:, chunk.start : chunk.end])
             places.append(self._prompt_places(live, chunk.start, chunk.end))
-            pieces += self._inputs(live, chunk.start, chunk.end)
+            for embeds, added in self._inputs(live, chunk.start, chunk.end):
+                if added is not None:
+                    deep.append((sum(map(len, pieces)), added))
+                pieces.append(embeds)
             causal.append(Causal(rows, 0))
             earlier = self._extents_before(live, chunk.start)
             if earlier:
@@ -167,7 +196,16 @@ class Runner:
             places=_tensor(np.concatenate(places), device),
             logit_rows=torch.tensor(logit_rows, dtype=torch.int64, device=device),
             plan=AttentionPlan(tuple(shared), tuple(causal), private, levels, splits),
+            deep=self._deep(deep, start, dtype) if deep else None,
         )
+
+    def _deep(self, parts: list[tuple[int, Tensor]], num_rows: int, dtype: torch.dtype) -> Tensor:
+        """What is added after the first layers, by first row: [num_deep, num_rows, hidden]."""
+        first = parts[0][1]
+        out = first.new_zeros((first.shape[0], num_rows, first.shape[2]), dtype=dtype)
+        for row, added in parts:
+            out[:, row : row + added.shape[1]] = added
+        return out
 
     def _embed(self, token_ids: abc.Sequence[int]) -> Tensor:
         return self.language.embed(torch.tensor(token_ids, device=self.language.device))
@@ -271,9 +309,11 @@ class Runner:
             parts.append(live.private_places[max(0, start - tail) : end - tail])
         return np.concatenate(parts)
 
-    def _inputs(self, live: Sequence, start: int, end: int) -> list[Tensor]:
-        """Embeddings of prompt tokens [start, end), in pieces [num_tokens, hidden]."""
-        sequence, pieces = live.scheduled, []
+    def _inputs(self, live: Sequence, start: int, end: int) -> list[tuple[Tensor, Tensor | None]]:
+        """Embeddings of prompt tokens [start, end), in pieces [num_tokens, hidden], and what is
+        added to those of pages after the first layers, [num_deep, num_tokens, hidden]."""
+        sequence = live.scheduled
+        pieces: list[tuple[Tensor, Tensor | None]] = []
         for index, page in enumerate(sequence.pages):
             first = sequence.starts[index]
             if first >= end or start >= sequence.page_end(index):
@@ -281,13 +321,13 @@ class Runner:
             low, high = max(start, first) - first, min(end, sequence.page_end(index)) - first
             lead = len(page.lead)
             if low < lead:
-                pieces.append(self._embed(page.lead[low : min(high, lead)]))
+                pieces.append((self._embed(page.lead[low : min(high, lead)]), None))
             if high > lead:
                 seen = live.features[index][max(low - lead, 0) : high - lead]
-                pieces.append(seen.to(self.language.device, self.language.dtype))
+                pieces.append(self.language.visual(seen))
         tail = sequence.num_prefix_tokens
         if end > tail:
-            pieces.append(self._embed(live.tail[max(0, start - tail) : end - tail]))
+            pieces.append((self._embed(live.tail[max(0, start - tail) : end - tail]), None))
         return pieces
 
 

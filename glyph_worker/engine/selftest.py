@@ -43,7 +43,7 @@ class Drive:
 
     def _observe(self, askers: list[Sequence], logits: Tensor) -> None:
         for live, row in zip(askers, logits, strict=True):
-            self.logits.setdefault(live.request.sequence_id, []).append(row.float().cpu())
+            self.logits.setdefault(live.request.sequence_id, []).append(row.float().cpu().clone())
 
     def _settle(self, live: Sequence, reason: FinishReason | None, error: Exception | None) -> None:
         self.ended[live.request.sequence_id] = error or reason
@@ -134,6 +134,7 @@ def self_test(reader: Reader, settings: EngineSettings, backend: Backend = TORCH
             pages=page_inputs(pages, "self-test"),
             question=question,
             max_new_tokens=len(PROBE_ANSWER) + 1,
+            max_thinking_tokens=0,  # or each alone would take the whole pool
         )
         drive.add(request, pages, [*PROBE_ANSWER, 0])
     drive.finish()

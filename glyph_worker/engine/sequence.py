@@ -12,12 +12,13 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from glyph_worker.answer_form import AnswerForm
 from glyph_worker.engine.blocks import BlockRange
+from glyph_worker.engine.phases import Phases
 from glyph_worker.engine.prefix import PrefixNode
 from glyph_worker.engine.scheduled import Scheduled
-from glyph_worker.model.answer_text import AnswerText
 from glyph_worker.model.positions import Positions
-from glyph_worker.options import Sampling
+from glyph_worker.options import Sampling, Thinking
 
 Places = npt.NDArray[np.int64]
 Deliver = Callable[[abc.Sequence[Tensor]], None]
@@ -45,7 +46,12 @@ class AnswerRequest:
     sequence_id: str
     pages: tuple[PageInput, ...]
     question: str
-    max_new_tokens: int = 64
+    max_new_tokens: int = 512
+    """Of the answer."""
+    thinking: Thinking = "auto"
+    max_thinking_tokens: int | None = None
+    """None: the checkpoint's own."""
+    form: AnswerForm | None = None
     sampling: Sampling = field(default_factory=Sampling)
     stop: tuple[str, ...] = ()
     """The answer ends before the first of these."""
@@ -67,14 +73,14 @@ class Sequence:
     """Of the first answer token."""
     num_visual_tokens: int
     num_question_tokens: int
-    stop_watch: AnswerText | None = None
-    """Says whether a stop string has come; None where there is none to look for."""
+    phases: Phases
     wake: threading.Condition | None = None
     """The caller's, over the engine's lock; None when nobody sleeps."""
     features: dict[int, Tensor] = field(default_factory=dict)
-    """Page index to [num_visual_tokens, hidden], until it is prefilled."""
+    """Page index to [num_visual_tokens, feature_width], until it is prefilled."""
     private_places: Places | None = None
     token_ids: list[int] = field(default_factory=list)
+    """Thoughts and answer, as they came."""
     cancelled: bool = False
     finish_reason: FinishReason | None = None
     error: BaseException | None = None
@@ -94,7 +100,7 @@ class Sequence:
 
     @property
     def standing(self) -> tuple[int, int]:
-        """Prompt tokens still to compute, and answer tokens so far."""
+        """Prompt tokens still to compute, and tokens written so far."""
         return self.scheduled.num_todo_tokens, len(self.token_ids)
 
     def wake_caller(self) -> None:

@@ -40,6 +40,7 @@ class Arrivals:
         ledger: Ledger,
         *,
         lossy: bool,
+        num_tensors: int,
         quarantine_s: int,
     ) -> None:
         """`device` and `host` are guarded by the board's lock. Set `cluster` and `publish` before
@@ -51,6 +52,7 @@ class Arrivals:
         self._policy = policy
         self._ledger = ledger
         self._lossy = lossy
+        self._num_tensors = num_tensors
         self._quarantine_s = quarantine_s
 
     def encoded(self, pages: list[Encoded], elapsed_ms: float) -> None:
@@ -61,7 +63,9 @@ class Arrivals:
         for page in pages:
             flight = page.flight
             # What is cached comes back rounded, so what is fresh is rounded too.
-            features = wire.rounded(page.features) if self._lossy else page.features
+            features = page.features
+            if self._lossy:
+                features = wire.rounded(features, self._num_tensors)
             with self._board.lock:
                 stored = flight.stored
             if stored is not None:

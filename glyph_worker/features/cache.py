@@ -34,6 +34,7 @@ from glyph_worker.features.types import (
     PageEncoder,
     PageRequest,
     Source,
+    token_width,
 )
 from glyph_worker.settings import FeatureSettings
 from glyph_worker.store.breaker import CircuitBreaker, Observer
@@ -83,6 +84,7 @@ class FeatureCache:
             self._policy,
             self._ledger,
             lossy=settings.packing == "int8",
+            num_tensors=encoder.num_feature_tensors,
             quarantine_s=settings.quarantine_s,
         )
         self._batcher = PageBatcher(
@@ -98,7 +100,8 @@ class FeatureCache:
             owner=self.owner,
             device=device,
             dtype=encoder.dtype,
-            hidden_size=encoder.hidden_size,
+            token_width=token_width(encoder),
+            num_tensors=encoder.num_feature_tensors,
             on_fetched=self._landing.fetched,
             observer=tell,
             clock=clock,
@@ -122,6 +125,7 @@ class FeatureCache:
             self._guard,
             self._policy,
             form=settings.packing,
+            num_tensors=encoder.num_feature_tensors,
             ttl_s=settings.ttl_s,
             max_queued_bytes=PUBLISH_QUEUE_BYTES,
             device=device,

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 WIRE_VERSION = 1
 """Part of every digest, so two releases with different wire forms never read each other's."""
+MANY_TENSORS_VERSION = 2
+"""Of records with several tensors. Those of one keep their form, and so their names."""
 
 SHARED = ""
 """The salt of the shared pool."""
@@ -36,6 +38,8 @@ class FeatureRecipe:
     """`cpu` or `cuda`: their sums round differently, and a cached page must equal a fresh one."""
     packing: str = "exact"
     """`exact`, or the lossy wire form that all features go through."""
+    num_tensors: int = 1
+    """Tensors of a page in one record."""
     salt: str = SHARED
     """Keeps tenants apart; see `tenant_salt`."""
 
@@ -48,7 +52,12 @@ class FeatureRecipe:
             dtype=str(encoder.dtype).removeprefix("torch."),
             device=encoder.device.type,
             packing="int8" if packing == "int8" else "exact",
+            num_tensors=encoder.num_feature_tensors,
         )
+
+    @property
+    def wire_version(self) -> int:
+        return WIRE_VERSION if self.num_tensors == 1 else MANY_TENSORS_VERSION
 
     def salted(self, salt: str) -> FeatureRecipe:
         return replace(self, salt=salt)
@@ -57,7 +66,7 @@ class FeatureRecipe:
         """The name of this page's features: SHA-256 as hex."""
         return digest(
             "feature",
-            WIRE_VERSION,
+            self.wire_version,
             page_digest,
             self.checkpoint,
             self.processor,
@@ -66,13 +75,16 @@ class FeatureRecipe:
             self.device,
             self.packing,
             self.salt,
+            *([] if self.num_tensors == 1 else [self.num_tensors]),
         )
 
     def to_wire(self) -> bytes:
         """What an answer worker announces. Without the salt, which is the tenant's."""
         fields = asdict(self)
         del fields["salt"]
-        return codec.pack("feature_recipe", {"wire": WIRE_VERSION, **fields})
+        if self.num_tensors == 1:  # as releases write it that know no other
+            del fields["num_tensors"]
+        return codec.pack("feature_recipe", {"wire": self.wire_version, **fields})
 
     @classmethod
     def from_wire(cls, raw: bytes) -> FeatureRecipe | None:
@@ -81,12 +93,15 @@ class FeatureRecipe:
         Raises UnreadableEnvelope.
         """
         fields = codec.unpack("feature_recipe", raw)
-        if fields.pop("wire", None) != WIRE_VERSION:
+        version, num_tensors = fields.pop("wire", None), fields.pop("num_tensors", 1)
+        if version not in (WIRE_VERSION, MANY_TENSORS_VERSION):
+            return None
+        if not isinstance(num_tensors, int) or (num_tensors == 1) != (version == WIRE_VERSION):
             return None
         if not all(isinstance(value, str) for value in fields.values()):
             return None
         try:
-            return cls(**fields)
+            return cls(**fields, num_tensors=num_tensors)
         except TypeError:
             return None
 

@@ -19,12 +19,9 @@ import torch
 
 from glyph_worker.errors import EngineFault
 from glyph_worker.features.inflight import PageInFlight, State
-from glyph_worker.features.types import PageEncoder
+from glyph_worker.features.types import PageEncoder, token_width
 
 log = logging.getLogger(__name__)
-
-BLANK = (392, 448)
-"""Height and width in pixels: a page of the embedded reader, 224 visual tokens."""
 
 Pixels = np.ndarray[Any, Any]
 
@@ -96,7 +93,8 @@ class PageBatcher:
 
     def _warm_up(self) -> None:
         """A blank page twice: the first pays for what is lazy, the second is measured."""
-        blank = np.full(BLANK, 255, dtype=np.uint8)
+        width, height = self._encoder.sample_size
+        blank = np.full((height, width), 255, dtype=np.uint8)
         try:
             self._forward([blank])
             started = time.perf_counter()
@@ -149,7 +147,7 @@ class PageBatcher:
         with torch.no_grad():
             results = list(encoder.encode_pages(pages))
         height, width = pages[0].shape
-        expected = (encoder.num_visual_tokens(width, height), encoder.hidden_size)
+        expected = (encoder.num_visual_tokens(width, height), token_width(encoder))
         shapes = {tuple(features.shape) for features in results}
         if len(results) != len(pages) or shapes != {expected}:
             raise EngineFault(f"encoder gave {len(results)} × {shapes}, expected {expected}")

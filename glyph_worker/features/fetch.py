@@ -47,7 +47,8 @@ class Fetcher:
         owner: str,
         device: torch.device,
         dtype: torch.dtype,
-        hidden_size: int,
+        token_width: int,
+        num_tensors: int,
         on_fetched: Callable[[list[Fetched]], None],
         observer: Observer,
         clock: Callable[[], float] = time.monotonic,
@@ -57,7 +58,8 @@ class Fetcher:
         self._owner = owner
         self._transfer = Transfer(device)
         self._dtype = dtype
-        self._hidden_size = hidden_size
+        self._token_width = token_width
+        self._num_tensors = num_tensors
         self._on_fetched = on_fetched
         self._observer = observer
         self._clock = clock
@@ -126,7 +128,7 @@ class Fetcher:
             self._queued_tokens -= flight.num_tokens
             if flight.state is State.FETCHING:  # else its owner lost patience
                 batch.append(flight)
-                num_bytes += flight.num_tokens * self._hidden_size * self._dtype.itemsize
+                num_bytes += flight.num_tokens * self._token_width * self._dtype.itemsize
         return batch
 
     def _fetch(self, batch: list[PageInFlight]) -> None:
@@ -157,8 +159,9 @@ class Fetcher:
             return wire.decode(
                 flight.digest,
                 value,
-                shape=(flight.num_tokens, self._hidden_size),
+                shape=(flight.num_tokens, self._token_width),
                 dtype=self._dtype,
+                num_tensors=self._num_tensors,
             )
         except wire.Damaged as exc:
             fields = {"feature_digest": flight.digest, "check": exc.check, "error": str(exc)[:200]}
@@ -170,7 +173,7 @@ class Fetcher:
         """One transfer of our own, as many bytes as a page has or half a megabyte."""
         if not self._guard.up or self._queue:
             return
-        token_bytes = self._hidden_size * self._dtype.itemsize
+        token_bytes = self._token_width * self._dtype.itemsize
         num_bytes = min(PROBE_TOKENS * token_bytes, MAX_PROBE_BYTES)
         started = time.perf_counter()
         value = self._guard.call("probe", lambda store: store.get_probe(self._owner))

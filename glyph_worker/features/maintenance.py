@@ -18,7 +18,13 @@ from glyph_worker.features import wire
 from glyph_worker.features.audit import drift, tolerance
 from glyph_worker.features.cache import FeatureCache
 from glyph_worker.features.digest import SHARED, FeatureRecipe
-from glyph_worker.features.types import FeatureStore, PageEncoder, PageRequest, Source
+from glyph_worker.features.types import (
+    FeatureStore,
+    PageEncoder,
+    PageRequest,
+    Source,
+    token_width,
+)
 
 BATCH = 64
 
@@ -119,21 +125,24 @@ def audit_pages(
     recipe = FeatureRecipe.of(encoder, packing=packing).salted(salt)
     for page in pages:
         digest = recipe.feature_digest(page.page_digest)
-        shape = (encoder.num_visual_tokens(page.width, page.height), encoder.hidden_size)
+        shape = (encoder.num_visual_tokens(page.width, page.height), token_width(encoder))
+        num_tensors = encoder.num_feature_tensors
         [value] = store.fetch([digest])
         tell(1)
         if value is None:
             report.num_missing += 1
             continue
         try:
-            stored = wire.decode(digest, value, shape=shape, dtype=encoder.dtype)
+            stored = wire.decode(
+                digest, value, shape=shape, dtype=encoder.dtype, num_tensors=num_tensors
+            )
         except wire.Damaged as exc:
             report.damaged[exc.check] += 1
             store.drop([digest])
             continue
         with torch.no_grad():
             [fresh] = encoder.encode_pages([page.pixels()])
-        found = drift(wire.rounded(fresh) if packing == "int8" else fresh, stored)
+        found = drift(wire.rounded(fresh, num_tensors) if packing == "int8" else fresh, stored)
         report.worst_drift = max(report.worst_drift, found)
         if found > tolerance(encoder.dtype):
             report.num_mismatched += 1

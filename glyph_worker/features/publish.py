@@ -46,6 +46,7 @@ class Publisher:
         policy: BreakEven,
         *,
         form: wire.Form,
+        num_tensors: int,
         ttl_s: int,
         max_queued_bytes: int,
         device: torch.device,
@@ -59,6 +60,7 @@ class Publisher:
         self._guard = guard
         self._policy = policy
         self._form = form
+        self._num_tensors = num_tensors
         self._ttl_s = ttl_s
         self._max_queued_bytes = max_queued_bytes
         self._transfer = Transfer(device)
@@ -138,7 +140,7 @@ class Publisher:
             return self._skip(fresh, "not finite")
         if self._copies and self._form != "int8":
             self._keep(fresh.digest, host)
-        parts = wire.encode(fresh.digest, host, self._form)
+        parts = wire.encode(fresh.digest, host, self._form, num_tensors=self._num_tensors)
         state = self._guard.call(
             "publish",
             lambda store: store.publish(fresh.digest, parts, token=fresh.token, ttl_s=self._ttl_s),

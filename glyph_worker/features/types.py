@@ -23,17 +23,36 @@ class PageEncoder(Protocol):
     @property
     def processor_digest(self) -> str: ...
     @property
-    def encoder_revision(self) -> int: ...
+    def encoder_revision(self) -> str | int: ...
     @property
     def device(self) -> torch.device: ...
     @property
     def dtype(self) -> torch.dtype: ...
     @property
-    def hidden_size(self) -> int: ...
+    def hidden_size(self) -> int:
+        """Of one tensor of a token."""
+        ...
+
+    @property
+    def num_feature_tensors(self) -> int:
+        """Tensors of a page that lie side by side in its record: one, or more with deepstack."""
+        ...
+
+    @property
+    def sample_size(self) -> tuple[int, int]:
+        """Width and height of a page that the tower sees as it is, to measure by."""
+        ...
+
     def num_visual_tokens(self, width: int, height: int) -> int: ...
     def encode_pages(self, pages: list[np.ndarray[Any, Any]]) -> Sequence[torch.Tensor]:
-        """`pages`: uint8[H, W] of one size. Returns `[num_tokens, hidden]` for each, in order."""
+        """`pages`: uint8[H, W] of one size. Returns `[num_tokens, num_feature_tensors * hidden]`
+        for each, in order."""
         ...
+
+
+def token_width(encoder: PageEncoder) -> int:
+    """Numbers of one visual token's features."""
+    return encoder.num_feature_tensors * encoder.hidden_size
 
 
 class FeatureStore(Protocol):

@@ -3,10 +3,12 @@
 One msgpack array of two: a header and the payload as `bin`. Any msgpack reader can open it; ours
 reads the header only and takes the payload where it lies, without a copy. Header, in order:
 version, digest of the features, shape, dtype, form, crc32 of the payload, padding (so that the
-payload starts at a multiple of 64 bytes). Forms:
+payload starts at a multiple of 64 bytes). Version 1 holds one tensor, shape [num_tokens, hidden];
+version 2 several (deepstack), token by token beside each other: [num_tokens, num_tensors, hidden].
+Forms:
   raw     the tensor's bytes, little endian
   packed  the same, split into byte planes, each with zstd (lossless)
-  int8    per token a float32 scale, then int8[num_tokens, hidden] (lossy; see `rounded`)
+  int8    per token and tensor a float32 scale, then int8 of the shape (lossy; see `rounded`)
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import numpy as np
 import torch
 import zstandard
 
-from glyph_worker.features.digest import WIRE_VERSION
+from glyph_worker.features.digest import MANY_TENSORS_VERSION, WIRE_VERSION
 
 assert sys.byteorder == "little", "the wire form is little endian"
 
@@ -39,21 +41,25 @@ class Damaged(ValueError):
         self.check = check
 
 
-def encode(digest: str, features: torch.Tensor, form: Form) -> list[bytes | memoryview]:
-    """The wire form of `[num_tokens, hidden]` on the CPU, as parts to be joined or sent in turn.
+def encode(
+    digest: str, features: torch.Tensor, form: Form, *, num_tensors: int = 1
+) -> list[bytes | memoryview]:
+    """The wire form of `[num_tokens, num_tensors * hidden]` on the CPU, as parts to be joined or
+    sent in turn.
 
     The last part is a view of the tensor's own memory where the form allows.
     """
     flat = features.contiguous()
     if form == "int8":
-        scale, levels = quantized(flat)
+        scale, levels = quantized(flat, num_tensors)
         payload = memoryview(scale.numpy().tobytes() + levels.numpy().tobytes())
     elif form == "packed":
         payload = memoryview(_pack(_as_bytes(flat), flat.element_size()))
     else:
         payload = memoryview(_as_bytes(flat).data)
-    shape = list(flat.shape)
-    fields = [WIRE_VERSION, bytes.fromhex(digest), shape, _NAMES[flat.dtype], form]
+    shape = list(_record_shape((flat.shape[0], flat.shape[1]), num_tensors))
+    version = WIRE_VERSION if num_tensors == 1 else MANY_TENSORS_VERSION
+    fields = [version, bytes.fromhex(digest), shape, _NAMES[flat.dtype], form]
     fields.append(zlib.crc32(payload))
     bin_head = b"\xc6" + payload.nbytes.to_bytes(4, "big")
     bare = len(msgpack.packb([*fields, b""])) + 1 + len(bin_head)
@@ -63,24 +69,37 @@ def encode(digest: str, features: torch.Tensor, form: Form) -> list[bytes | memo
     return [head, payload]
 
 
+def _record_shape(shape: tuple[int, int], num_tensors: int) -> tuple[int, ...]:
+    num_tokens, width = shape
+    return shape if num_tensors == 1 else (num_tokens, num_tensors, width // num_tensors)
+
+
 def decode(
-    digest: str, raw: bytes | memoryview, *, shape: tuple[int, int], dtype: torch.dtype
+    digest: str,
+    raw: bytes | memoryview,
+    *,
+    shape: tuple[int, int],
+    dtype: torch.dtype,
+    num_tensors: int = 1,
 ) -> torch.Tensor:
-    """The features `digest` names, if `raw` holds exactly them; `[num_tokens, hidden]` on the CPU.
+    """The features `digest` names, if `raw` holds exactly them, on the CPU.
+
+    `shape` is [num_tokens, num_tensors * hidden].
 
     Form `raw` shares the memory of `raw`. Raises Damaged for anything else: another version,
     digest, shape or dtype, a flipped bit, a cut.
     """
     header = inspect(digest, raw)
-    _expect("shape", header.shape, shape)
+    _expect("shape", header.shape, _record_shape(shape, num_tensors))
     _expect("dtype", header.dtype, _NAMES[dtype])
     form, payload = header.form, header.payload
-    num_tokens, hidden = shape
-    size = num_tokens * hidden * dtype.itemsize
+    num_tokens, width = shape
+    size = num_tokens * width * dtype.itemsize
     if form == "int8":
-        _expect("size", payload.nbytes, num_tokens * 4 + num_tokens * hidden)
-        scale = _tensor(payload[: num_tokens * 4], torch.float32, (num_tokens, 1))
-        levels = _tensor(payload[num_tokens * 4 :], torch.int8, shape)
+        num_scales = num_tokens * num_tensors
+        _expect("size", payload.nbytes, num_scales * 4 + num_tokens * width)
+        scale = _tensor(payload[: num_scales * 4], torch.float32, (num_tokens, num_tensors))
+        levels = _tensor(payload[num_scales * 4 :], torch.int8, shape)
         return dequantized(scale, levels, dtype)
     if form == "packed":
         payload = memoryview(_unpack(payload, size, dtype.itemsize))
@@ -113,7 +132,8 @@ def inspect(digest: str, raw: bytes | memoryview) -> Header:
         raise
     except (msgpack.UnpackException, ValueError, TypeError) as exc:
         raise Damaged("layout", f"no feature header in {view.nbytes} bytes: {exc!r}") from exc
-    _expect("version", version, WIRE_VERSION)
+    several = isinstance(found_shape, list) and len(found_shape) == 3
+    _expect("version", version, MANY_TENSORS_VERSION if several else WIRE_VERSION)
     _expect("digest", found, bytes.fromhex(digest))
     if form not in ("raw", "packed", "int8") or not isinstance(found_shape, list):
         raise Damaged("layout", f"unknown form {form!r}")
@@ -186,21 +206,29 @@ def _unpack(payload: memoryview, size: int, itemsize: int) -> bytes:
     return flat.tobytes()
 
 
-def quantized(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """`[num_tokens, hidden]` → scale float32[num_tokens, 1] and int8[num_tokens, hidden].
+def quantized(features: torch.Tensor, num_tensors: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+    """`[num_tokens, num_tensors * hidden]` → scale float32[num_tokens, num_tensors] and int8 levels
+    of the features' shape.
 
-    Symmetric, by the largest magnitude of each token; not finite in, not finite out.
+    Symmetric, by the largest magnitude of each token's tensors, whose sizes differ; not finite in,
+    not finite out.
     """
-    wide = features.float()
+    wide = features.float().reshape(
+        features.shape[0], num_tensors, features.shape[1] // num_tensors
+    )
     scale = wide.abs().amax(dim=-1, keepdim=True) / 127
     levels = torch.where(scale > 0, wide / scale, torch.zeros_like(wide))
-    return scale, levels.nan_to_num().round().clamp(-127, 127).to(torch.int8)
+    levels = levels.nan_to_num().round().clamp(-127, 127).to(torch.int8)
+    return scale.squeeze(-1), levels.flatten(-2)
 
 
 def dequantized(scale: torch.Tensor, levels: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    return (levels.float() * scale).to(dtype)
+    """Features again, `[num_tokens, num_tensors * hidden]`."""
+    num_tokens, num_tensors = scale.shape
+    wide = levels.float().reshape(num_tokens, num_tensors, levels.shape[1] // num_tensors)
+    return (wide * scale.unsqueeze(-1)).flatten(-2).to(dtype)
 
 
-def rounded(features: torch.Tensor) -> torch.Tensor:
+def rounded(features: torch.Tensor, num_tensors: int = 1) -> torch.Tensor:
     """Features as the int8 form gives them back, so that fresh ones equal cached ones."""
-    return dequantized(*quantized(features), features.dtype)
+    return dequantized(*quantized(features, num_tensors), features.dtype)

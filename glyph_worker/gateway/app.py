@@ -28,6 +28,7 @@ from glyph_worker.gateway import (
 from glyph_worker.gateway.body_limit import BodyLimit
 from glyph_worker.gateway.collectors import HttpMetrics
 from glyph_worker.gateway.deps import Context
+from glyph_worker.gateway.head import HeadAsGet
 from glyph_worker.gateway.openai import batches, chat, files, models, unsupported
 from glyph_worker.gateway.openai import requests as openai_requests
 from glyph_worker.gateway.openai import responses as openai_responses
@@ -85,6 +86,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(part.router)
     install(app)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    app.add_middleware(HeadAsGet)
     gateway = settings.gateway
     origins = [origin.strip() for origin in gateway.cors_origins.split(",") if origin.strip()]
     if origins:

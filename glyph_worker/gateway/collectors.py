@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-import redis
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -18,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from glyph_worker.errors import GlyphError
 from glyph_worker.queue.queue_state import QueueState, QueueStateReader
+from glyph_worker.store.connection import Server
 from glyph_worker.store.keys import Keys
 from glyph_worker.store.tally import PAGES, STAGES, TOKENS, Engine, Sums
 
@@ -30,10 +30,9 @@ class GatewayMetrics:
 
     def __init__(
         self,
-        broker: redis.Redis,
+        broker: Server,
         keys: Keys,
         *,
-        url: str,
         num_streams: Callable[[], int],
         webhook_outcomes: Mapping[str, int],
     ) -> None:
@@ -47,7 +46,7 @@ class GatewayMetrics:
             buckets=_BUCKETS, registry=self.registry,
         )  # fmt: skip
         self.registry.register(_FromGateway(num_streams, webhook_outcomes))
-        self.registry.register(_FromRecords(QueueStateReader(broker, keys, url=url)))
+        self.registry.register(_FromRecords(QueueStateReader(broker, keys)))
 
 
 class _FromGateway(Collector):
@@ -158,6 +157,13 @@ def _work(sums: Sums) -> Iterable[Metric]:
         for value, count in (dict.fromkeys(known, 0.0) | sums.family(name)).items():
             family.add_metric([value], count)
         yield family
+    literals = CounterMetricFamily(
+        "glyph_literals", "Literals of answers, by model and by what the document had of them.",
+        labels=["model", "status"],
+    )  # fmt: skip
+    for name, count in sums.family("literals").items():
+        literals.add_metric(list(name.partition("/")[::2]), count)
+    yield literals
 
 
 _GROWING = frozenset(

@@ -7,8 +7,11 @@ where the room is needed; one whose request is whole is never closed to make roo
 
 from __future__ import annotations
 
+import fcntl
 import os
 import resource
+import sys
+import termios
 import time
 from collections.abc import Callable
 from enum import IntEnum
@@ -84,9 +87,7 @@ class Connections:
 
     def enter(self, connection: Connection) -> None:
         """Another connection; one that is less worth may have to go for it."""
-        if len(self) >= self.max_open:
-            self._make_room()
-            connection.reserved = len(self) >= self.max_open
+        connection.reserved = not self.has_room(1)
         self._open[connection.waits][connection] = None
         if len(self) > self.max_open + RESERVE:
             connection.close()
@@ -98,14 +99,22 @@ class Connections:
     def leave(self, connection: Connection) -> None:
         self._open[connection.waits].pop(connection, None)
 
-    def _make_room(self) -> None:
+    def has_room(self, num_more: int, *, beside: Connection | None = None) -> bool:
+        """Within the limit for so many more; where there is none, another may have to go for it."""
+        if len(self) + num_more > self.max_open:
+            self._make_room(beside)
+        return len(self) + num_more <= self.max_open
+
+    def _make_room(self, beside: Connection | None) -> None:
         """Close the one that is worth least and has waited longest for its client."""
         for waits in (Waits.IDLE, Waits.HEAD, Waits.LINGER, Waits.BODY):
-            oldest = next(iter(self._open[waits]), None)
-            young = waits is Waits.BODY and oldest and self.clock() - oldest.since < YOUNG_S
-            if oldest is not None and not young:
-                oldest.close()
-                return
+            for one in self._open[waits]:
+                if waits is Waits.BODY and self.clock() - one.since < YOUNG_S:
+                    break  # the others are younger still
+                # In a rush many come between two reads: what was not read may be a whole request.
+                if one is not beside and (waits is Waits.LINGER or not one.has_unread):
+                    one.close()
+                    return
 
     def sweep(self) -> None:
         """Close whatever was waited for long enough. Cheap to call often."""
@@ -166,6 +175,8 @@ class Connection(H11Protocol):
             self._settle(got=True)
 
     def handle_events(self) -> None:
+        if self.reserved:  # some that stood before it may have had nothing to say
+            self.reserved = not self._all.has_room(0, beside=self)
         self.app = _health_only(self._whole_app, self._all) if self.reserved else self._whole_app
         super().handle_events()
         self._settle()
@@ -188,6 +199,15 @@ class Connection(H11Protocol):
         if sending:
             return Waits.LINGER if self.cycle.response_complete else Waits.BODY
         return Waits.ANSWER
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether the client has sent something that we have not looked at yet."""
+        connection = self.transport.get_extra_info("socket")
+        if connection is None or connection.fileno() < 0:
+            return False
+        found = fcntl.ioctl(connection.fileno(), termios.FIONREAD, bytes(4))
+        return int.from_bytes(found, sys.byteorder) > 0
 
     def unread_for(self, now: float) -> float:
         """Seconds for which the client has read nothing of what waits to be sent to it."""

@@ -41,26 +41,24 @@ class Context:
         self.url = url = settings.broker_url.get_secret_value()
         self.keys = Keys(settings.key_prefix)
         self.broker = connect(url)
-        self.watcher = Watcher(self.broker, self.keys, url=url, linger_s=LINGER_S)
+        self.watcher = Watcher(self.broker, self.keys, linger_s=LINGER_S)
         self.num_streams = 0
-        self.uploads = UploadStore(self.broker, self.keys, url=url)
-        self.batches = BatchStore(self.broker, self.keys, url=url)
+        self.uploads = UploadStore(self.broker, self.keys)
+        self.batches = BatchStore(self.broker, self.keys)
         self.models_heard: tuple[float, list[str]] = (float("-inf"), [])
         """When the workers were last asked which models answer, and what they said."""
         self.traces = Traces(settings.trace_endpoint, service="glyph-gateway")
         self.files = FileIntake(settings)
-        self.drawer = PageDrawer(settings, self.broker, self.keys, url=url)
+        self.drawer = PageDrawer(settings, self.broker, self.keys)
         self.signer = Signer(gateway)
         self.resolver = Resolver(private=gateway.webhook_private)
-        self.webhooks = WebhookStore(
-            self.broker, self.keys, url=url, ttl_s=settings.queue.job_ttl_s
-        )
+        self.webhooks = WebhookStore(self.broker, self.keys, ttl_s=settings.queue.job_ttl_s)
         self.deliverer = Deliverer(
             gateway, store=self.webhooks, client_of=self.client, resolver=self.resolver,
             signer=self.signer,
         )  # fmt: skip
         self.metrics = GatewayMetrics(
-            self.broker, self.keys, url=url, num_streams=lambda: self.num_streams,
+            self.broker, self.keys, num_streams=lambda: self.num_streams,
             webhook_outcomes=self.deliverer.outcomes,
         )  # fmt: skip
 

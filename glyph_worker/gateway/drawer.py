@@ -11,13 +11,12 @@ import zlib
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
-import redis
-
 from glyph_worker import codec
 from glyph_worker.errors import ConfigurationError, UnknownJob
 from glyph_worker.options import JobOptions
 from glyph_worker.settings import Settings
 from glyph_worker.store.blobs import BlobStore
+from glyph_worker.store.connection import Server
 from glyph_worker.store.jobs import JobStore
 from glyph_worker.store.keys import Keys
 
@@ -35,11 +34,11 @@ class UnknownPage(UnknownJob):
 
 
 class PageDrawer:
-    def __init__(self, settings: Settings, broker: redis.Redis, keys: Keys, *, url: str) -> None:
+    def __init__(self, settings: Settings, broker: Server, keys: Keys) -> None:
         queue = settings.queue
         self._settings = settings
-        self._jobs = JobStore(broker, keys, url=url, ttl_s=queue.job_ttl_s, lease_s=queue.lease_s)
-        self._blobs = BlobStore(broker, keys, url=url, ttl_s=queue.job_ttl_s)
+        self._jobs = JobStore(broker, keys, ttl_s=queue.job_ttl_s, lease_s=queue.lease_s)
+        self._blobs = BlobStore(broker, keys, ttl_s=queue.job_ttl_s)
         self._laid: OrderedDict[tuple[str, str], list[LaidPage]] = OrderedDict()
         self.turn = asyncio.Semaphore(1)
 

@@ -18,8 +18,8 @@ from glyph_worker.gateway.jobs import JobPath
 from glyph_worker.gateway.problems import responses
 from glyph_worker.gateway.schemas import job_fields
 from glyph_worker.gateway.threads import threaded
-from glyph_worker.job import Job
-from glyph_worker.store.watcher import FIRST, is_sequence
+from glyph_worker.job import Delta, Job
+from glyph_worker.store.streams import FIRST, Cursor, is_sequence
 
 router = APIRouter(tags=["jobs"])
 
@@ -32,8 +32,8 @@ _SETTLED_S = 0.3
 
 _DOC = """`text/event-stream`; see the MDN page on server-sent events.
 
-* `delta`: `{"text": …, "attempt": …}`, what the answer grew by, with an `id`. A new attempt starts
-  the text anew.
+* `delta`: `{"text": …, "attempt": …, "anew": …}`, what the answer grew by, with an `id`. Where
+  `anew` is true the text begins again: whatever came before does not count any more. Append others.
 * `status`: the job, whenever its stage or progress changed.
 * `end`: the job, final. Nothing follows; close the stream, or the browser connects again.
 * `error`: a problem; the browser connects again and goes on after the last `id`.
@@ -66,7 +66,7 @@ async def events(
     if context.num_streams >= limit:
         raise RefusedError(f"{limit} streams are open; poll instead, or retry", retry_after_s=5)
     job = await threaded(client.status, job_id)
-    stream = _counted(context, _events(context, client, job, seq))
+    stream = _counted(context, _events(context, client, job, Cursor.at(seq)))
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
 
@@ -80,7 +80,7 @@ async def _counted(context: Context, stream: AsyncIterator[str]) -> AsyncIterato
         context.num_streams -= 1
 
 
-async def _events(context: Context, client: Client, job: Job, after: str) -> AsyncIterator[str]:
+async def _events(context: Context, client: Client, job: Job, cursor: Cursor) -> AsyncIterator[str]:
     yield f"retry: {RECONNECT_MS}\n\n"
     yield _event("status", job_fields(job))
     began = heard = time.monotonic()
@@ -89,24 +89,31 @@ async def _events(context: Context, client: Client, job: Job, after: str) -> Asy
             now = time.monotonic()
             pause_s = _SOON_S if now - began < _PATIENT_S else _LATER_S
             pause_s = _SETTLED_S if job.status.final else pause_s
-            deltas = context.watcher.follow(job.id, after=after, idle_s=pause_s)
+            deltas = context.watcher.follow(job.id, cursor, idle_s=pause_s)
             async for fresh in deltas:
                 for delta in fresh:
-                    after = delta.seq
+                    if delta.status is not None and cursor.torn:
+                        yield _delta(await threaded(client.missed, job.id))
                     if delta.text:
-                        body = {"text": delta.text, "attempt": delta.attempt}
-                        yield _event("delta", body, seq=delta.seq)
+                        yield _delta(delta)
                     if delta.status is not None:
                         job = await threaded(client.status, job.id)
                         if job.status.final:
                             yield _event("end", job_fields(job), seq=delta.seq)
                             return
+                        # The server has lost the end meanwhile: there will be another.
+                        cursor.ended = False
+                        cursor.doubt()
                 if fresh:
                     heard = time.monotonic()
                     continue
                 seen, job = job, await threaded(client.status, job.id)
                 if seen.status.final:
-                    # Its stream was read out, or is gone.
+                    # Its stream was read out, or is gone, or has lost what was read last.
+                    while not cursor.ended:
+                        for delta in await threaded(client.next_deltas, job.id, cursor):
+                            if delta.text:
+                                yield _delta(delta)
                     yield _event("end", job_fields(job))
                     return
                 if (seen.status, seen.stage, seen.progress) != (
@@ -123,6 +130,11 @@ async def _events(context: Context, client: Client, job: Job, after: str) -> Asy
                     break  # with another patience
     except GlyphError as exc:
         yield _event("error", exc.to_wire())
+
+
+def _delta(delta: Delta) -> str:
+    body = {"text": delta.text, "attempt": delta.attempt, "anew": delta.anew}
+    return _event("delta", body, seq=delta.seq)
 
 
 def _event(name: str, body: dict[str, Any], *, seq: str | None = None) -> str:

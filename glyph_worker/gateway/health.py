@@ -45,7 +45,7 @@ async def readyz(context: InContext) -> JSONResponse:
     def look() -> dict[str, int]:
         # Short patience of its own: a probe must fail before the prober gives up.
         with connect(context.url, timeout_s=1, num_retries=0) as client:
-            living = WorkerStore(client, context.keys, url=context.url).living()
+            living = WorkerStore(client, context.keys).living()
         counts = {"render": 0, "answer": 0}
         for info in living:
             counts[info.kind] = counts.get(info.kind, 0) + (not info.draining)

@@ -23,6 +23,7 @@ from glyph_worker.errors import (
 )
 from glyph_worker.gateway.bodies import check_form_charset, json_body_of, media_type_of
 from glyph_worker.gateway.deps import Context, InContext, TenantClient
+from glyph_worker.gateway.json_bounds import MORE_VALUES, check_bounds
 from glyph_worker.gateway.problems import responses
 from glyph_worker.gateway.schemas import (
     AnswerView,
@@ -60,9 +61,12 @@ IdempotencyKey = Annotated[
 
 _REFUSALS = (
     errors.Conflict, errors.DocumentTooLarge, errors.UnsupportedMedia, errors.InvalidOption,
+    errors.InvalidSchema,
     errors.EmptyDocument, errors.QuotaExceeded, errors.QueueFull, errors.NotAllowed,
 )  # fmt: skip
 
+_LISTS = ("stop", "choices")
+"""Fields that a form may repeat."""
 _FILE = {
     "type": "string",
     "contentMediaType": "application/octet-stream",
@@ -74,7 +78,7 @@ _FILE = {
 def _bodies(kind: type[SubmitBody] | type[BatchBody]) -> dict[str, Any]:
     """The request bodies for OpenAPI: JSON by reference, multipart with the document as a file."""
     options = Options.model_json_schema()["properties"]
-    options = {name: value for name, value in options.items() if name != "stop"}
+    options = {name: value for name, value in options.items() if name not in _LISTS}
     several = {"type": "array", "items": {"type": "string"}, "minItems": 1}
     form = {
         "type": "object",
@@ -89,6 +93,14 @@ def _bodies(kind: type[SubmitBody] | type[BatchBody]) -> dict[str, Any]:
     extra = json_body(kind)
     extra["requestBody"]["content"]["multipart/form-data"] = {"schema": form}
     return extra
+
+
+def _json_field(name: str, text: str) -> Any:
+    check_bounds(text.encode("utf-8", "replace"), max_values=MORE_VALUES)
+    try:
+        return json.loads(text)
+    except ValueError as exc:
+        raise InvalidOption(f"{name} is no JSON: {exc}", option=name) from exc
 
 
 def _form_field(schema: dict[str, Any]) -> dict[str, Any]:
@@ -334,7 +346,9 @@ async def _from_form(
     for name in Options.model_fields:
         texts = [text for text in form.getlist(name) if isinstance(text, str)]
         if texts:
-            values[name] = texts if name == "stop" else texts[-1]
+            values[name] = texts if name in _LISTS else texts[-1]
+    if "response_format" in values:
+        values["response_format"] = _json_field("response_format", values["response_format"])
     # Numbers are text in a form; validation from JSON would refuse them.
     raw = json.dumps(values).encode()
     options: Options = parsed(Options, raw, max_questions=0, strict=False)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from glyph_worker.answer_form import MAX_DEPTH as SCHEMA_DEPTH
+from glyph_worker.answer_form import MAX_VALUES
 from glyph_worker.errors import InvalidOption
 
-MAX_DEPTH = 8
-"""Our bodies nest three deep."""
+MAX_DEPTH = 8 + SCHEMA_DEPTH
+"""Our bodies nest three deep, but for the schema of an answer."""
 
-MORE_VALUES = 200
-"""Values that a body may have beside its questions: every option, and then some."""
+MORE_VALUES = 200 + MAX_VALUES
+"""Values that a body may have beside its questions: every option, a schema, and then some."""
 
 _BYTES_PER_VALUE = 32
 """Of what is outside strings: commas, colons, brackets, numbers."""

@@ -160,8 +160,8 @@ def install(app: FastAPI) -> None:
 
 def allowed_methods(app: FastAPI, scope: Scope) -> list[str]:
     """Of all routes at this path: the framework names those of the first one only."""
-    methods = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
-    return [
+    methods = ("GET", "POST", "PUT", "PATCH", "DELETE")
+    found = [
         method
         for method in methods
         if any(
@@ -169,6 +169,7 @@ def allowed_methods(app: FastAPI, scope: Scope) -> list[str]:
             for route in app.router.routes
         )
     ]
+    return ["GET", "HEAD", *found[1:]] if found[:1] == ["GET"] else found  # gateway.head
 
 
 def invalid_input(found: Iterable[Any]) -> errors.InvalidOption:

@@ -51,7 +51,7 @@ async def reader(context: InContext, tenant: TenantName) -> Reader:
 
 
 def models_of(context: Context) -> list[str]:
-    living = WorkerStore(context.broker, context.keys, url=context.url).living()
+    living = WorkerStore(context.broker, context.keys).living()
     announced = {info.model for info in living if info.kind == "answer" and info.model}
     return sorted(announced) or [PurePath(context.settings.model).name]
 

@@ -13,21 +13,29 @@ from glyph_worker.gateway.problems import invalid_input
 from glyph_worker.job import Answer, Job
 from glyph_worker.options import (
     OPTION_NAMES,
+    AnswerRegex,
+    Choices,
     DeadlineS,
+    IncludeThinking,
+    Literals,
     MaxNewTokens,
+    MaxThinkingTokens,
     MinQuality,
     PriorityName,
+    ResponseFormat,
     Seed,
     StopString,
     StopStrings,
     StyleName,
     Temperature,
+    Thinking,
     TopK,
     TopP,
     TtlS,
     WebhookUrl,
     rule,
 )
+from glyph_worker.proof import CheckedLiteral, Citation
 
 JobId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
@@ -48,8 +56,15 @@ class Options(BaseModel):
     top_k: TopK | None = None
     seed: Seed | None = None
     stop: StopString | StopStrings | None = None
+    thinking: Thinking | None = None
+    max_thinking_tokens: MaxThinkingTokens | None = None
+    include_thinking: IncludeThinking | None = None
+    response_format: ResponseFormat | None = None
+    choices: Choices | None = None
+    regex: AnswerRegex | None = None
     style: StyleName | None = None
     min_quality: MinQuality | None = None
+    literals: Literals | None = None
     priority: PriorityName | None = None
     deadline_s: DeadlineS | None = None
     ttl_s: TtlS | None = None
@@ -207,6 +222,17 @@ class AnswerView(BaseModel):
                     "job_id": _ID, "text": "1,204.50 EUR", "finish_reason": "stop",
                     "receipt": {"pages_encoded": 12, "pages_reused": 0, "compression_ratio": 3.4,
                                 "queue_ms": 3.1, "render_ms": 14.0, "total_ms": 912.5},
+                    "citations": [
+                        {"start": 45, "end": 57, "text": "1,204.50 EUR", "page": 1,
+                         "boxes": [{"page": 1, "left": 49.0, "top": 28.0, "right": 133.0,
+                                    "bottom": 42.0}],
+                         "kind": "exact", "score": 1.0, "answer_start": 0, "answer_end": 12}
+                    ],
+                    "literals": [
+                        {"text": "1,204.50 EUR", "kind": "amount", "status": "verified",
+                         "start": 0, "end": 12, "read_as": "", "suggested": ""}
+                    ],
+                    "verified": True, "confidence": 0.97, "found": True,
                 }
             ]
         },
@@ -214,8 +240,28 @@ class AnswerView(BaseModel):
 
     job_id: str
     text: str
-    finish_reason: str
+    finish_reason: str = Field(description="stop, or length: cut off at the most tokens allowed.")
     receipt: dict[str, Any]
+    citations: list[Citation] = Field(
+        default_factory=list, description="Where the answer's parts stand in the document."
+    )
+    literals: list[CheckedLiteral] = Field(
+        default_factory=list, description="Its numbers, dates, codes, names …, looked up there."
+    )
+    verified: bool | None = Field(
+        None, description="Whether the document has every literal; null: nothing to check."
+    )
+    confidence: float | None = Field(
+        None, description="Share of such answers that are right; null where it was never measured."
+    )
+    found: bool | None = Field(
+        None, description="false: the answer says that the document does not have it."
+    )
+    mean_log_prob: float | None = Field(
+        None, description="Mean logarithm of the model's probability of the answer's tokens."
+    )
+    min_log_prob: float | None = Field(None, description="The same of its least likely token.")
+    thinking: str | None = Field(None, description="The model's thoughts, if `include_thinking`.")
 
 
 class JobList(BaseModel):

@@ -72,9 +72,7 @@ class LocalService:
 
     def wait_ready(self, *, timeout_s: float = LOADING_PATIENCE_S) -> list[WorkerInfo]:
         """Block until every worker serves. Raises ConfigurationError when one ends instead."""
-        workers = WorkerStore(
-            connect(self.broker_url), Keys(self.settings.key_prefix), url=self.broker_url
-        )
+        workers = WorkerStore(connect(self.broker_url), Keys(self.settings.key_prefix))
         deadline = time.monotonic() + timeout_s
         while True:
             for worker in self._workers:

@@ -1,18 +1,26 @@
-"""Checkpoints of the GLM-4V family on our own forwards. The map of this folder; torch lives here.
+"""Checkpoints of several families on our own forwards. The map of this folder; torch lives here.
 
 Who calls in: the engine (`Reader.language`), the feature cache (`Reader.encode_pages`), and whoever
 loads (`checkpoint.load_reader`). In reading order:
 
 checkpoint      a folder becomes a Reader: the one loading path; start here
 reader          what was loaded
+families/       all that an architecture changes, one file each
+survey          what a folder holds, before its weights are loaded
 embedded        where the shipped checkpoint lies
 processor       what the image processor does to a page
 prompt          pages and a question as tokens, tokens as text
 positions       where tokens stand (M-RoPE)
 identity        a checkpoint named by its bytes
-vision          page pixels to visual tokens
+vision          page pixels to page features, in micro-batches
+vision_parts    what the families' towers are built of
 vision_graphs   the same, replayed
+language_parts  a language model as named parts
 language        one forward over a step's tokens
+norms           root mean square, or with the mean taken off
+own_forward     one prompt through it, for checks at load
+scales          powers of two that keep FP16 in its range
+half_precision  whether FP16 is safe for a checkpoint
 linear          a matrix as its device likes it
 attention       shared and private keys, merged
 kernels         what lies between matrices
@@ -20,7 +28,7 @@ kernels_triton  the same for CUDA
 capture         recording a CUDA graph
 cores           who computes on the CPU
 library         the library's own forward: the yardstick
-synthetic       random checkpoints for tests
+synthetic       random checkpoints for tests; synthetic_families: of the others
 answer_text     tokens to text while they come
 token_bytes     which bytes a token stands for
 formats         which number formats this machine multiplies at speed

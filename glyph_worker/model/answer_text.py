@@ -41,9 +41,9 @@ class AnswerText:
     """One answer. Not thread-safe; whoever watches an answer has one of its own.
 
     Left out are thoughts, the family's tags, special tokens, white space at both ends, what
-    follows `</answer>`, and everything from the first stop string on, which is looked for in the
-    answer alone (of several, the one that is complete first). A character whose bytes the answer
-    breaks off is dropped; bytes that are none become U+FFFD.
+    follows `</answer>` up to another `<answer>`, and everything from the first stop string on,
+    which is looked for in the answer alone (of several, the one that is complete first). A
+    character whose bytes the answer breaks off is dropped; bytes that are none become U+FFFD.
     """
 
     def __init__(
@@ -73,16 +73,45 @@ class AnswerText:
         self.num_tokens = 0
         """Tokens fed."""
         self._settled = io.StringIO()
+        self._thoughts = io.StringIO()
+        self._verbatim = False
 
     @property
     def text(self) -> str:
         """What is settled."""
         return self._settled.getvalue()
 
-    def feed(self, token_ids: Sequence[int]) -> None:
-        """The next tokens."""
-        self.num_tokens += len(token_ids)
-        self._unmark(self._utf8.decode(b"".join(map(self._token_bytes, token_ids))), last=False)
+    @property
+    def thinking(self) -> bool:
+        """Whether a thought is open."""
+        return self._thinking
+
+    @property
+    def began(self) -> bool:
+        """Whether anything of the answer has come."""
+        return self._began
+
+    @property
+    def thoughts(self) -> str:
+        """What was thought so far, without white space at both ends."""
+        return self._thoughts.getvalue().strip()
+
+    def feed(self, token_ids: Sequence[int], *, verbatim_from: int | None = None) -> None:
+        """The next tokens. From the token of that number on all is the answer as it stands: of an
+        answer that has a form, white space and what looks like a mark are part of it."""
+        size = len(token_ids)
+        cut = size if verbatim_from is None else max(0, min(size, verbatim_from - self.num_tokens))
+        self.num_tokens += size
+        if cut:
+            self._unmark(self._decode(token_ids[:cut]), last=False)
+        if cut < size:
+            if not self._verbatim:
+                self._verbatim, self._raw, self._open = True, "", ""
+                self._utf8.reset()
+            self._settled.write(self._decode(token_ids[cut:]))
+
+    def _decode(self, token_ids: Sequence[int]) -> str:
+        return self._utf8.decode(b"".join(map(self._token_bytes, token_ids)))
 
     def finish(self) -> str:
         """There are no more tokens: settle what was held back. Returns the answer."""
@@ -92,28 +121,29 @@ class AnswerText:
     def _unmark(self, fresh: str, *, last: bool) -> None:
         raw = self._raw + fresh
         end = len(raw) if last else self._marks.open_from(raw)
-        at, kept = 0, []
+        at = 0
+        kept: list[str] = []
         while (match := self._marks.pattern.search(raw, at)) and match.start() < end:
-            if self._visible:
-                kept.append(raw[at : match.start()])
+            self._sort(raw[at : match.start()], kept)
             self._pass(match[0])
             at = match.end()
-        if self._visible:
-            kept.append(raw[at:end])
+        self._sort(raw[at:end], kept)
         self._raw = raw[max(at, end) :]
         self._cut("".join(kept), last=last)
 
-    @property
-    def _visible(self) -> bool:
-        return not self._thinking and not self._closed
+    def _sort(self, text: str, kept: list[str]) -> None:
+        if self._thinking:
+            self._thoughts.write(text)
+        elif not self._closed:
+            kept.append(text)
 
     def _pass(self, mark: str) -> None:
         if mark == THINK:
             self._thinking = True
         elif mark == END_THINK:
             self._thinking = False
-        elif mark == END_ANSWER and not self._thinking:
-            self._closed = True
+        elif mark in (ANSWER, END_ANSWER) and not self._thinking:
+            self._closed = mark == END_ANSWER
 
     def _cut(self, fresh: str, *, last: bool) -> None:
         if self.stopped:

@@ -99,6 +99,7 @@ def partial_attention(
     q [batch, heads, num_q, dim], k and v [batch, heads, num_k, dim]; causal needs num_q == num_k.
     Returns output [batch, heads, num_q, dim] in q's dtype and float32 lse [batch, heads, num_q].
     """
+    k, v = k.to(q.dtype), v.to(q.dtype)
     if q.device.type == "cpu" and q.dtype == torch.float32:
         out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
             q, k, v, 0.0, causal, attn_mask=bias, scale=scale

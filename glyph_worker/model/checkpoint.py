@@ -5,14 +5,21 @@ The real `zai-org/Glyph` and the embedded reader come through here alike.
 
 from __future__ import annotations
 
+import gc
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
 
 from glyph_worker.errors import ModelUnusable
 from glyph_worker.model.cores import Cores
+from glyph_worker.model.families.family import Family
+from glyph_worker.model.families.glm import GLM
+from glyph_worker.model.families.known import family_of, library_class
+from glyph_worker.model.half_precision import make_half_safe
 from glyph_worker.model.identity import checkpoint_digest
 from glyph_worker.model.language import WeightForm
 from glyph_worker.model.library import probe_reference
@@ -21,21 +28,7 @@ from glyph_worker.model.processor import ProcessorConfig
 from glyph_worker.model.prompt import Prompt
 from glyph_worker.model.reader import Reader
 
-FAMILY = "glm4v"
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-
-# Defaults of the library's Glm4v image processor, for fields a checkpoint leaves out.
-_PROCESSOR_DEFAULTS: dict[str, Any] = {
-    "patch_size": 14,
-    "merge_size": 2,
-    "temporal_patch_size": 2,
-    "size": {"shortest_edge": 112 * 112, "longest_edge": 28 * 28 * 15_000},
-    "do_rescale": True,
-    "rescale_factor": 1 / 255,
-    "do_normalize": True,
-    "image_mean": [0.48145466, 0.4578275, 0.40821073],
-    "image_std": [0.26862954, 0.26130258, 0.27577711],
-}
 
 
 def load_reader(
@@ -48,49 +41,83 @@ def load_reader(
     compile_vision: bool = False,
     threads: int | None = None,
 ) -> Reader:
-    """Load a Glm4v checkpoint folder.
+    """Load a checkpoint folder of one of the known families.
 
     `packed` lays float32 matrices out for the CPU (faster, twice the memory), `int8` keeps the
     language model's in 8 bits. Neither changes which page features or answers are named alike.
-    `dtype` `auto` is float16 on CUDA and float32 elsewhere. `threads` sets the process's threads on
-    the CPU as `Cores.share` says; None leaves them alone. Raises ModelUnusable when the folder is
-    missing, has no configuration, is of another family, or its weights are missing or broken.
+    `dtype` `auto` is float32 on the CPU; on CUDA it is float16 where that proves safe for this
+    checkpoint, else what the checkpoint declares. `threads` sets the process's threads on the CPU
+    as `Cores.share` says; None leaves them alone. Raises ModelUnusable when the folder is missing,
+    has no configuration, is of no known family, or its weights are missing or broken.
     """
     folder = Path(path).expanduser()
     config = read_config(folder)
+    family = family_of(config, folder)
     place = pick_device(device)
-    kind = DTYPES.get(dtype, torch.float16 if place.type == "cuda" else torch.float32)
-    processor = read_processor(folder)
+    processor = read_processor(folder, family, config)
     cores: Cores | None = None
     if place.type == "cuda":
         prepare_cuda()
     elif threads is not None:
         cores = Cores.share(threads)
-    model = _load_weights(folder, config, kind).to(place).eval().requires_grad_(False)
-    ends = config.get("eos_token_id", config.get("text_config", {}).get("eos_token_id"))
-    size = sum(w.numel() * w.element_size() for w in model.parameters())
-    form: WeightForm = "plain"
-    if packed and not int8 and size <= PACK_LIMIT_BYTES and can_pack(place, kind):
-        form = "packed"
-    prompt = Prompt(
-        folder,
-        image_token_id=model.config.image_token_id,
-        eos_token_ids=tuple(ends if isinstance(ends, list) else [] if ends is None else [ends]),
-    )
-    reader = Reader(
-        model=model,
-        folder=folder,
-        identity=checkpoint_digest(folder),
-        processor=processor,
-        prompt=prompt,
-        form=form,
-        compile_vision=compile_vision,
-        cores=cores,
-    )
+
+    def load(kind: torch.dtype, reason: str) -> Reader:
+        model = _load_weights(folder, library_class(config, family), kind)
+        model = model.to(place).eval().requires_grad_(False)
+        size = sum(w.numel() * w.element_size() for w in model.parameters())
+        small = size <= PACK_LIMIT_BYTES and can_pack(place, kind)
+        form: WeightForm = "packed" if packed and not int8 and small else "plain"
+        reader = Reader(
+            model=model,
+            family=family,
+            folder=folder,
+            identity=checkpoint_digest(folder),
+            processor=processor,
+            prompt=read_prompt(folder, family, config, model.config.image_token_id),
+            form=form,
+            compile_vision=compile_vision,
+            cores=cores,
+        )
+        reader.format_reason = reason
+        return reader
+
+    if dtype == "auto" and place.type == "cuda":
+        reader = _half_if_safe(load, declared_dtype(config))
+    elif dtype == "auto":
+        reader = load(torch.float32, "a CPU's products are no faster in 16 bit, or far slower")
+    else:
+        reader = load(DTYPES[dtype], "as asked for (GLYPH_DTYPE)")
+        if dtype == "float16":
+            reader.format_reason += f": {make_half_safe(reader).reason}"
     if int8:
         probe_reference(reader)
         reader.to_int8()
     return reader
+
+
+def _half_if_safe(load: Callable[[torch.dtype, str], Reader], declared: torch.dtype) -> Reader:
+    """A float16 reader where that is safe, else one in the declared dtype."""
+    reader = load(torch.float16, "")
+    verdict = make_half_safe(reader)
+    name = str(declared).removeprefix("torch.")
+    if verdict.safe or declared == torch.float16:
+        reader.format_reason = f"safe here: {verdict.reason}" if verdict.safe else verdict.reason
+        return reader
+    del reader
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return load(declared, f"float16 is not safe ({verdict.reason}), the checkpoint declares {name}")
+
+
+def declared_dtype(config: Mapping[str, Any]) -> torch.dtype:
+    """The format a checkpoint was published in; bfloat16 where it does not say."""
+    text = config.get("text_config") or {}
+    for part in (config, text):
+        for key in ("dtype", "torch_dtype"):
+            if part.get(key) in DTYPES:
+                return DTYPES[part[key]]
+    return torch.bfloat16
 
 
 def pick_device(name: str) -> torch.device:
@@ -118,11 +145,11 @@ def prepare_cuda() -> None:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The checkpoint's configuration, checked for family. Raises ModelUnusable."""
+    """The checkpoint's configuration. Raises ModelUnusable."""
     if not folder.is_dir():
         raise ModelUnusable(
-            f"no checkpoint folder at {folder}; set GLYPH_MODEL to a local folder of a Glm4v "
-            "checkpoint (for the real one: `hf download zai-org/Glyph --local-dir DIR`)",
+            f"no checkpoint folder at {folder}; set GLYPH_MODEL to a local folder of a checkpoint "
+            "(for Glyph's own: `hf download zai-org/Glyph --local-dir DIR`)",
             path=str(folder),
         )
     try:
@@ -137,18 +164,16 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise ModelUnusable(
             f"config.json in {folder} cannot be read: {exc}; download it again", path=str(folder)
         ) from exc
-    if not isinstance(config, dict) or config.get("model_type") != FAMILY:
-        kind = config.get("model_type") if isinstance(config, dict) else None
+    if not isinstance(config, dict):
         raise ModelUnusable(
-            f"{folder} is of the family {kind!r}, this worker reads {FAMILY!r} (zai-org/Glyph and "
-            "the embedded reader); choose such a checkpoint",
-            path=str(folder),
-            family=kind,
+            f"config.json in {folder} holds no object; download it again", path=str(folder)
         )
     return config
 
 
-def read_processor(folder: Path) -> ProcessorConfig:
+def read_processor(
+    folder: Path, family: Family = GLM, config: Mapping[str, Any] = MappingProxyType({})
+) -> ProcessorConfig:
     """The image processor's settings, from either file the library writes. Raises ModelUnusable."""
     stated: dict[str, Any] = {}
     try:
@@ -158,17 +183,7 @@ def read_processor(folder: Path) -> ProcessorConfig:
             stated = json.loads((folder / "processor_config.json").read_text())["image_processor"]
         else:
             raise FileNotFoundError("neither preprocessor_config.json nor processor_config.json")
-        values = _PROCESSOR_DEFAULTS | {k: v for k, v in stated.items() if v is not None}
-        return ProcessorConfig(
-            patch_size=int(values["patch_size"]),
-            merge_size=int(values["merge_size"]),
-            temporal_patch_size=int(values["temporal_patch_size"]),
-            min_pixels=int(values["size"]["shortest_edge"]),
-            max_pixels=int(values["size"]["longest_edge"]),
-            rescale_factor=float(values["rescale_factor"]) if values["do_rescale"] else 1.0,
-            mean=tuple(values["image_mean"]) if values["do_normalize"] else (0.0,),
-            std=tuple(values["image_std"]) if values["do_normalize"] else (1.0,),
-        )
+        return family.processor(stated, config)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
         raise ModelUnusable(
             f"the image processor settings of {folder} cannot be read ({exc}); "
@@ -177,16 +192,30 @@ def read_processor(folder: Path) -> ProcessorConfig:
         ) from exc
 
 
-def _load_weights(folder: Path, config: dict[str, Any], dtype: torch.dtype) -> Any:
+def read_prompt(
+    folder: Path, family: Family, config: Mapping[str, Any], image_token_id: int
+) -> Prompt:
+    """The prompt of a checkpoint of this family. Raises ModelUnusable."""
+    ends = config.get("eos_token_id", (config.get("text_config") or {}).get("eos_token_id"))
+    return Prompt(
+        folder,
+        image_token_id=image_token_id,
+        eos_token_ids=tuple(ends if isinstance(ends, list) else [] if ends is None else [ends]),
+        end_words=family.end_words,
+        tags=family.tags,
+        frame=None if family.frame is None else (family.frame.before, family.frame.after),
+    )
+
+
+def _load_weights(folder: Path, library: Any, dtype: torch.dtype) -> Any:
     from safetensors import SafetensorError
-    from transformers import Glm4vForConditionalGeneration
     from transformers.utils import logging as library_logging
 
     bars, loudness = library_logging.is_progress_bar_enabled(), library_logging.get_verbosity()
     library_logging.disable_progress_bar()
     library_logging.set_verbosity_error()  # what it would warn of is raised below
     try:
-        model, found = Glm4vForConditionalGeneration.from_pretrained(
+        model, found = library.from_pretrained(
             folder,
             dtype=dtype,
             attn_implementation="sdpa",

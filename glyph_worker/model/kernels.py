@@ -5,13 +5,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from glyph_worker.model.attention import AttentionPlan, attend, attend_splits
-from glyph_worker.model.vision import rms_norm
+from glyph_worker.model.norms import Norm
+
+
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """How a step's queries and keys are turned."""
+
+    turns: Tensor
+    """complex64 [num_rows, 1, pairs]."""
+    halves: bool = False
+    """Pairs are (i, i + pairs); else neighbours (2 i, 2 i + 1)."""
 
 
 class Kernels(Protocol):
@@ -20,15 +31,17 @@ class Kernels(Protocol):
     name: str
 
     def rotate_and_store(
-        self, heads: Tensor, turns: Tensor, places: Tensor, keys: Tensor, values: Tensor
+        self, heads: Tensor, turns: Turns | None, places: Tensor, keys: Tensor, values: Tensor
     ) -> None:
         """Turn queries and keys in place, and copy keys and values to their places in the pool.
 
-        heads [num_rows, num_heads + 2 * num_kv_heads, dim]; turns complex64 [num_rows, 1, pairs];
+        heads [num_rows, num_heads + 2 * num_kv_heads, dim]; `turns` None turns nothing;
         places int64 [num_rows]; keys, values [num_kv_heads, pool_tokens, dim].
         """
 
-    def add_norms(self, hidden: Tensor, change: Tensor, inner: Any, outer: Any) -> Any:
+    def add_norms(
+        self, hidden: Tensor, change: Tensor, inner: Norm | None, outer: Norm
+    ) -> tuple[Tensor, Tensor]:
         """hidden + inner(change), and outer of that. All [num_rows, hidden]."""
 
     def gate(self, gate_up: Tensor, activation: Any) -> Tensor:
@@ -47,16 +60,22 @@ class TorchKernels:
     fused = True
 
     def rotate_and_store(
-        self, heads: Tensor, turns: Tensor, places: Tensor, keys: Tensor, values: Tensor
+        self, heads: Tensor, turns: Turns | None, places: Tensor, keys: Tensor, values: Tensor
     ) -> None:
         num_kv = keys.shape[0]
-        rotate_pairs_(heads[:, :-num_kv], turns)
-        keys.index_copy_(1, places, heads[:, -2 * num_kv : -num_kv].transpose(0, 1))
-        values.index_copy_(1, places, heads[:, -num_kv:].transpose(0, 1))
+        if turns is not None:
+            rotate = rotate_halves_ if turns.halves else rotate_pairs_
+            rotate(heads[:, :-num_kv], turns.turns)
+        # The pool may be narrower than a step that computes in float32.
+        new_keys, new_values = heads[:, -2 * num_kv : -num_kv], heads[:, -num_kv:]
+        keys.index_copy_(1, places, new_keys.transpose(0, 1).to(keys.dtype))
+        values.index_copy_(1, places, new_values.transpose(0, 1).to(values.dtype))
 
-    def add_norms(self, hidden: Tensor, change: Tensor, inner: Any, outer: Any) -> Any:
-        hidden = hidden + rms_norm(change, inner)
-        return hidden, rms_norm(hidden, outer)
+    def add_norms(
+        self, hidden: Tensor, change: Tensor, inner: Norm | None, outer: Norm
+    ) -> tuple[Tensor, Tensor]:
+        hidden = hidden + (change if inner is None else inner(change))
+        return hidden, outer(hidden)
 
     def gate(self, gate_up: Tensor, activation: Any) -> Tensor:
         gate, up = gate_up.chunk(2, dim=-1)
@@ -96,3 +115,12 @@ def rotate_pairs_(heads: Tensor, turns: Tensor) -> None:
         return
     turned = torch.view_as_complex(rotary.float().view(pairs)) * turns
     rotary.copy_(torch.view_as_real(turned).flatten(-2))
+
+
+def rotate_halves_(heads: Tensor, turns: Tensor) -> None:
+    """Turn the pairs (i, i + pairs) of the leading rotary dimensions in place; shapes as above."""
+    pairs = turns.shape[-1]
+    one, two = heads[..., :pairs].float(), heads[..., pairs : 2 * pairs].float()
+    cos, sin = turns.real, turns.imag
+    turned = torch.cat([one * cos - two * sin, two * cos + one * sin], dim=-1)
+    heads[..., : 2 * pairs] = turned.to(heads.dtype)

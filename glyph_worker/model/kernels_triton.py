@@ -19,7 +19,8 @@ import triton.language as tl
 from torch import Tensor
 
 from glyph_worker.model.attention import AttentionPlan, Splits, attend
-from glyph_worker.model.kernels import TorchKernels
+from glyph_worker.model.kernels import TorchKernels, Turns
+from glyph_worker.model.norms import Norm
 
 BLOCK_N = 64
 """Keys per turn of a piece's loop."""
@@ -115,6 +116,7 @@ def _merge_kernel(
 def _rotate_store_kernel(
     heads, turns, places, keys, values, num_q, num_kv, pool_head_stride,
     DIM: tl.constexpr, PAIRS: tl.constexpr, BLOCK_PAIRS: tl.constexpr,
+    STEP: tl.constexpr, APART: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0)
     head = tl.program_id(1)
@@ -125,16 +127,18 @@ def _rotate_store_kernel(
         inside = i < PAIRS
         cos = tl.load(turns + (row * PAIRS + i) * 2, mask=inside, other=1.0)
         sin = tl.load(turns + (row * PAIRS + i) * 2 + 1, mask=inside, other=0.0)
-        one = tl.load(line + 2 * i, mask=inside, other=0.0).to(tl.float32)
-        two = tl.load(line + 2 * i + 1, mask=inside, other=0.0).to(tl.float32)
+        # Neighbours (2 i, 2 i + 1), or halves (i, i + pairs).
+        first, second = STEP * i, STEP * i + APART
+        one = tl.load(line + first, mask=inside, other=0.0).to(tl.float32)
+        two = tl.load(line + second, mask=inside, other=0.0).to(tl.float32)
         turned_one = (one * cos - two * sin).to(heads.dtype.element_ty)
         turned_two = (two * cos + one * sin).to(heads.dtype.element_ty)
-        tl.store(line + 2 * i, turned_one, mask=inside)
-        tl.store(line + 2 * i + 1, turned_two, mask=inside)
+        tl.store(line + first, turned_one, mask=inside)
+        tl.store(line + second, turned_two, mask=inside)
         if head >= num_q:
             into = keys + (head - num_q).to(tl.int64) * pool_head_stride + place * DIM
-            tl.store(into + 2 * i, turned_one, mask=inside)
-            tl.store(into + 2 * i + 1, turned_two, mask=inside)
+            tl.store(into + first, turned_one, mask=inside)
+            tl.store(into + second, turned_two, mask=inside)
             d = tl.arange(0, DIM)
             rest = d >= 2 * PAIRS
             tl.store(into + d, tl.load(line + d, mask=rest, other=0.0), mask=rest)
@@ -147,14 +151,15 @@ def _rotate_store_kernel(
 @triton.jit
 def _add_norms_kernel(
     hidden, change, inner, outer, sum_out, norm_out, inner_eps, outer_eps,
-    WIDTH: tl.constexpr, BLOCK: tl.constexpr,
+    WIDTH: tl.constexpr, BLOCK: tl.constexpr, HAS_INNER: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     i = tl.arange(0, BLOCK)
     inside = i < WIDTH
     c = tl.load(change + row * WIDTH + i, mask=inside, other=0.0).to(tl.float32)
-    c = c * tl.rsqrt(tl.sum(c * c, axis=0) / WIDTH + inner_eps)
-    c = c * tl.load(inner + i, mask=inside, other=0.0).to(tl.float32)
+    if HAS_INNER:
+        c = c * tl.rsqrt(tl.sum(c * c, axis=0) / WIDTH + inner_eps)
+        c = c * tl.load(inner + i, mask=inside, other=0.0).to(tl.float32)
     h = tl.load(hidden + row * WIDTH + i, mask=inside, other=0.0).to(tl.float32)
     # Rounded to the stored dtype first: the norm sees what the next layer sees.
     h = (h + c).to(sum_out.dtype.element_ty)
@@ -189,25 +194,32 @@ class TritonKernels:
         self._parts: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}
 
     def rotate_and_store(
-        self, heads: Tensor, turns: Tensor, places: Tensor, keys: Tensor, values: Tensor
+        self, heads: Tensor, turns: Turns | None, places: Tensor, keys: Tensor, values: Tensor
     ) -> None:
         num_rows, num_all, dim = heads.shape
-        num_kv, pairs = keys.shape[0], turns.shape[-1]
+        if turns is None or _is_odd(dim):
+            self._plain.rotate_and_store(heads, turns, places, keys, values)
+            return
+        num_kv, pairs = keys.shape[0], turns.turns.shape[-1]
         _rotate_store_kernel[(num_rows, num_all)](
-            heads, torch.view_as_real(turns), places, keys, values,
+            heads, torch.view_as_real(turns.turns), places, keys, values,
             num_all - 2 * num_kv, num_kv, keys.stride(0),
-            DIM=dim, PAIRS=pairs, BLOCK_PAIRS=triton.next_power_of_2(pairs), num_warps=1,
+            DIM=dim, PAIRS=pairs, BLOCK_PAIRS=triton.next_power_of_2(pairs),
+            STEP=1 if turns.halves else 2, APART=pairs if turns.halves else 1, num_warps=1,
         )  # fmt: skip
 
-    def add_norms(self, hidden: Tensor, change: Tensor, inner: Any, outer: Any) -> Any:
-        if inner.weight.dtype != hidden.dtype:  # the fallback lane
+    def add_norms(
+        self, hidden: Tensor, change: Tensor, inner: Norm | None, outer: Norm
+    ) -> tuple[Tensor, Tensor]:
+        if outer.centred or outer.weight.dtype != hidden.dtype:  # or the fallback lane
             return self._plain.add_norms(hidden, change, inner, outer)
         num_rows, width = hidden.shape
         total, normed = torch.empty_like(hidden), torch.empty_like(hidden)
         _add_norms_kernel[(num_rows,)](
-            hidden, change, inner.weight, outer.weight, total, normed,
-            inner.variance_epsilon, outer.variance_epsilon,
-            WIDTH=width, BLOCK=triton.next_power_of_2(width), num_warps=8 if width > 2048 else 4,
+            hidden, change, outer.weight if inner is None else inner.weight, outer.weight,
+            total, normed, 0.0 if inner is None else inner.eps, outer.eps,
+            WIDTH=width, BLOCK=triton.next_power_of_2(width), HAS_INNER=inner is not None,
+            num_warps=8 if width > 2048 else 4,
         )  # fmt: skip
         return total, normed
 
@@ -223,8 +235,8 @@ class TritonKernels:
         self, heads: Tensor, keys: Tensor, values: Tensor, plan: AttentionPlan, scale: float
     ) -> Tensor:
         splits = plan.splits
-        if splits is None:
-            return attend(heads, keys, values, plan, scale=scale)
+        if splits is None or _is_odd(heads.shape[-1]):
+            return self._plain.attend(heads, keys, values, plan, scale)
         num_rows = splits.row_starts.shape[0] - 1
         decoded = self.attend_splits(heads[:num_rows], keys, values, splits, scale)
         if num_rows == heads.shape[0]:
@@ -266,6 +278,11 @@ class TritonKernels:
                 torch.empty(shape, dtype=torch.float32, device=like.device),
             )
         return self._parts[key]
+
+
+def _is_odd(dim: int) -> bool:
+    """A head these kernels cannot span: 80 is BLIP-2's."""
+    return dim & (dim - 1) != 0
 
 
 def _is_silu(activation: Any) -> bool:

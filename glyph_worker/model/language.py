@@ -15,9 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from glyph_worker.model.attention import AttentionPlan
-from glyph_worker.model.kernels import Kernels, TorchKernels
+from glyph_worker.model.kernels import Kernels, TorchKernels, Turns
+from glyph_worker.model.language_parts import LanguageParts, LayerParts
 from glyph_worker.model.linear import Int8Linear, Linear, PackedLinear, PlainLinear
-from glyph_worker.model.vision import rms_norm
+from glyph_worker.model.norms import Norm
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class StepInput:
     """One forward. All tensors on the model's device."""
 
     embeds: Tensor
-    """[num_rows, hidden]: token embeddings or visual tokens."""
+    """[num_rows, hidden]: token embeddings or visual tokens, in the step's dtype."""
     positions: Tensor
     """int [3, num_rows]: t, h, w of each row."""
     places: Tensor
@@ -33,54 +34,57 @@ class StepInput:
     logit_rows: Tensor | None
     """int64 [num_logits]: rows whose next token is asked for; None is all of them."""
     plan: AttentionPlan
+    deep: Tensor | None = None
+    """[num_deep, num_rows, hidden]: added to the stream after each of the first layers (deepstack);
+    zero where no visual token stands."""
 
 
 WeightForm = Literal["plain", "packed", "int8"]
 
+MakeMatrix = Callable[[Tensor, Tensor | None], Linear]
+
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One decoder layer's matrices, and the library's module for its norms."""
+    """One decoder layer: its parts, and their matrices as the device likes them."""
 
-    module: Any
+    parts: LayerParts
     qkv: Linear
     """All query heads, then key heads, then value heads."""
     out: Linear
-    gate_up: Linear
+    wide: Linear
+    """Gate and up, one after the other, or a plain layer."""
     down: Linear
-    following_norm: Any
+    following_norm: Norm
     """The next layer's first norm, or the model's last."""
 
 
 class LanguageModel:
     """Own forward over the library's text weights. Not thread-safe: the engine's thread owns it."""
 
-    def __init__(self, model: Any, *, form: WeightForm = "plain") -> None:
-        """`model` is the library's `Glm4vForConditionalGeneration`, in evaluation mode.
+    def __init__(self, parts: LanguageParts, *, form: WeightForm = "plain") -> None:
+        """`parts` are of the library's model, in evaluation mode.
 
         In the form `int8` the library's matrices are freed, and its own forward with them.
         """
-        text = model.model.language_model
-        config = text.config
-        self.num_layers: int = config.num_hidden_layers
-        self.num_heads: int = config.num_attention_heads
-        self.num_kv_heads: int = config.num_key_value_heads
-        self.hidden_size: int = config.hidden_size
-        self.vocab_size: int = config.vocab_size
-        first = text.layers[0].self_attn
-        self.head_dim: int = first.head_dim
-        self.scale: float = first.scaling
-        self._embed: Tensor = text.embed_tokens.weight
-        self._norm = text.norm
-        self.device = self._embed.device
-        self.dtype = self._embed.dtype
-        rotary = text.rotary_emb
-        self._inv_freq = rotary.inv_freq.float().to(self.device)  # [rotary_dim / 2]
-        self._rope_scale = float(rotary.attention_scaling)
-        # Section i of the frequencies turns with axis i % 3 (time, height, width).
-        axes = [i % 3 for i, size in enumerate(rotary.mrope_section) for _ in range(size)]
-        self._axes = torch.tensor(axes, device=self.device)
-        forms: dict[WeightForm, Callable[[Tensor, Tensor | None], Linear]] = {
+        self.parts = parts
+        self.num_layers = len(parts.layers)
+        self.num_heads = parts.num_heads
+        self.num_kv_heads = parts.num_kv_heads
+        self.hidden_size = parts.hidden_size
+        self.vocab_size = parts.vocab_size
+        self.head_dim = parts.head_dim
+        self.scale = parts.scale
+        self.num_deep = parts.num_deep
+        """Layers after which a page's deeper features are added."""
+        self.feature_width = (1 + parts.num_deep) * parts.hidden_size
+        """Of a visual token as it comes: what is embedded, then what is added after each layer."""
+        self.device = parts.device
+        self.dtype = parts.embed.dtype
+        if parts.rotary is not None:
+            self._inv_freq = parts.rotary.inv_freq.float().to(self.device)  # [rotary_dim / 2]
+            self._axes = torch.tensor(parts.rotary.axes, device=self.device)
+        forms: dict[WeightForm, MakeMatrix] = {
             "plain": PlainLinear,
             "packed": PackedLinear,
             "int8": Int8Linear,
@@ -89,59 +93,59 @@ class LanguageModel:
         self.form = form
         self.num_matrix_bytes = 0
         """Of matrices that are no longer among the library's parameters."""
-        following = [*(module.input_layernorm for module in text.layers[1:]), self._norm]
+        following = [*(layer.attention_norm for layer in parts.layers[1:]), parts.final_norm]
         self._layers = [
-            self._prepare(module, norm, make)
-            for module, norm in zip(text.layers, following, strict=True)
+            self._prepare(layer, norm, make)
+            for layer, norm in zip(parts.layers, following, strict=True)
         ]
         self.kernels: Kernels = TorchKernels()
-        self._head = make(model.lm_head.weight, None)
+        self._head = make(parts.head, None)
 
-    def _prepare(
-        self, module: Any, norm: Any, make: Callable[[Tensor, Tensor | None], Linear]
-    ) -> Layer:
+    def _prepare(self, parts: LayerParts, norm: Norm, make: MakeMatrix) -> Layer:
         layer = Layer(
-            module=module,
-            qkv=make(*self._fuse(module.self_attn)),
-            out=make(module.self_attn.o_proj.weight, None),
-            gate_up=make(module.mlp.gate_up_proj.weight, None),
-            down=make(module.mlp.down_proj.weight, None),
+            parts=parts,
+            qkv=make(*_fused(parts.query, parts.key, parts.value)),
+            out=make(*_fused(parts.out)),
+            wide=make(*_fused(*parts.wide)),
+            down=make(*_fused(parts.down)),
             following_norm=norm,
         )
         if self.form == "int8":
-            for owner in (module.self_attn, module.mlp):
-                for matrix in owner.children():
-                    if hasattr(matrix, "weight"):
-                        matrix.weight.data = matrix.weight.data.new_empty(0)
+            matrices = (parts.query, parts.key, parts.value, parts.out, *parts.wide, parts.down)
+            for module in matrices:
+                module.weight.data = module.weight.data.new_empty(0)
             self.num_matrix_bytes += sum(
                 matrix.num_bytes
-                for matrix in (layer.qkv, layer.out, layer.gate_up, layer.down)
+                for matrix in (layer.qkv, layer.out, layer.wide, layer.down)
                 if isinstance(matrix, Int8Linear)
             )
         return layer
 
-    def _fuse(self, attn: Any) -> tuple[Tensor, Tensor]:
-        """Stack q, k, v into one matrix; the library's layers become views of it, not copies."""
-        projections = (attn.q_proj, attn.k_proj, attn.v_proj)
-        with torch.no_grad():
-            weight = torch.cat([p.weight for p in projections])
-            bias = torch.cat([p.bias for p in projections])
-            start = 0
-            for p in projections:
-                end = start + p.weight.shape[0]
-                p.weight.data, p.bias.data = weight[start:end], bias[start:end]
-                start = end
-        return weight, bias
-
     def embed(self, token_ids: Tensor) -> Tensor:
         """int64 [num_tokens] to [num_tokens, hidden]."""
-        return F.embedding(token_ids, self._embed)
+        embeds = F.embedding(token_ids, self.parts.embed)
+        return embeds if self.parts.stream_scale == 1 else embeds * self.parts.stream_scale
 
-    def rotation(self, positions: Tensor) -> Tensor:
-        """Complex turns [num_rows, 1, rotary_dim / 2] for int positions [3, num_rows]."""
+    def visual(self, features: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Page features [num_tokens, feature_width] as embeddings [num_tokens, hidden] and what is
+        added after the first layers, [num_deep, num_tokens, hidden], if anything is."""
+        features = features.to(self.device, self.dtype)
+        if self.parts.stream_scale != 1:
+            features = features * self.parts.stream_scale
+        if not self.num_deep:
+            return features, None
+        pieces = features.view(len(features), 1 + self.num_deep, self.hidden_size)
+        return pieces[:, 0], pieces[:, 1:].transpose(0, 1)
+
+    def rotation(self, positions: Tensor) -> Turns | None:
+        """How heads are turned at int positions [3, num_rows]; None where they are not."""
+        rotary = self.parts.rotary
+        if rotary is None:
+            return None
         # Indexing after the transpose keeps rows contiguous, as the fused kernel reads them.
         angles = positions.T.float()[:, self._axes] * self._inv_freq
-        return torch.polar(torch.full_like(angles, self._rope_scale), angles).unsqueeze(1)
+        turns = torch.polar(torch.full_like(angles, rotary.scale), angles).unsqueeze(1)
+        return Turns(turns, rotary.halves)
 
     def forward(self, step: StepInput, pool: Tensor) -> Tensor:
         """Write the step's keys and values into the pool and return logits [num_logits, vocab].
@@ -150,21 +154,53 @@ class LanguageModel:
         """
         kernels = self.kernels
         turns = self.rotation(step.positions)
-        hidden = step.embeds
-        normed = rms_norm(hidden, self._layers[0].module.input_layernorm)
+        hidden = self._placed(step)
+        normed = self._layers[0].parts.attention_norm(hidden)
         for index, layer in enumerate(self._layers):
-            module, keys, values = layer.module, pool[index, 0], pool[index, 1]
+            parts, keys, values = layer.parts, pool[index, 0], pool[index, 1]
             heads = layer.qkv(normed).view(len(normed), -1, self.head_dim)
+            if parts.query_norm is not None and parts.key_norm is not None:
+                first, last = self.num_heads, self.num_heads + self.num_kv_heads
+                heads[:, :first] = parts.query_norm(heads[:, :first])
+                heads[:, first:last] = parts.key_norm(heads[:, first:last])
             kernels.rotate_and_store(heads, turns, step.places, keys, values)
             mixed = kernels.attend(heads, keys, values, step.plan, self.scale)
             hidden, normed = kernels.add_norms(
-                hidden,
-                layer.out(mixed),
-                module.post_self_attn_layernorm,
-                module.post_attention_layernorm,
+                hidden, layer.out(mixed), parts.out_norm, parts.mlp_norm
             )
-            wide = kernels.gate(layer.gate_up(normed), module.mlp.activation_fn)
+            wide = layer.wide(normed)
+            wide = kernels.gate(wide, parts.activation) if parts.gated else parts.activation(wide)
             hidden, normed = kernels.add_norms(
-                hidden, layer.down(wide), module.post_mlp_layernorm, layer.following_norm
+                hidden, layer.down(wide), parts.down_norm, layer.following_norm
             )
+            if step.deep is not None and index < self.num_deep:
+                hidden = hidden + step.deep[index]
+                normed = layer.following_norm(hidden)
         return self._head(normed if step.logit_rows is None else normed[step.logit_rows])
+
+    def _placed(self, step: StepInput) -> Tensor:
+        """The step's embeddings, with learned positions added where the model has them."""
+        learned = self.parts.learned_positions
+        if learned is None:
+            return step.embeds
+        places = F.embedding(step.positions[0].long(), learned)
+        if self.parts.stream_scale != 1:
+            places = places * self.parts.stream_scale
+        return step.embeds + places.to(step.embeds.dtype)
+
+
+def _fused(*modules: Any) -> tuple[Tensor, Tensor | None]:
+    """Stack linear layers of one input into one matrix; the library's become views of it."""
+    if len(modules) == 1:
+        return modules[0].weight, modules[0].bias
+    with torch.no_grad():
+        weight = torch.cat([m.weight for m in modules])
+        bias = None if modules[0].bias is None else torch.cat([m.bias for m in modules])
+        start = 0
+        for m in modules:
+            end = start + m.weight.shape[0]
+            m.weight.data = weight[start:end]
+            if bias is not None:
+                m.bias.data = bias[start:end]
+            start = end
+    return weight, bias

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from glyph_worker.model.processor import Page, ProcessorConfig
+from glyph_worker.model.processor import Page, ProcessorConfig, SquareProcessor
 from glyph_worker.model.reader import Reader
-from glyph_worker.model.wide_products import wide_products
+from glyph_worker.model.wide_products import float_forward, wide_products
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +27,26 @@ class LibraryPrompt:
     mm_token_type_ids: Tensor
     """int64 [1, num_tokens], 1 where a visual token stands."""
     pixel_values: Tensor
-    """float32 [num_patches, channels * frames * patch * patch]."""
+    """float32 [num_patches, channels * frames * patch * patch], or [num_pages, 3, side, side] where
+    the tower takes whole pictures."""
     image_grid_thw: Tensor
     """int64 [num_pages, 3]."""
+    whole: bool = False
+    """The tower takes whole pictures, which have no grid."""
+
+    @property
+    def inputs(self) -> dict[str, Tensor]:
+        """What the library's model is called with."""
+        inputs = {"input_ids": self.input_ids, "pixel_values": self.pixel_values}
+        if not self.whole:
+            inputs["mm_token_type_ids"] = self.mm_token_type_ids
+            inputs["image_grid_thw"] = self.image_grid_thw
+        return inputs
 
 
 def patches(page: Page, processor: ProcessorConfig) -> Tensor:
-    """Normalised patches of a page that needs no resizing: float32 [num_patches, patch_bytes]."""
+    """Normalised patches of a page that needs no resizing: float32 [num_patches, patch_bytes], or
+    [1, channels, side, side] where the tower takes whole pictures."""
     height, width = page.shape
     if (width, height) != processor.fitted_size(width, height):
         raise ValueError("the page does not fit the patch grid")
@@ -41,6 +54,8 @@ def patches(page: Page, processor: ProcessorConfig) -> Tensor:
     std = np.array(processor.std, dtype=np.float32)[:, None, None]
     scaled = page.astype(np.float32)[None] * np.float32(processor.rescale_factor)
     pixels = (scaled - mean) / std  # [channels, height, width]
+    if isinstance(processor, SquareProcessor):
+        return torch.from_numpy(pixels[None])
     patch, merge = processor.patch_size, processor.merge_size
     rows, columns = height // patch // merge, width // patch // merge
     cut = pixels.reshape(len(mean), rows, merge, patch, columns, merge, patch)
@@ -72,21 +87,27 @@ def library_prompt(
         mm_token_type_ids=torch.tensor([kinds], device=device),
         pixel_values=torch.cat([patches(page, reader.processor) for page in pages]).to(device),
         image_grid_thw=torch.tensor(grids, device=device),
+        whole=isinstance(reader.processor, SquareProcessor),
     )
 
 
 @torch.inference_mode()
 def library_logits(
-    reader: Reader, pages: Sequence[Page], question: str, answer: Sequence[int] = ()
+    reader: Reader,
+    pages: Sequence[Page],
+    question: str,
+    answer: Sequence[int] = (),
+    *,
+    wide: bool = False,
 ) -> Tensor:
-    """Logits that choose each answer token and the one after: [len(answer) + 1, vocab]."""
+    """Logits that choose each answer token and the one after: [len(answer) + 1, vocab].
+
+    `wide` keeps every activation in float32, whatever the weights' format.
+    """
     prompt = library_prompt(reader, pages, question, answer)
-    with wide_products(reader.device):
+    with float_forward() if wide else wide_products(reader.device):
         out = reader.model(
-            input_ids=prompt.input_ids,
-            mm_token_type_ids=prompt.mm_token_type_ids,
-            pixel_values=prompt.pixel_values,
-            image_grid_thw=prompt.image_grid_thw,
+            **prompt.inputs,
             use_cache=False,
             logits_to_keep=len(answer) + 1,
         )
@@ -100,7 +121,15 @@ PROBE_ANSWER = (7, 10, 13)
 
 
 def probe_pages(reader: Reader) -> list[Page]:
-    """Two small pages of stripes and blocks, of different grids: the self-test's document."""
+    """Two small pages of stripes and blocks, of different grids where the model sees any: the
+    self-test's document."""
+    if isinstance(reader.processor, SquareProcessor):
+        side = reader.processor.side
+        y, x = np.indices((side, side))
+        return [
+            np.where((x // 5 + y // 9) % 3 == 0, 0, 255).astype(np.uint8),
+            np.where((x * y // 700) % 4 == 0, 40, 255).astype(np.uint8),
+        ]
     side = reader.processor.patch_size * reader.processor.merge_size
     y, x = np.indices((4 * side, 6 * side))
     stripes = np.where((x // 5 + y // 9) % 3 == 0, 0, 255)
@@ -111,12 +140,13 @@ def probe_pages(reader: Reader) -> list[Page]:
 def probe_reference(reader: Reader) -> dict[str, Tensor]:
     """The library's logits for the self-test, float32 [len(PROBE_ANSWER) + 1, vocab] on the CPU.
 
-    Computed at load for 8-bit weights, which leave the library's own forward without matrices.
+    Computed at load for 8-bit weights, which leave the library's own forward without matrices, and
+    for float16, whose range it may leave.
     """
     if reader.probe_reference is None:
-        pages = probe_pages(reader)
+        pages, wide = probe_pages(reader), reader.dtype == torch.float16
         reader.probe_reference = {
-            question: library_logits(reader, pages, question, PROBE_ANSWER).float().cpu()
+            question: library_logits(reader, pages, question, PROBE_ANSWER, wide=wide).float().cpu()
             for question in PROBE_QUESTIONS
         }
     return reader.probe_reference

@@ -26,13 +26,20 @@ def text_positions(start: int, num_tokens: int) -> Positions:
 
 
 def prompt_positions(
-    parts: Sequence[tuple[int, tuple[int, int] | None]], num_tail_tokens: int
+    parts: Sequence[tuple[int, tuple[int, int] | None]],
+    num_tail_tokens: int,
+    *,
+    planar: bool = True,
 ) -> tuple[Positions, int]:
     """Positions of a whole prompt and the position of the first answer token.
 
     `parts` holds (text tokens before, visual grid rows x columns) per page. Returns int32
-    [3, num_prompt_tokens] and the next free position.
+    [3, num_prompt_tokens] and the next free position. Without `planar` a page's tokens stand one
+    after the other, as text does.
     """
+    if not planar:
+        total = sum(text + (0 if grid is None else grid[0] * grid[1]) for text, grid in parts)
+        return text_positions(0, total + num_tail_tokens), total + num_tail_tokens
     out: list[Positions] = []
     here = 0
     for num_text, grid in parts:

@@ -8,9 +8,10 @@ its keys and values can be shared; the question's text can never become a specia
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from transformers import AutoTokenizer
 
 from glyph_worker.errors import ModelUnusable
 from glyph_worker.model.answer_text import END_THINK, TAGS, THINK, AnswerText, Words
+from glyph_worker.model.thinking import SWITCH, ThoughtMarks, default_thinking_tokens
 from glyph_worker.model.token_bytes import TokenBytes
+from glyph_worker.options import Thinking
 
 _SENTINEL = "\ue000question\ue001"
 
@@ -48,8 +51,19 @@ class Prompt:
     """Builds prompts for one checkpoint and reads its answers. Thread-safe."""
 
     def __init__(
-        self, folder: Path, *, image_token_id: int, eos_token_ids: tuple[int, ...]
+        self,
+        folder: Path,
+        *,
+        image_token_id: int,
+        eos_token_ids: tuple[int, ...],
+        end_words: tuple[str, ...] = (),
+        tags: tuple[str, ...] = TAGS,
+        frame: tuple[str, str] | None = None,
     ) -> None:
+        """`end_words` are tokens that end an answer too, where the tokenizer has them; `tags` are
+        no part of an answer's text. `frame` is the text before and after a question where there is
+        no chat template. Raises ModelUnusable.
+        """
         try:
             self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         except (OSError, ValueError, KeyError, TypeError, ImportError) as exc:
@@ -64,9 +78,17 @@ class Prompt:
         self._specials = {token for token in self.tokenizer.get_added_vocab() if token} | set(
             self.tokenizer.all_special_tokens
         )
-        self.template = self._read_template(folder)
+        names = sorted(self._plain_marks(), key=len, reverse=True)
+        self._added = re.compile("|".join(map(re.escape, names)) or r"(?!)")
+        self._end_words = end_words
+        if frame is None:
+            self.template = self._read_template(folder)
+            self._read_thinking(folder)
+        else:
+            self.template = self._framed(*frame)
+            self._never_thinks()
         self._token_bytes = TokenBytes(self.tokenizer)
-        self._marks = Words((*TAGS, *(str(token) for token in self.tokenizer.all_special_tokens)))
+        self._marks = Words((*tags, *(str(token) for token in self.tokenizer.all_special_tokens)))
         self.eos_token_ids = frozenset((*eos_token_ids, *self._own_ends(folder)))
 
     def _own_ends(self, folder: Path) -> tuple[int, ...]:
@@ -77,22 +99,73 @@ class Prompt:
             ends += stated if isinstance(stated, list) else [] if stated is None else [stated]
         if self.tokenizer.eos_token_id is not None:
             ends.append(self.tokenizer.eos_token_id)
-        # A turn of the user ends the answer in every template of this family.
-        user = self.tokenizer.convert_tokens_to_ids("<|user|>")
-        if isinstance(user, int) and user != self.tokenizer.unk_token_id:
-            ends.append(user)
+        for word in self._end_words:
+            end = self.tokenizer.convert_tokens_to_ids(word)
+            if isinstance(end, int) and end != self.tokenizer.unk_token_id:
+                ends.append(end)
         return tuple(ends)
 
-    def _render(self, num_pages: int) -> str:
+    def _plain_marks(self) -> list[str]:
+        """Added tokens that the tokenizer finds in plain text too, not being special ones."""
+        added = self.tokenizer.added_tokens_decoder.values()
+        return [t.content for t in added if not t.special and len(t.content) > 1]
+
+    def _read_thinking(self, folder: Path) -> None:
+        """Templates with the thought opened, left out, and as the checkpoint does itself."""
+        own = self.template
+        on, off = (self._read_template(folder, **{SWITCH: value}) for value in (True, False))
+        shared = all((t.first_page, t.next_page) == (own.first_page, own.next_page)
+                     for t in (on, off))  # fmt: skip
+        switched = shared and on != off
+        self.thought = ThoughtMarks.read(
+            str(self.tokenizer.chat_template or ""),
+            added=frozenset(self.tokenizer.get_added_vocab()),
+            opens=own.opens_thought or (switched and on.opens_thought),
+            closed=self.tokenizer.decode(off.after_question) if switched else None,
+        )
+        self.closing, self.opening_answer = (
+            tuple(self._encode(text)) for text in (self.thought.closing, self.thought.answer)
+        )
+        self.default_thinking_tokens = default_thinking_tokens(folder) if self.thinks else 0
+        if not switched:
+            begin = tuple(self._encode(self.thought.opening)) if not own.opens_thought else ()
+            opened = (*own.after_question, *begin)
+            on = replace(own, after_question=opened, opens_thought=self.thinks)
+            closed = (*opened, *self.closing)
+            off = replace(own, after_question=closed, opens_thought=False)
+        self.templates: dict[Thinking, PromptTemplate] = {"auto": own, "on": on, "off": off}
+
+    def _never_thinks(self) -> None:
+        self.thought = ThoughtMarks()
+        self.closing, self.opening_answer = (), ()
+        self.default_thinking_tokens = 0
+        self.templates = {"auto": self.template, "on": self.template, "off": self.template}
+
+    @property
+    def think_token(self) -> int | None:
+        """The token that begins a thought where that is for the model to do; None: several, or the
+        template does."""
+        token = self.tokenizer.get_added_vocab().get(self.thought.opening)
+        return None if token is None or self.template.opens_thought else int(token)
+
+    @property
+    def thinks(self) -> bool:
+        """Whether this checkpoint can think before it answers."""
+        return bool(self.thought.opening)
+
+    def _render(self, num_pages: int, **switch: bool) -> str:
         content = [{"type": "image"}] * num_pages + [{"type": "text", "text": _SENTINEL}]
         text: str = self.tokenizer.apply_chat_template(
-            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+            [{"role": "user", "content": content}],
+            tokenize=False,
+            add_generation_prompt=True,
+            **switch,
         )
         return text
 
-    def _read_template(self, folder: Path) -> PromptTemplate:
+    def _read_template(self, folder: Path, **switch: bool) -> PromptTemplate:
         try:
-            plain, two = self._render(0), self._render(2)
+            plain, two = self._render(0, **switch), self._render(2, **switch)
         except Exception as exc:
             raise ModelUnusable(
                 f"the chat template of {folder} cannot be rendered: {exc}", path=str(folder)
@@ -119,6 +192,23 @@ class Prompt:
             opens_thought=opens_thought,
         )
 
+    def _framed(self, before: str, after: str) -> PromptTemplate:
+        """Pages, then one text with the question in it, between what the tokenizer adds itself."""
+        bare = self._encode("a")
+        with self._lock:
+            whole: list[int] = self.tokenizer("a").input_ids
+        at = next(i for i in range(len(whole)) if whole[i : i + len(bare)] == bare)
+        return PromptTemplate(
+            first_page=(),
+            next_page=(),
+            before_question=tuple(whole[:at]),
+            without_pages=tuple(whole[:at]),
+            after_question=tuple(whole[at + len(bare) :]),
+            glue_before=before,
+            glue_after=after,
+            opens_thought=False,
+        )
+
     def _split_last_special(self, text: str) -> tuple[str, str]:
         ends = [text.rfind(token) + len(token) for token in self._specials if token in text]
         cut = max(ends, default=0)
@@ -130,24 +220,36 @@ class Prompt:
         return text[:cut], text[cut:]
 
     def _encode(self, text: str, *, plain: bool = False) -> list[int]:
-        if not text:
-            return []
-        with self._lock:
-            ids: list[int] = self.tokenizer(
-                text, add_special_tokens=False, split_special_tokens=plain
-            ).input_ids
+        ids: list[int] = []
+        for part in self._parts(text) if plain else [text] if text else []:
+            with self._lock:
+                ids += self.tokenizer(
+                    part, add_special_tokens=False, split_special_tokens=plain
+                ).input_ids
         return ids
+
+    def _parts(self, text: str) -> list[str]:
+        """The text, cut within each added token that stands in it: in two parts it is plain text.
+
+        `split_special_tokens` does that for special tokens, and not for added ones that are none,
+        such as `<think>` in many a tokenizer.
+        """
+        parts, start = [], 0
+        while found := self._added.search(text, start):
+            parts.append(text[start : found.start() + 1])
+            start = found.start() + 1
+        return [*parts, text[start:]] if text[start:] else parts
 
     def page_lead(self, index: int) -> tuple[int, ...]:
         """Text tokens before the visual tokens of page `index` (0 is the first)."""
         return self.template.first_page if index == 0 else self.template.next_page
 
-    def tail(self, question: str, *, num_pages: int) -> list[int]:
-        """Token ids after the last page: the question and what opens the answer.
+    def tail(self, question: str, *, num_pages: int, thinking: Thinking = "auto") -> list[int]:
+        """Token ids after the last page: the question and what opens the answer, or the thought.
 
         Special tokens written in the question are spelled out as plain text.
         """
-        cut = self.template
+        cut = self.templates[thinking]
         body = self._encode(cut.glue_before + question + cut.glue_after, plain=True)
         # A spelled-out special may still be looked up whole by odd tokenizers: never a placeholder.
         unknown = self.tokenizer.unk_token_id
@@ -163,11 +265,10 @@ class Prompt:
         """Tokens the document would cost as text: the numerator of the compression ratio."""
         return len(self._encode(text, plain=True))
 
-    def answer_text(self, stop: Sequence[str] = ()) -> AnswerText:
+    def answer_text(self, stop: Sequence[str] = (), thinking: Thinking = "auto") -> AnswerText:
         """Makes an answer's tokens its text, up to the first of the stop strings."""
-        return AnswerText(
-            self._bytes_of, self._marks, stop=stop, thinking=self.template.opens_thought
-        )
+        opens = self.templates[thinking].opens_thought
+        return AnswerText(self._bytes_of, self._marks, stop=stop, thinking=opens)
 
     def read_answer(self, token_ids: Sequence[int], stop: Sequence[str] = ()) -> str:
         """The text of a whole answer."""
@@ -175,8 +276,16 @@ class Prompt:
         text.feed(token_ids)
         return text.finish()
 
+    def plain_tokens(self, text: str) -> list[int]:
+        """Token ids of a text in which nothing is a special token."""
+        return self._encode(text, plain=True)
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """What a token stands for; an added token for its name."""
+        with self._lock:
+            return self._token_bytes.of(token_id)
+
     def _bytes_of(self, token_id: int) -> bytes:
         if token_id in self.eos_token_ids:
             return b""
-        with self._lock:
-            return self._token_bytes.of(token_id)
+        return self.token_bytes(token_id)

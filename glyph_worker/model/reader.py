@@ -9,12 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from glyph_worker.document import digest
 from glyph_worker.model.cores import Cores
+from glyph_worker.model.families.family import Family
 from glyph_worker.model.language import LanguageModel, WeightForm
+from glyph_worker.model.language_parts import LanguageParts
+from glyph_worker.model.positions import Positions, prompt_positions
 from glyph_worker.model.processor import Page, ProcessorConfig
 from glyph_worker.model.prompt import Prompt
-from glyph_worker.model.vision import ENCODER_REVISION, VisionTower
+from glyph_worker.model.vision import VisionTower
 
 
 class Reader:
@@ -27,6 +29,7 @@ class Reader:
         self,
         *,
         model: Any,
+        family: Family,
         folder: Path,
         identity: str,
         processor: ProcessorConfig,
@@ -36,24 +39,23 @@ class Reader:
         cores: Cores | None = None,
     ) -> None:
         self.model = model
+        self.family = family
         self.cores = cores or Cores(1, 1)
         """Who of the encoder and the engine computes with how many threads; unused on CUDA."""
         self.folder = folder
         self.identity = identity
         self.processor = processor
-        self.processor_digest = digest(
-            "processor",
-            repr(processor.fitted_size(10_000, 10_000)),
-            *(f"{name}={getattr(processor, name)!r}" for name in processor.__slots__),
-        )
-        self.encoder_revision = ENCODER_REVISION
+        self.processor_digest = processor.digest
+        self.encoder_revision = family.revision
         self.prompt = prompt
         self.tokenizer = prompt.tokenizer
         self.weights_bytes: int = sum(w.numel() * w.element_size() for w in model.parameters())
         self.probe_reference: dict[str, Tensor] | None = None
-        self.language = LanguageModel(model, form=form)
+        self.format_reason = "as asked for"
+        """Why its numbers have the format they have, for people."""
+        self.language = LanguageModel(family.language(model), form=form)
         self.vision = VisionTower(
-            model.model.visual,
+            family.tower(model, processor),
             processor,
             compile_forward=compile_vision,
             packed=form == "packed",
@@ -61,6 +63,9 @@ class Reader:
         self.device: torch.device = self.language.device
         self.dtype: torch.dtype = self.language.dtype
         self.hidden_size: int = self.language.hidden_size
+        self.num_feature_tensors: int = 1 + self.language.num_deep
+        """Of one page: what is embedded, and what is added after each of the first layers."""
+        self.feature_width: int = self.language.feature_width
         self.max_positions: int = model.config.text_config.max_position_embeddings
 
     @property
@@ -77,8 +82,15 @@ class Reader:
     def to_plain(self) -> None:
         """Multiply by the library's own matrices from now on, and forget packed copies."""
         if self.language.form == "packed":
-            self.language = LanguageModel(self.model)
+            self.language = LanguageModel(self.language.parts)
             self.vision.lay_out(packed=False)
+
+    def rescale(self, parts: LanguageParts) -> None:
+        """Take over language weights that were scaled in place.
+
+        The library's own forward is no yardstick after it: ask `library.probe_reference` before.
+        """
+        self.language = LanguageModel(parts, form=self.language.form)
 
     def to_int8(self) -> None:
         """Keep the language model's matrices in 8 bits from now on, half of 16-bit memory.
@@ -87,18 +99,29 @@ class Reader:
         """
         if self.language.form == "int8":
             return
-        self.language = LanguageModel(self.model, form="int8")
+        self.language = LanguageModel(self.language.parts, form="int8")
         self.weights_bytes = self.language.num_matrix_bytes + sum(
             w.numel() * w.element_size() for w in self.model.parameters()
         )
+
+    @property
+    def sample_size(self) -> tuple[int, int]:
+        """Width and height in pixels of a page that the tower sees as it is."""
+        return self.processor.sample_size
 
     def num_visual_tokens(self, width: int, height: int) -> int:
         """Visual tokens of a page given in pixels."""
         rows, columns = self.processor.visual_grid(width, height)
         return rows * columns
 
+    def positions(
+        self, parts: Sequence[tuple[int, tuple[int, int]]], num_tail_tokens: int
+    ) -> tuple[Positions, int]:
+        """Where a prompt's tokens stand, and the first answer token; see `prompt_positions`."""
+        return prompt_positions(parts, num_tail_tokens, planar=self.family.planar_positions)
+
     def encode_pages(self, pages: Sequence[Page]) -> list[Tensor]:
-        """Page features [num_visual_tokens, hidden] of gray pages uint8 [height, width].
+        """Page features [num_visual_tokens, feature_width] of gray pages uint8 [height, width].
 
         Pages of equal grids run as one micro-batch; a page's numbers do not depend on its mates
         beyond rounding.

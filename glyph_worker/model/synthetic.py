@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import Glm4vConfig, Glm4vForConditionalGeneration, PreTrainedTokenizerFast
 
 from glyph_worker.model.checkpoint import read_processor
+from glyph_worker.model.families.glm import GLM
 from glyph_worker.model.prompt import Prompt
 from glyph_worker.model.reader import Reader
 
@@ -32,6 +33,10 @@ SPECIALS = (
     "<think>",
     "</think>",
 )
+ORDINARY_SPECIALS = SPECIALS[2:-2]
+"""Of a checkpoint that does not think: its vocabulary has the marks, its tokenizer finds none."""
+THINKING_MARKS = (*SPECIALS[-2:], "<answer>", "</answer>", "<|begin_of_box|>", "<|end_of_box|>")
+"""Added tokens, no special ones, of GLM-4.1V-Thinking and of Glyph."""
 CHARACTERS = "\n" + "".join(sorted(set(string.printable) - set("\t\n\r\x0b\x0c")))
 
 CHAT_TEMPLATE = """[gMASK]<sop>
@@ -112,21 +117,25 @@ def make_config(shape: str | Shape, *, max_positions: int = 65_536) -> Glm4vConf
     )
 
 
-def make_tokenizer() -> PreTrainedTokenizerFast:
-    """One token per printable ASCII character, with the family's special tokens."""
+def make_tokenizer(*, thinks: bool = False) -> PreTrainedTokenizerFast:
+    """One token per printable ASCII character, with the family's special tokens; `thinks`: with the
+    marks of thoughts and answers as well."""
     vocabulary = {token: index for index, token in enumerate((*SPECIALS, *CHARACTERS))}
     core = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     core.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
     core.decoder = decoders.Fuse()
-    return PreTrainedTokenizerFast(
+    tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=core,
         unk_token="<unk>",
         pad_token="<|endoftext|>",
         eos_token="<|endoftext|>",
-        additional_special_tokens=list(SPECIALS[2:]),
+        additional_special_tokens=list(ORDINARY_SPECIALS),
         chat_template=CHAT_TEMPLATE,
         clean_up_tokenization_spaces=False,
     )
+    if thinks:
+        tokenizer.add_tokens([AddedToken(mark, special=False) for mark in THINKING_MARKS])
+    return tokenizer
 
 
 def write_checkpoint(
@@ -136,6 +145,7 @@ def write_checkpoint(
     seed: int = 0,
     gain: float = 3.0,
     max_positions: int = 65_536,
+    thinks: bool = False,
 ) -> Path:
     """Write a loadable checkpoint folder with random weights; returns its path.
 
@@ -150,9 +160,9 @@ def write_checkpoint(
         model = Glm4vForConditionalGeneration(make_config(size, max_positions=max_positions))
     finally:
         torch.random.set_rng_state(state)
-    _enliven(model, seed=seed, gain=gain)
+    enliven(model, seed=seed, gain=gain)
     model.save_pretrained(folder)
-    make_tokenizer().save_pretrained(folder)
+    make_tokenizer(thinks=thinks).save_pretrained(folder)
     write_processor_config(folder)
     return folder
 
@@ -182,7 +192,7 @@ def make_reader(
             model = Glm4vForConditionalGeneration._from_config(config, attn_implementation="sdpa")
     finally:
         torch.set_default_dtype(before)
-    _enliven(model, seed=seed, gain=1.0)
+    enliven(model, seed=seed, gain=1.0)
     model.eval().requires_grad_(False)
     return Reader(
         model=model,
@@ -190,10 +200,11 @@ def make_reader(
         identity=f"random-{seed}",
         processor=read_processor(place),
         prompt=Prompt(place, image_token_id=config.image_token_id, eos_token_ids=()),
+        family=GLM,
     )
 
 
-def _enliven(model: Glm4vForConditionalGeneration, *, seed: int, gain: float) -> None:
+def enliven(model: Glm4vForConditionalGeneration, *, seed: int, gain: float) -> None:
     with torch.no_grad():
         for weight in model.parameters():
             if weight.ndim > 1 and gain != 1:

@@ -1,4 +1,4 @@
-"""Page pixels to visual tokens: an own forward over the library's weights. One grid at a time.
+"""Page pixels to page features: micro-batches of equal grids through a family's forward.
 
 Pages are gray, so the three colour channels, the two copies of the frame, scaling and normalising
 fold into one linear map on raw pixels: a page goes up as uint8 and nothing else.
@@ -9,76 +9,52 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import structlog
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from glyph_worker.errors import EngineFault
-from glyph_worker.model.linear import Linear, PackedLinear, PlainLinear, slow_dtypes
+from glyph_worker.model.linear import PackedLinear, PlainLinear
 from glyph_worker.model.processor import Grid, Page, ProcessorConfig
 from glyph_worker.model.vision_graphs import VisionGraphs
+from glyph_worker.model.vision_parts import PageForward
 
 log = structlog.get_logger(__name__)
 
-ENCODER_REVISION = 1
-"""Raise when the numbers this file computes change: cached page features are named by it."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Block:
-    module: Any
-    qkv: Linear
-    out: Linear
-    gate: Linear
-    up: Linear
-    down: Linear
-
-
-@dataclass(frozen=True, slots=True)
-class _Tables:
-    position: Tensor  # [num_patches, hidden], the learned table sampled at this grid
-    cos: Tensor  # [num_patches, 1, head_dim // 2]
-    sin: Tensor
-
 
 class VisionTower:
-    """The vision half of a Glm4v model. Thread-safe: one forward at a time."""
+    """The vision half of a model. Thread-safe: one forward at a time."""
 
     def __init__(
         self,
-        visual: Any,
+        page_forward: PageForward,
         processor: ProcessorConfig,
         *,
         max_patches: int = 16_384,
         compile_forward: bool = False,
         packed: bool = False,
     ) -> None:
-        """`visual` is the library's `Glm4vVisionModel`; its weights are shared, not copied.
+        """`page_forward` is the family's; it shares the library's weights.
 
         `max_patches` bounds one micro-batch; on out-of-memory it is halved and the batch retried.
         """
-        self.visual = visual
+        self.page_forward = page_forward
         self.processor = processor
         self.max_patches = max_patches
-        self.device: torch.device = visual.patch_embed.proj.weight.device
-        self.dtype: torch.dtype = visual.patch_embed.proj.weight.dtype
-        self._slow = slow_dtypes(self.device)
+        self.device = page_forward.device
+        self.dtype = page_forward.dtype
         self.num_fallbacks = 0
-        self.fused_attention = True
-        """Off: every score in memory, to measure by."""
         self._lock = threading.Lock()
         self._stream = (
             torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
             if self.device.type == "cuda"
             else None
         )
-        self._tables: dict[Grid, _Tables] = {}
         self.lay_out(packed=packed)
+        self._forward: Callable[[Tensor, Grid, torch.dtype], Tensor] = page_forward.forward
         self._run: Callable[[Tensor, Grid, torch.dtype], Tensor] = self._forward
         self.refused_compile: str | None = None
         """Why the compiled forward is not used, after it failed once."""
@@ -88,14 +64,16 @@ class VisionTower:
 
     def lay_out(self, *, packed: bool) -> None:
         """Take every matrix from the library's module, packed for the CPU or plain."""
-        make: Callable[[Tensor, Tensor | None], Linear] = PackedLinear if packed else PlainLinear
-        self._fold(make)
-        self._blocks = [self._prepare(module, make) for module in self.visual.blocks]
-        merger = self.visual.merger
-        self._merge_in = make(merger.proj.weight, merger.proj.bias)
-        self._merge_gate = make(merger.gate_proj.weight, merger.gate_proj.bias)
-        self._merge_up = make(merger.up_proj.weight, merger.up_proj.bias)
-        self._merge_out = make(merger.down_proj.weight, merger.down_proj.bias)
+        self.page_forward.lay_out(PackedLinear if packed else PlainLinear)
+
+    @property
+    def fused_attention(self) -> bool:
+        """Off: every score in memory, to measure by."""
+        return self.page_forward.fused_attention
+
+    @fused_attention.setter
+    def fused_attention(self, value: bool) -> None:
+        self.page_forward.fused_attention = value
 
     def compile(self, **options: Any) -> None:
         """Compile the forward as one graph per grid, the number of pages left open.
@@ -129,34 +107,6 @@ class VisionTower:
             lambda pixels, grid, dtype: self._run(pixels, grid, dtype),
             dtype=self.dtype,
             replay=replay,
-        )
-
-    @staticmethod
-    def _prepare(module: Any, make: Callable[[Tensor, Tensor | None], Linear]) -> _Block:
-        attn, mlp = module.attn, module.mlp
-        return _Block(
-            module=module,
-            qkv=make(attn.qkv.weight, attn.qkv.bias),
-            out=make(attn.proj.weight, attn.proj.bias),
-            gate=make(mlp.gate_proj.weight, mlp.gate_proj.bias),
-            up=make(mlp.up_proj.weight, mlp.up_proj.bias),
-            down=make(mlp.down_proj.weight, mlp.down_proj.bias),
-        )
-
-    def _fold(self, make: Callable[[Tensor, Tensor | None], Linear]) -> None:
-        conv, config = self.visual.patch_embed.proj, self.processor
-        weight = conv.weight.detach().double().sum(dim=2)  # [hidden, channels, patch, patch]
-        mean = torch.tensor(config.mean, dtype=torch.float64, device=weight.device)
-        std = torch.tensor(config.std, dtype=torch.float64, device=weight.device)
-        # pixel = white + 255 * x with x in [-1, 0], so that a white patch is the bias alone.
-        scale = (config.rescale_factor * 255 / std)[None, :, None, None]
-        white = ((config.rescale_factor * 255 - mean) / std)[None, :, None, None]
-        bias = (weight * white).sum(dim=(1, 2, 3)) + conv.bias.detach().double()
-        folded = (weight * scale).sum(dim=1).flatten(1)
-        self._patch = make(folded.to(self.dtype), bias.to(self.dtype))
-        down = self.visual.downsample.weight  # [out, hidden, merge, merge]
-        self._downsample = make(
-            down.detach().permute(0, 2, 3, 1).flatten(1).contiguous(), self.visual.downsample.bias
         )
 
     def encode(self, pages: Sequence[Page]) -> list[Tensor]:
@@ -219,7 +169,7 @@ class VisionTower:
         if self.device.type == "cuda":
             stacked = stacked.pin_memory()
         pixels = stacked.to(self.device, non_blocking=True)
-        self._table(grid)
+        self.page_forward.prepare(grid)
         if self.graphs is None:
             features = self._run(pixels, grid, self.dtype)  # [num_pages, num_tokens, hidden]
         else:
@@ -243,93 +193,3 @@ class VisionTower:
         features = features.clone()
         features[broken] = again.float().clamp(-largest, largest).to(torch.float16)
         return features
-
-    def _forward(self, pixels: Tensor, grid: Grid, dtype: torch.dtype) -> Tensor:
-        """uint8 [num_pages, height, width] to [num_pages, num_tokens, hidden] in `dtype`."""
-        visual, tables = self.visual, self._tables[grid]
-        patch, merge = self.processor.patch_size, self.processor.merge_size
-        num_pages = pixels.shape[0]
-        rows, columns = grid[0] // merge, grid[1] // merge
-        # Patches in the order of the merger: the four of one visual token lie together.
-        x = pixels.view(num_pages, rows, merge, patch, columns, merge, patch)
-        x = x.permute(0, 1, 4, 2, 5, 3, 6).reshape(num_pages, grid[0] * grid[1], patch * patch)
-        x = (x.to(torch.float32) / 255 - 1).to(dtype)
-        hidden = self._patch(x)  # [num_pages, num_patches, dim]
-        hidden = rms_norm(hidden, visual.post_conv_layernorm)
-        hidden = hidden + tables.position.to(dtype)
-        for block in self._blocks:
-            module = block.module
-            hidden = hidden + self._attention(block, rms_norm(hidden, module.norm1), tables)
-            normed = rms_norm(hidden, module.norm2)
-            gated = module.mlp.act_fn(block.gate(normed)) * block.up(normed)
-            hidden = hidden + block.down(gated)
-        hidden = rms_norm(hidden, visual.post_layernorm)
-        merged = hidden.view(num_pages, rows * columns, merge * merge * hidden.shape[-1])
-        merger = visual.merger
-        merged = self._merge_in(self._downsample(merged))
-        norm = merger.post_projection_norm
-        merged = F.layer_norm(
-            merged, norm.normalized_shape, norm.weight.to(dtype), norm.bias.to(dtype), norm.eps
-        )
-        merged = F.gelu(merged)
-        return self._merge_out(merger.act_fn(self._merge_gate(merged)) * self._merge_up(merged))
-
-    def _attention(self, block: _Block, hidden: Tensor, tables: _Tables) -> Tensor:
-        attn = block.module.attn
-        num_pages, num_patches, _ = hidden.shape
-        qkv = block.qkv(hidden).view(num_pages, num_patches, 3, attn.num_heads, -1)
-        q, k, v = qkv.unbind(2)  # [num_pages, num_patches, heads, head_dim]
-        q = rotate_halves(q, tables.cos, tables.sin).transpose(1, 2)
-        k = rotate_halves(k, tables.cos, tables.sin).transpose(1, 2)
-        v = v.transpose(1, 2)
-        if hidden.dtype in self._slow:
-            q, k, v = q.float(), k.float(), v.float()
-        if self.fused_attention:
-            mixed = F.scaled_dot_product_attention(q, k, v, scale=attn.scaling)
-        else:
-            mixed = torch.softmax((q @ k.transpose(-1, -2)) * attn.scaling, dim=-1) @ v
-        mixed = mixed.transpose(1, 2).reshape(num_pages, num_patches, -1)
-        return block.out(mixed.to(hidden.dtype))
-
-    def _table(self, grid: Grid) -> _Tables:
-        if grid not in self._tables:
-            self._tables[grid] = self._make_tables(grid)
-        return self._tables[grid]
-
-    def _make_tables(self, grid: Grid) -> _Tables:
-        visual, merge = self.visual, self.processor.merge_size
-        rows, columns = grid
-        y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
-        blocks = (rows // merge, merge, columns // merge, merge)
-        y = y.reshape(blocks).transpose(1, 2).flatten().to(self.device)  # [num_patches]
-        x = x.reshape(blocks).transpose(1, 2).flatten().to(self.device)
-        table = visual.embeddings.position_embedding.weight.detach()
-        side = round(table.shape[0] ** 0.5)
-        square = table.view(side, side, -1).permute(2, 0, 1).unsqueeze(0).float()
-        where = torch.stack([(x + 0.5) / columns * 2 - 1, (y + 0.5) / rows * 2 - 1], dim=-1)
-        sampled = F.grid_sample(
-            square,
-            where.float()[None, :, None],
-            mode="bicubic",
-            align_corners=False,
-            padding_mode="border",
-        )
-        position = sampled[0, :, :, 0].T.to(self.dtype).contiguous()
-        inv_freq = visual.rotary_pos_emb.inv_freq.to(self.device, torch.float32)
-        angle = torch.cat([y[:, None] * inv_freq, x[:, None] * inv_freq], dim=-1)[:, None]
-        return _Tables(position, angle.cos(), angle.sin())
-
-
-def rms_norm(hidden: Tensor, norm: Any) -> Tensor:
-    """The library's RMSNorm, computed in float32 by one fused call, in hidden's dtype."""
-    weight = norm.weight
-    if weight.dtype != hidden.dtype:
-        weight = weight.to(hidden.dtype)
-    return F.rms_norm(hidden, (hidden.shape[-1],), weight, norm.variance_epsilon)
-
-
-def rotate_halves(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary embedding with halves as pairs: x [..., heads, dim], cos and sin [..., 1, dim / 2]."""
-    first, second = x.float().chunk(2, dim=-1)
-    out = torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
-    return out.to(x.dtype)

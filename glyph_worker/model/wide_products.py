@@ -27,16 +27,26 @@ _PRODUCTS = frozenset(
 )  # fmt: skip
 
 
+_NORMS = frozenset({F.layer_norm, F.rms_norm})
+
+
 def wide_products(device: torch.device) -> AbstractContextManager[Any]:
     """Inside, products of the device's slow dtypes are float32's, rounded back to their dtype."""
     slow = slow_dtypes(device)
     return _WideProducts(slow) if slow else nullcontext()
 
 
+def float_forward() -> AbstractContextManager[Any]:
+    """Inside, a 16-bit model's forward keeps every activation in float32: the yardstick of formats
+    whose range a model may leave. Its weights stay as they are, one is widened at a time."""
+    return _WideProducts((torch.float16, torch.bfloat16), keep_wide=True)
+
+
 class _WideProducts(TorchFunctionMode):
-    def __init__(self, slow: Sequence[torch.dtype]) -> None:
+    def __init__(self, slow: Sequence[torch.dtype], *, keep_wide: bool = False) -> None:
         super().__init__()
         self._slow = slow
+        self._keep_wide = keep_wide
 
     def __torch_function__(
         self,
@@ -46,6 +56,12 @@ class _WideProducts(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
+        if self._keep_wide:
+            if func in _PRODUCTS or func in _NORMS:
+                wide = {name: self._widened(value) for name, value in kwargs.items()}
+                return func(*map(self._widened, args), **wide)
+            out = func(*args, **kwargs)
+            return self._widened(out) if func is F.embedding else out
         if func in _PRODUCTS and args[0].dtype in self._slow:
             wide = {name: self._widened(value) for name, value in kwargs.items()}
             return func(*map(self._widened, args), **wide).to(args[0].dtype)

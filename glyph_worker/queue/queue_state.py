@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, cast
 
-import redis
-
 from glyph_worker.job import JobStatus, Priority
 from glyph_worker.queue.messages import queue_keys
 from glyph_worker.queue.names import ANSWER_QUEUE, RENDER_QUEUE
 from glyph_worker.store.clock import seconds
-from glyph_worker.store.connection import translated
+from glyph_worker.store.connection import Server
 from glyph_worker.store.keys import Keys
 from glyph_worker.store.tally import Engine, Sums, Tally
 from glyph_worker.store.workers import WorkerStore, load_of
@@ -56,32 +54,30 @@ class QueueState:
 class QueueStateReader:
     """Raises StoreUnavailable, StoreDenied."""
 
-    def __init__(self, client: redis.Redis, keys: Keys, *, url: str) -> None:
+    def __init__(self, client: Server, keys: Keys) -> None:
         self._client = client
         self._keys = keys
-        self._url = url
-        self._workers = WorkerStore(client, keys, url=url)
-        self._tally = Tally(client, keys, url)
+        self._workers = WorkerStore(client, keys)
+        self._tally = Tally(client, keys)
 
     def look(self) -> QueueState:
         """Four round trips, whatever the length of the queue."""
         keys = self._keys
-        with translated(self._url):
-            pipe = self._client.pipeline(transaction=False)
-            pipe.zcard(keys.active)
-            pipe.zrange(keys.active, 0, 0, withscores=True)
-            pipe.zcard(keys.dead)
-            pipe.zcard(keys.webhooks)
-            pipe.hgetall(keys.totals)
-            pipe.info("memory")
-            pipe.hget(keys.ladder, "steps")
-            pipe.time()
-            for queue in (RENDER_QUEUE, ANSWER_QUEUE):
-                for name in queue_keys(self._keys, queue):
-                    pipe.llen(name)
-            for priority in Priority:
-                pipe.lrange(f"{keys.root}ring:{int(priority)}", 0, -1)
-            active, first, dead, webhooks, totals, memory, steps, time, *rest = pipe.execute()
+        pipe = self._client.pipeline(transaction=False)
+        pipe.zcard(keys.active)
+        pipe.zrange(keys.active, 0, 0, withscores=True)
+        pipe.zcard(keys.dead)
+        pipe.zcard(keys.webhooks)
+        pipe.hgetall(keys.totals)
+        pipe.info("memory")
+        pipe.hget(keys.ladder, "steps")
+        pipe.time()
+        for queue in (RENDER_QUEUE, ANSWER_QUEUE):
+            for name in queue_keys(self._keys, queue):
+                pipe.llen(name)
+        for priority in Priority:
+            pipe.lrange(f"{keys.root}ring:{int(priority)}", 0, -1)
+        active, first, dead, webhooks, totals, memory, steps, time, *rest = pipe.execute()
         now = seconds(time)
         per_queue = len(queue_keys(self._keys, RENDER_QUEUE))
         lengths, rings = rest[: 2 * per_queue], rest[2 * per_queue :]
@@ -122,17 +118,16 @@ class QueueStateReader:
             for tenant in ring
         ]
         keys = [f"{self._keys.root}pending:{int(p)}:{tenant}" for p, tenant in waiting]
-        with translated(self._url):
-            pipe = self._client.pipeline(transaction=False)
-            for key in keys:
-                pipe.llen(key)
-                pipe.lindex(key, 0)
-            found = pipe.execute()
-            heads = found[1::2]
-            pipe = self._client.pipeline(transaction=False)
-            for head in heads:
-                pipe.hget(self._keys.job((head or b"").decode()), "created_at")
-            created = cast("list[bytes | None]", pipe.execute())
+        pipe = self._client.pipeline(transaction=False)
+        for key in keys:
+            pipe.llen(key)
+            pipe.lindex(key, 0)
+        found = pipe.execute()
+        heads = found[1::2]
+        pipe = self._client.pipeline(transaction=False)
+        for head in heads:
+            pipe.hget(self._keys.job((head or b"").decode()), "created_at")
+        created = cast("list[bytes | None]", pipe.execute())
         return [
             Line(
                 priority=priority.name.lower(),

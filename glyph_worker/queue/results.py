@@ -51,8 +51,8 @@ class JobRecords:
         url, keys = settings.broker_url.get_secret_value(), Keys(settings.key_prefix)
         client, queue = connect(url), settings.queue
         self.tenant = tenant
-        self._jobs = JobStore(client, keys, url=url, ttl_s=queue.job_ttl_s, lease_s=queue.lease_s)
-        self._streams = StreamStore(client, keys, url, queue.job_ttl_s)
+        self._jobs = JobStore(client, keys, ttl_s=queue.job_ttl_s, lease_s=queue.lease_s)
+        self._streams = StreamStore(client, keys, queue.job_ttl_s)
 
     @classmethod
     def of(cls, app: Any) -> JobRecords:

@@ -5,16 +5,18 @@ What is mended, each of which ended a worker or gave a job out twice:
   loading …) count as a lost connection, so the consumer comes again; those that do not (a wrong
   password) end it.
 - QoS: an ack that cannot reach the broker is dropped, and times are the server's.
-- Channel: bytes that are no message are skipped.
+- Channel: bytes that are no message are skipped, and when a retry is due is told by the server's
+  clock.
 
-Leans on `Channel._get_pool`, `_get_client` and `_brpop_read`, and on `QoS.append` and
-`restore_visible`; contract tests guard them.
+Leans on `Channel._get_pool`, `_get_client`, `_brpop_read`, `_put` and `Message`, and on
+`QoS.append` and `restore_visible`; contract tests guard them.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -29,6 +31,9 @@ from glyph_worker.store.connection import Errors, Pipeline, Subscription, error_
 from glyph_worker.store.url import RedisUrl, hidden
 
 log = structlog.get_logger(__name__)
+
+DUE_AT = "glyph_due_at"
+"""Header of a message that has an `eta`: the same, as seconds since the epoch by the server."""
 
 RESTORED = 200
 """Most messages given out again in one turn."""
@@ -100,15 +105,20 @@ class QoS(kombu_redis.QoS):  # type: ignore[misc]
         self._ahead_s = now - time.monotonic()
         return now
 
+    def now(self, client: Any) -> float:
+        """The same, counted on from when it was last asked for: not over a second ago, where
+        messages are taken."""
+        if self._ahead_s is None:
+            return self.server_time(client)
+        return self._ahead_s + time.monotonic()
+
     def append(self, message: Any, delivery_tag: str) -> None:
         delivery = message.delivery_info
         raw = dumps([message._raw, delivery["exchange"], delivery["routing_key"]])
         with self.channel.conn_or_acquire() as client:
-            if self._ahead_s is None:
-                self.server_time(client)
-            assert self._ahead_s is not None
+            now = self.now(client)
             pipe = client.pipeline()
-            pipe.zadd(self.unacked_index_key, {delivery_tag: self._ahead_s + time.monotonic()})
+            pipe.zadd(self.unacked_index_key, {delivery_tag: now})
             pipe.hset(self.unacked_key, delivery_tag, raw)
             pipe.execute()
         virtual.QoS.append(self, message, delivery_tag)
@@ -168,8 +178,25 @@ class QoS(kombu_redis.QoS):  # type: ignore[misc]
         virtual.QoS.ack(self, delivery_tag)
 
 
+class Message(virtual.Message):  # type: ignore[misc]
+    """Is due when the server's clock says so.
+
+    Else a worker whose clock is a minute behind the sender's would hold it for a minute, its lease
+    renewed, and nobody else could take it.
+    """
+
+    def __init__(self, payload: Any, channel: Any = None, **kwargs: Any) -> None:
+        headers = payload.get("headers") or {}
+        if headers.get("eta") and headers.get(DUE_AT):
+            with channel.conn_or_acquire() as client:
+                left_s = float(headers[DUE_AT]) - channel.qos.now(client)
+            headers["eta"] = datetime.fromtimestamp(time.time() + left_s, UTC).isoformat()
+        super().__init__(payload, channel=channel, **kwargs)
+
+
 class Channel(kombu_redis.Channel):  # type: ignore[misc]
     QoS = QoS
+    Message = Message
 
     @property
     def url(self) -> str:
@@ -193,6 +220,15 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
         if asynchronous:
             pool.connection_class = _unregistering(pool.connection_class, self)
         return pool
+
+    def _put(self, queue: str, message: Any, **kwargs: Any) -> None:
+        """Celery says by the sender's clock when a message is due; here the server's is added."""
+        headers = message.get("headers") or {}
+        if headers.get("eta"):
+            left_s = (datetime.fromisoformat(headers["eta"]) - datetime.now(UTC)).total_seconds()
+            with self.conn_or_acquire() as client:
+                headers[DUE_AT] = self.qos.server_time(client) + left_s
+        super()._put(queue, message, **kwargs)
 
     def _brpop_read(self, **options: Any) -> Any:
         try:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from glyph_worker.model.embedded import checkpoint_path
+from glyph_worker.model.families.pages import page_shape
 from glyph_worker.options import QUALITIES, JobOptions
-from glyph_worker.render.style.presets import named_style, preset_style
+from glyph_worker.render.style.fit import fitted, strip_style
+from glyph_worker.render.style.presets import PRESETS, named_style, preset_style
 from glyph_worker.render.style.style import Style
 from glyph_worker.settings import Settings
 
@@ -25,22 +27,30 @@ def resolve_style(settings: Settings, wanted: str) -> Style:
     """`wanted` is a preset's name or `auto`. Raises InvalidStyle.
 
     A job may only name presets: a path would let a producer read the worker's files. The
-    operator's own setting may be a path.
+    operator's own setting may be a path. Presets take the page size that the checkpoint sees
+    unscaled.
     """
+    folder = checkpoint_folder(settings.model)
     if wanted != "auto":
-        return preset_style(wanted)
+        return fitted(preset_style(wanted), page_shape(folder))
+    if settings.render.style in PRESETS:
+        return fitted(preset_style(settings.render.style), page_shape(folder))
     if settings.render.style != "auto":
         return named_style(settings.render.style)
-    file = checkpoint_folder(settings.model) / STYLE_FILE
+    file = folder / STYLE_FILE
     if file.is_file():
         return Style.from_json(file)
-    return preset_style(DEFAULT_PRESET)
+    shape = page_shape(folder)
+    if shape.square is not None:
+        return strip_style(shape.square)
+    return fitted(preset_style(DEFAULT_PRESET), shape)
 
 
 def style_of(settings: Settings, options: JobOptions, *, steps: int) -> Style:
     """What a job is drawn in, `steps` presets denser where it allows it. Raises InvalidStyle."""
     style = resolve_style(settings, options.style)
-    return stepped_down(style, min_quality=options.min_quality, steps=steps)
+    denser = stepped_down(style, min_quality=options.min_quality, steps=steps)
+    return fitted(denser, page_shape(checkpoint_folder(settings.model)))
 
 
 def stepped_down(style: Style, *, min_quality: str, steps: int) -> Style:

@@ -20,8 +20,7 @@ overload     how much denser pages are drawn
 layouts      a document's pages in a style (cache)
 page_images  pixels for the encoder (cache)
 features     page features as bytes (cache)
-breaker      a cache server that may fail
-cache_link   what goes wrong on the way to it
+breaker      a cache server that may fail, and the rest it is given then
 url          what a Redis URL says, read once for everybody
 aio          the same server for asyncio
 watcher      news of many jobs over one connection

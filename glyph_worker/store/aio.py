@@ -8,7 +8,7 @@ import redis
 import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
-from redis.backoff import ExponentialBackoff
+from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.sentinel import SentinelConnectionPool as SyncSentinelPool
 
 _CONNECTIONS: dict[type[Any], type[Any]] = {
@@ -39,7 +39,8 @@ def twin_of(client: redis.Redis) -> redis.asyncio.Redis:
              one.connection_pool.connection_kwargs["port"])
             for one in manager.sentinels
         ]  # fmt: skip
-        known = Sentinel(hosts, sentinel_kwargs=dict(manager.sentinel_kwargs))  # type: ignore[no-untyped-call]
+        asked = {**manager.sentinel_kwargs, "retry": Retry(NoBackoff(), 0)}
+        known = Sentinel(hosts, sentinel_kwargs=asked)  # type: ignore[no-untyped-call]
         named = {name: value for name, value in given.items() if name not in ("host", "port")}
         if pool.connection_kwargs.get("ssl") or issubclass(
             pool.connection_class, redis.SSLConnection

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import redis
-
 from glyph_worker import codec
 from glyph_worker.errors import Conflict, InvalidOption, QueueFull, QuotaExceeded
 from glyph_worker.job import Eta, Priority
 from glyph_worker.options import JobOptions
 from glyph_worker.settings import QueueSettings
+from glyph_worker.store.connection import Server
 from glyph_worker.store.keys import Keys
 from glyph_worker.store.scripts import Scripts, flat
 
@@ -77,11 +76,9 @@ class Queued:
 class Backlog:
     """Raises StoreUnavailable, StoreFull or StoreDenied from every method."""
 
-    def __init__(
-        self, client: redis.Redis, keys: Keys, *, url: str, settings: QueueSettings
-    ) -> None:
+    def __init__(self, client: Server, keys: Keys, *, settings: QueueSettings) -> None:
         self._settings = settings
-        self._run = Scripts(client, keys, url=url, ttl_s=settings.job_ttl_s)
+        self._run = Scripts(client, keys, ttl_s=settings.job_ttl_s)
 
     def submit(self, new: Submission) -> Queued:
         """As `submit_many`, for one."""

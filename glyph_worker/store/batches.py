@@ -8,11 +8,9 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any, cast
 
-import redis
-
 from glyph_worker.errors import RequestError
 from glyph_worker.options import is_text
-from glyph_worker.store.connection import translated
+from glyph_worker.store.connection import Server
 from glyph_worker.store.keys import Keys
 from glyph_worker.store.scripts import Scripts
 
@@ -91,11 +89,10 @@ class Batch:
 class BatchStore:
     """Raises StoreUnavailable, StoreFull or StoreDenied from every method."""
 
-    def __init__(self, client: redis.Redis, keys: Keys, *, url: str) -> None:
+    def __init__(self, client: Server, keys: Keys) -> None:
         self._client = client
         self._keys = keys
-        self._url = url
-        self._run = Scripts(client, keys, url=url, ttl_s=TTL_S)
+        self._run = Scripts(client, keys, ttl_s=TTL_S)
 
     def create(self, batch: Batch, lines: bytes) -> Batch:
         """Keep a batch with its lines, due at once. One of the same id is there already: that."""
@@ -130,13 +127,12 @@ class BatchStore:
 
     def newest(self, tenant: str) -> list[Batch]:
         """Of a tenant, newest first, at most MAX_LISTED."""
-        with translated(self._url):
-            index = self._keys.batches_of(tenant)
-            ids = cast("list[bytes]", self._client.zrevrange(index, 0, MAX_LISTED - 1))
-            pipe = self._client.pipeline(transaction=False)
-            for raw in ids:
-                pipe.hget(self._keys.batch(tenant, raw.decode()), "state")
-            rows = pipe.execute() if ids else []
+        index = self._keys.batches_of(tenant)
+        ids = cast("list[bytes]", self._client.zrevrange(index, 0, MAX_LISTED - 1))
+        pipe = self._client.pipeline(transaction=False)
+        for raw in ids:
+            pipe.hget(self._keys.batch(tenant, raw.decode()), "state")
+        rows = pipe.execute() if ids else []
         return [Batch.from_json(row) for row in rows if row is not None]
 
     def take(self, *, limit: int, lease_s: float) -> list[tuple[str, str]]:
@@ -152,5 +148,4 @@ class BatchStore:
     def _field(self, tenant: str, batch_id: str, name: str) -> bytes | None:
         if not is_text(batch_id):
             return None
-        with translated(self._url):
-            return cast("bytes | None", self._client.hget(self._keys.batch(tenant, batch_id), name))
+        return cast("bytes | None", self._client.hget(self._keys.batch(tenant, batch_id), name))

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import zlib
 
-import redis
-
 from glyph_worker.document import Document, digest
 from glyph_worker.errors import JobExpired, StoreUnavailable
-from glyph_worker.store.connection import translated
+from glyph_worker.store.connection import Server
 from glyph_worker.store.keys import Keys
 from glyph_worker.store.scripts import Scripts
 
 
 class BlobStore:
-    def __init__(self, client: redis.Redis, keys: Keys, *, url: str, ttl_s: int) -> None:
+    def __init__(self, client: Server, keys: Keys, *, ttl_s: int) -> None:
         self._client = client
         self._keys = keys
-        self._url = url
         self._ttl_s = ttl_s
-        self._run = Scripts(client, keys, url=url, ttl_s=ttl_s)
+        self._run = Scripts(client, keys, ttl_s=ttl_s)
 
     def put(self, document: Document) -> None:
         """Store the document unless it is there; renew its time to live either way.
@@ -28,15 +25,13 @@ class BlobStore:
         """
         if not self._run("renew_document", document.digest):
             packed = zlib.compress(document.text.encode(), level=1)
-            with translated(self._url):
-                # Not over one that another submit has stored, and perhaps kept, since.
-                self._client.set(self._keys.blob(document.digest), packed, ex=self._ttl_s, nx=True)
+            # Not over one that another submit has stored, and perhaps kept, since.
+            self._client.set(self._keys.blob(document.digest), packed, ex=self._ttl_s, nx=True)
 
     def get(self, document_digest: str) -> Document:
         """Raises JobExpired when it is gone, StoreUnavailable when its bytes are damaged."""
         key = self._keys.blob(document_digest)
-        with translated(self._url):
-            packed = self._client.get(key)
+        packed = self._client.get(key)
         if packed is None:
             raise JobExpired(
                 f"document {document_digest[:12]} is no longer stored "

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Generic, Protocol, TypeVar
 
-from glyph_worker.errors import GlyphError, StoreDenied, StoreFull
+from glyph_worker.errors import GlyphError, StoreDenied, StoreFull, StoreUnavailable
 
 T = TypeVar("T")
 
@@ -25,9 +26,44 @@ Observer = Callable[[str, Mapping[str, Any]], None]
 """Told of every event by name with its fields; never with text. Must not raise."""
 
 TRIP = 2
-FIRST_PAUSE_S = 0.25
-LONGEST_PAUSE_S = 15.0
+FIRST_REST_S = 0.5
+LONGEST_REST_S = 15.0
 FULL_PAUSE_S = 5.0
+
+
+class Rest:
+    """How long a server that failed is left alone: twice as long after every failure in a row."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._for_s = 0.0
+        self._until = 0.0
+
+    @property
+    def over(self) -> bool:
+        return self._clock() >= self._until
+
+    def lengthen(self) -> None:
+        self._for_s = min(LONGEST_REST_S, max(FIRST_REST_S, 2 * self._for_s))
+        self._until = self._clock() + self._for_s
+
+    def end(self) -> None:
+        self._for_s = self._until = 0.0
+
+    @contextmanager
+    def spared(self, server: str) -> Iterator[None]:
+        """For callers that want to hear of a failure: one timeout then, and not one per page.
+        Raises StoreUnavailable while the server rests, else what happens within."""
+        if not self.over:
+            raise StoreUnavailable(
+                f"{server} failed a moment ago; it is asked again within {self._for_s:.1f} s"
+            )
+        try:
+            yield
+        except StoreUnavailable:
+            self.lengthen()
+            raise
+        self.end()
 
 
 class CircuitBreaker(Generic[S]):
@@ -45,8 +81,7 @@ class CircuitBreaker(Generic[S]):
         self._lock = threading.Lock()
         self._failures = 0
         self._open = False
-        self._pause_s = FIRST_PAUSE_S
-        self._retry_at = 0.0
+        self._rest = Rest(clock)
         self._full_until = 0.0
 
     @property
@@ -78,27 +113,27 @@ class CircuitBreaker(Generic[S]):
 
     def probe(self) -> None:
         """Try a server that is out; the owner calls this now and then, off the jobs' way."""
-        if self._store is None or not self._open or self._clock() < self._retry_at:
+        if self._store is None or not self._open or not self._rest.over:
             return
         started = self._clock()
         try:
             self._store.ping()
         except Exception as exc:  # noqa: BLE001 - as above
-            self._pause_s = min(LONGEST_PAUSE_S, 2 * self._pause_s)
-            self._retry_at = self._clock() + self._pause_s
+            self._rest.lengthen()
             self._tell("store_down", "ping", exc)
             return
         with self._lock:
-            self._open, self._failures, self._pause_s = False, 0, FIRST_PAUSE_S
+            self._open, self._failures = False, 0
+            self._rest.end()
         self._observer("store_back", {"ping_ms": (self._clock() - started) * 1e3})
 
     def _failed(self, what: str, exc: Exception) -> None:
         with self._lock:
             self._failures += 1
             # A refused password will not be accepted next time.
-            if self._failures >= TRIP or isinstance(exc, StoreDenied):
+            if not self._open and (self._failures >= TRIP or isinstance(exc, StoreDenied)):
                 self._open = True
-                self._retry_at = self._clock() + self._pause_s
+                self._rest.lengthen()
         self._tell("store_failed", what, exc)
 
     def _tell(self, event: str, what: str, exc: Exception) -> None:

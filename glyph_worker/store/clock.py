@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-import redis
-
-from glyph_worker.store.connection import translated
+from glyph_worker.store.connection import Server
 
 
-def server_time(client: redis.Redis, url: str) -> float:
+def server_time(client: Server) -> float:
     """Seconds since the epoch. Raises StoreUnavailable."""
-    with translated(url):
-        return seconds(client.time())
+    return seconds(client.time())
 
 
 def seconds(reply: Any) -> float:

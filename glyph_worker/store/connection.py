@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, cast
 
 import redis
 from redis.backoff import ExponentialBackoff
@@ -75,6 +75,18 @@ class Server(Errors, redis.Redis):
         self.url = url
         # Made for this client alone, so closed with it.
         self.auto_close_connection_pool = True
+
+    def __str__(self) -> str:
+        return f"Redis at {hidden(self.url)}"
+
+    def get_string(self, name: str) -> bytes | None:
+        """GET; None also where the name holds another type, which is none of ours."""
+        try:
+            return cast("bytes | None", self.get(name))
+        except StoreFault as exc:
+            if "WRONGTYPE" in str(exc):
+                return None
+            raise
 
     def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:
         pipe = Pipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)

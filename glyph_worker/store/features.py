@@ -15,18 +15,18 @@ A miss is None. Raises StoreUnavailable, StoreFull, StoreDenied.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
-import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from glyph_worker.errors import InvalidSetting
 from glyph_worker.settings import Settings
-from glyph_worker.store.cache_link import Rest
-from glyph_worker.store.connection import connect, translated
+from glyph_worker.store.breaker import Rest
+from glyph_worker.store.connection import Server, connect
 
 ClaimState = Literal["stored", "claimed", "held", "free", "quarantined"]
 CommitState = Literal["stored", "fenced", "quarantined", "lost"]
@@ -43,11 +43,10 @@ class CacheStore:
 
     def __init__(
         self,
-        control: redis.Redis,
-        bulk: redis.Redis,
+        control: Server,
+        bulk: Server,
         *,
         prefix: str,
-        url: str,
         chunk_bytes: int = 16 << 20,
     ) -> None:
         """`control` carries questions of a few bytes, `bulk` the values. Both without retries:
@@ -55,9 +54,8 @@ class CacheStore:
         self._control = control
         self._bulk = bulk
         self._prefix = prefix
-        self._url = url
         self._chunk_bytes = chunk_bytes
-        self._rest = Rest(url)
+        self._rest = Rest(time.monotonic)
         # EVAL with the body, not EVALSHA: a restarted server has forgotten every script.
         self._claim = (_LUA / "feature_claim.lua").read_text()
         self._commit = (_LUA / "feature_commit.lua").read_text()
@@ -80,7 +78,7 @@ class CacheStore:
             client = connect(url, timeout_s=timeout, num_retries=0)
             client.set_retry(Retry(NoBackoff(), 0))
             clients.append(client)
-        return cls(*clients, prefix=prefix, url=url, chunk_bytes=chunk_bytes)
+        return cls(*clients, prefix=prefix, chunk_bytes=chunk_bytes)
 
     @classmethod
     def of(cls, settings: Settings) -> CacheStore:
@@ -115,8 +113,7 @@ class CacheStore:
             kinds = ("feature", "feature-claim", "feature-quarantine")
             keys = [self._key(kind, digest) for digest in some for kind in kinds]
             lease_ms = max(1, int(lease_s * 1e3))
-            with translated(self._url):
-                replies = self._eval(self._control, self._claim, keys, owner, lease_ms, limit)
+            replies = self._eval(self._control, self._claim, keys, owner, lease_ms, limit)
             states = [reply.decode() for reply in replies]
             found += zip(cast("list[ClaimState]", states[::2]), states[1::2], strict=True)
             limit -= sum(state == "claimed" for state, _ in found[-len(some) :])
@@ -128,15 +125,14 @@ class CacheStore:
             return []
         keys = [self._key("feature-claim", digest) for digest, _ in claims]
         tokens = [token for _, token in claims]
-        with translated(self._url):
-            replies = self._eval(self._control, self._renew, keys, int(lease_s * 1e3), *tokens)
+        replies = self._eval(self._control, self._renew, keys, int(lease_s * 1e3), *tokens)
         return [reply == 1 for reply in replies]
 
     # features
 
     def stored(self, digests: Sequence[str]) -> list[bool]:
         """Which features are there now. They may be evicted before they are fetched."""
-        with self._rest.spared():
+        with self._rest.spared(str(self._control)):
             pipe = self._control.pipeline(transaction=False)
             for digest in digests:
                 pipe.exists(self._key("feature", digest))
@@ -144,15 +140,14 @@ class CacheStore:
 
     def fetch(self, digests: Sequence[str]) -> list[bytes | None]:
         """Values by digest, None where missing (or where one chunk of it is)."""
-        with translated(self._url):
-            pipe = self._bulk.pipeline(transaction=False)
-            # MGETs of a few keys in one pipeline: one round trip, and no long block of the server.
-            for start in range(0, len(digests), 4):
-                pipe.mget([self._key("feature", digest) for digest in digests[start : start + 4]])
-            values = [value for reply in pipe.execute() for value in reply]
-            for at, (digest, value) in enumerate(zip(digests, values, strict=True)):
-                if value is not None and value[:4] == _CHUNKED:
-                    values[at] = self._join(digest, value)
+        pipe = self._bulk.pipeline(transaction=False)
+        # MGETs of a few keys in one pipeline: one round trip, and no long block of the server.
+        for start in range(0, len(digests), 4):
+            pipe.mget([self._key("feature", digest) for digest in digests[start : start + 4]])
+        values = [value for reply in pipe.execute() for value in reply]
+        for at, (digest, value) in enumerate(zip(digests, values, strict=True)):
+            if value is not None and value[:4] == _CHUNKED:
+                values[at] = self._join(digest, value)
         return values
 
     def _join(self, digest: str, head: bytes) -> bytes | None:
@@ -185,112 +180,99 @@ class CacheStore:
         names = [self._key("feature-part", digest, nonce, str(i)) for i in range(len(chunks))]
         kinds = ("feature", "feature-claim", "feature-quarantine")
         keys = [names[0], *(self._key(kind, digest) for kind in kinds)]
-        with translated(self._url):
-            pipe = self._bulk.pipeline(transaction=False)
-            for name, chunk in zip(names[1:], chunks[1:], strict=True):
-                pipe.set(name, cast(bytes, chunk), ex=ttl_s)
-            pipe.set(names[0], cast(bytes, chunks[0]), ex=ttl_s)
-            pipe.eval(self._commit, 4, *keys, token)
-            state = cast(CommitState, pipe.execute()[-1].decode())
-            if state != "stored" and len(names) > 1:
-                self._bulk.unlink(*names[1:])
+        pipe = self._bulk.pipeline(transaction=False)
+        for name, chunk in zip(names[1:], chunks[1:], strict=True):
+            pipe.set(name, cast(bytes, chunk), ex=ttl_s)
+        pipe.set(names[0], cast(bytes, chunks[0]), ex=ttl_s)
+        pipe.eval(self._commit, 4, *keys, token)
+        state = cast(CommitState, pipe.execute()[-1].decode())
+        if state != "stored" and len(names) > 1:
+            self._bulk.unlink(*names[1:])
         return state
 
     def drop(self, digests: Sequence[str]) -> int:
         """Forget these features. Returns how many there were."""
         if not digests:
             return 0
-        with translated(self._url):
-            return int(self._control.unlink(*(self._key("feature", one) for one in digests)))
+        return int(self._control.unlink(*(self._key("feature", one) for one in digests)))
 
     def quarantine(self, digest: str, reason: str, *, ttl_s: int) -> None:
         """Drop the value and let nobody read or publish this digest for `ttl_s`."""
-        with translated(self._url):
-            pipe = self._control.pipeline(transaction=False)
-            pipe.unlink(self._key("feature", digest))  # first: allowed when memory is full
-            pipe.set(self._key("feature-quarantine", digest), reason, ex=ttl_s)
-            pipe.execute()
+        pipe = self._control.pipeline(transaction=False)
+        pipe.unlink(self._key("feature", digest))  # first: allowed when memory is full
+        pipe.set(self._key("feature-quarantine", digest), reason, ex=ttl_s)
+        pipe.execute()
 
     # what workers tell each other
 
     def announce(self, recipe: bytes) -> None:
         """Tell render workers how a live answer worker names features; repeat within 90 s."""
         keys = [self._key("feature-recipes")]
-        with translated(self._url):
-            self._eval(self._control, self._announce, keys, LIVE_S, recipe)
+        self._eval(self._control, self._announce, keys, LIVE_S, recipe)
 
     def recipes(self) -> list[bytes]:
         """Recipes of all live answer workers."""
-        with self._rest.spared():
+        with self._rest.spared(str(self._control)):
             seconds = self._control.time()[0]
             key = self._key("feature-recipes")
             return cast("list[bytes]", self._control.zrangebyscore(key, seconds - LIVE_S, "+inf"))
 
     def report(self, owner: str, stats: bytes) -> None:
         """Leave one worker's counters for `glyph-worker cache stats`."""
-        with translated(self._url):
-            self._control.set(self._key("feature-stats", owner), stats, ex=LIVE_S)
+        self._control.set(self._key("feature-stats", owner), stats, ex=LIVE_S)
 
     def reports(self) -> dict[str, bytes]:
         """Counters by owner, of all live answer workers."""
         prefix = self._key("feature-stats", "")
-        with translated(self._url):
-            names = [name.decode() for name in self._control.scan_iter(match=prefix + "*")]
-            values = cast("list[bytes | None]", self._control.mget(names)) if names else []
+        names = [name.decode() for name in self._control.scan_iter(match=prefix + "*")]
+        values = cast("list[bytes | None]", self._control.mget(names)) if names else []
         pairs = zip(names, values, strict=True)
         return {name.removeprefix(prefix): value for name, value in pairs if value is not None}
 
     def put_probe(self, owner: str, value: bytes) -> None:
         """Leave bytes to measure the way back with."""
-        with translated(self._url):
-            self._bulk.set(self._key("feature-probe", owner), value, ex=LIVE_S)
+        self._bulk.set(self._key("feature-probe", owner), value, ex=LIVE_S)
 
     def get_probe(self, owner: str) -> bytes | None:
-        with translated(self._url):
-            return cast("bytes | None", self._bulk.get(self._key("feature-probe", owner)))
+        return cast("bytes | None", self._bulk.get(self._key("feature-probe", owner)))
 
     # upkeep
 
     def ping(self) -> None:
-        with translated(self._url):
-            self._control.ping()
+        self._control.ping()
 
     def digests(self) -> Iterator[str]:
         """All features stored, in no order, with what comes and goes meanwhile."""
         prefix = self._key("feature", "")
-        with translated(self._url):
-            for name in self._control.scan_iter(match=prefix + "*", count=1_000):
-                yield name.decode().removeprefix(prefix)
+        for name in self._control.scan_iter(match=prefix + "*", count=1_000):
+            yield name.decode().removeprefix(prefix)
 
     def sizes(self, digests: Sequence[str]) -> list[int]:
         """Bytes of each stored value (of a chunked one: of its head); 0 when missing."""
-        with translated(self._url):
-            pipe = self._control.pipeline(transaction=False)
-            for digest in digests:
-                pipe.strlen(self._key("feature", digest))
-            return cast("list[int]", pipe.execute())
+        pipe = self._control.pipeline(transaction=False)
+        for digest in digests:
+            pipe.strlen(self._key("feature", digest))
+        return cast("list[int]", pipe.execute())
 
     def memory(self) -> dict[str, Any]:
         """The server's own account: used and most bytes, eviction policy, keys evicted."""
-        with translated(self._url):
-            info = self._control.info()
+        info = self._control.info()
         names = ("used_memory", "maxmemory", "maxmemory_policy", "evicted_keys")
         return {name: info.get(name) for name in names}
 
     def clear(self) -> int:
         """Delete all features, claims, quarantines, page images and layouts under our prefix."""
         num_deleted = 0
-        with translated(self._url):
-            for pattern in ("feature*", "page:*", "layout:*"):
-                batch: list[bytes] = []
-                for name in self._control.scan_iter(match=f"{self._prefix}:{pattern}", count=1_000):
-                    batch.append(name)
-                    if len(batch) == 1_000:
-                        num_deleted += int(self._control.unlink(*batch))
-                        batch.clear()
-                if batch:
+        for pattern in ("feature*", "page:*", "layout:*"):
+            batch: list[bytes] = []
+            for name in self._control.scan_iter(match=f"{self._prefix}:{pattern}", count=1_000):
+                batch.append(name)
+                if len(batch) == 1_000:
                     num_deleted += int(self._control.unlink(*batch))
+                    batch.clear()
+            if batch:
+                num_deleted += int(self._control.unlink(*batch))
         return num_deleted
 
-    def _eval(self, client: redis.Redis, script: str, keys: Sequence[str], *args: Any) -> Any:
+    def _eval(self, client: Server, script: str, keys: Sequence[str], *args: Any) -> Any:
         return client.eval(script, len(keys), *keys, *args)

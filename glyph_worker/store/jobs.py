@@ -8,19 +8,17 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, cast
 
-import redis
-
 from glyph_worker import codec
 from glyph_worker.errors import DeadlinePassed, Poisonous, UnknownJob
 from glyph_worker.job import Answer, Job, JobStatus, Priority, Progress, Stage
 from glyph_worker.options import JobOptions, is_text, shown
 from glyph_worker.store.clock import server_time
-from glyph_worker.store.connection import translated
+from glyph_worker.store.connection import Server
 from glyph_worker.store.keys import Keys
 from glyph_worker.store.scripts import Scripts, flat
 
 _PROGRESS = ("num_pages", "num_pages_ready", "num_prompt_tokens", "num_prefilled_tokens",
-             "num_answer_tokens")  # fmt: skip
+             "num_thinking_tokens", "num_answer_tokens")  # fmt: skip
 
 MAX_STRIKES = 3
 """Workers that may die at work on one job before it is filed as dead."""
@@ -99,10 +97,9 @@ class JobStore:
 
     def __init__(
         self,
-        client: redis.Redis,
+        client: Server,
         keys: Keys,
         *,
-        url: str,
         ttl_s: int,
         lease_s: float,
         window: int = 0,
@@ -110,20 +107,18 @@ class JobStore:
         """`window`: messages that may wait on the queues; 0, and a claim lets no others follow."""
         self._client = client
         self._keys = keys
-        self._url = url
         self._ttl_s = ttl_s
         # One second shorter than the broker's, so that a message that comes back because its
         # worker died never finds the dead worker's lease on the record still running.
         self._lease_s = max(1.0, lease_s - 1)
         self._window = window
-        self._run = Scripts(client, keys, url=url, ttl_s=ttl_s)
+        self._run = Scripts(client, keys, ttl_s=ttl_s)
 
     # Reading -----------------------------------------------------------------------------------
 
     def record(self, job_id: str, *, tenant: str | None = None) -> Record:
         """The raw hash. Raises UnknownJob, also for another tenant's job."""
-        with translated(self._url):
-            record = cast(Record, self._client.hgetall(self._key(job_id)))
+        record = cast(Record, self._client.hgetall(self._key(job_id)))
         if not record or (tenant is not None and record.get(b"tenant") != tenant.encode()):
             raise UnknownJob(
                 f"no job {job_id!r} here: never submitted, or over its time to live "
@@ -139,11 +134,10 @@ class JobStore:
     def get_many(self, job_ids: Sequence[str], *, tenant: str | None = None) -> list[Job | None]:
         """In one round trip; None where there is no record (or it is another tenant's)."""
         known = [job_id for job_id in job_ids if is_text(job_id)]
-        with translated(self._url):
-            pipe = self._client.pipeline(transaction=False)
-            for job_id in known:
-                pipe.hgetall(self._keys.job(job_id))
-            records = dict(zip(known, pipe.execute(), strict=True))
+        pipe = self._client.pipeline(transaction=False)
+        for job_id in known:
+            pipe.hgetall(self._keys.job(job_id))
+        records = dict(zip(known, pipe.execute(), strict=True))
         jobs = [
             _job(job_id, records[job_id]) if is_text(job_id) and records[job_id] else None
             for job_id in job_ids
@@ -157,8 +151,7 @@ class JobStore:
         return self._keys.job(job_id)
 
     def answer(self, job_id: str) -> Answer | None:
-        with translated(self._url):
-            raw = cast("bytes | None", self._client.hget(self._keys.job(job_id), "answer"))
+        raw = cast("bytes | None", self._client.hget(self._keys.job(job_id), "answer"))
         return None if raw is None else Answer.from_fields(codec.unpack("answer", raw))
 
     def outcome(self, job_id: str, *, tenant: str) -> tuple[Job, Answer | None, bytes]:
@@ -173,11 +166,10 @@ class JobStore:
         self, job_ids: Sequence[str], *, tenant: str
     ) -> list[tuple[Job, Answer | None, bytes] | None]:
         """The same of many; None where there is no record (or it is another tenant's)."""
-        with translated(self._url):
-            pipe = self._client.pipeline(transaction=False)
-            for job_id in job_ids:
-                pipe.hgetall(self._keys.job(job_id))
-            records = cast("list[Record]", pipe.execute())
+        pipe = self._client.pipeline(transaction=False)
+        for job_id in job_ids:
+            pipe.hgetall(self._keys.job(job_id))
+        records = cast("list[Record]", pipe.execute())
         return [
             _outcome(job_id, record) if record.get(b"tenant") == tenant.encode() else None
             for job_id, record in zip(job_ids, records, strict=True)
@@ -197,19 +189,15 @@ class JobStore:
         Looks at every key: for people who type, not for programs.
         """
         start = len(self._keys.job(""))
-        with translated(self._url):
-            pattern = self._keys.job(f"{prefix}*")
-            found = sorted(
-                raw.decode()[start:] for raw in self._client.scan_iter(pattern, count=1_000)
-            )
+        pattern = self._keys.job(f"{prefix}*")
+        found = sorted(raw.decode()[start:] for raw in self._client.scan_iter(pattern, count=1_000))
         if tenant is None:
             return found
         jobs = self.get_many(found, tenant=tenant)
         return [job.id for job in jobs if job is not None]
 
     def _ids(self, key: str, limit: int) -> list[str]:
-        with translated(self._url):
-            found = cast("list[bytes]", self._client.zrevrange(key, 0, limit - 1))
+        found = cast("list[bytes]", self._client.zrevrange(key, 0, limit - 1))
         return [raw.decode() for raw in found]
 
     # Ending what nobody holds --------------------------------------------------------------------
@@ -244,7 +232,7 @@ class JobStore:
     def peek(self, job_id: str) -> ClaimedJob:
         """The order as a worker had it, without any right to work on it. Raises UnknownJob."""
         record = self.record(job_id)
-        ahead_s = server_time(self._client, self._url) - time.monotonic()
+        ahead_s = server_time(self._client) - time.monotonic()
         return _order(job_id, record, attempt=0, owner="nobody", strikes=0, ahead_s=ahead_s)
 
     def admit(self, claimed: ClaimedJob, *, batch_mates: Sequence[str]) -> bool | None:
@@ -381,7 +369,7 @@ def _job(job_id: str, record: Record) -> Job:
     return Job(
         id=job_id,
         status=JobStatus(record[b"status"].decode()),
-        stage=Stage(stage) if stage else None,
+        stage=Stage.known(stage),
         progress=Progress(**{name: int(number(name)) for name in _PROGRESS}),
         attempt=int(number("attempt")),
         tenant=record.get(b"tenant", b"default").decode(),

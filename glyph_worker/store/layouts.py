@@ -7,15 +7,15 @@ its name as well. What does not fit is a miss.
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-import redis
-
 from glyph_worker import codec
 from glyph_worker.document import Page, digest
-from glyph_worker.store.cache_link import Rest, get_string
+from glyph_worker.store.breaker import Rest
+from glyph_worker.store.connection import Server
 from glyph_worker.store.keys import Keys
 
 _SEAL_BYTES = 32
@@ -33,12 +33,12 @@ class StoredLayout:
 class LayoutStore:
     """Raises StoreUnavailable, StoreFull, StoreDenied from every method."""
 
-    def __init__(self, client: redis.Redis, keys: Keys, *, url: str, ttl_s: int) -> None:
+    def __init__(self, client: Server, keys: Keys, *, ttl_s: int) -> None:
         """`client` has a short patience and no retries."""
         self._client = client
         self._keys = keys
         self._ttl_s = ttl_s
-        self._rest = Rest(url)
+        self._rest = Rest(time.monotonic)
 
     def put(
         self, document_digest: str, style_digest: str, layout: StoredLayout, *, salt: str
@@ -47,7 +47,7 @@ class LayoutStore:
         name = _name(document_digest, style_digest, salt)
         rows = [list(dataclasses.astuple(page)) for page in layout.pages]
         packed = codec.pack("layout", {"pages": rows, "missing": layout.num_missing_glyphs})
-        with self._rest.spared():
+        with self._rest.spared(str(self._client)):
             self._client.set(
                 self._keys.layout(name), _seal(name, salt, packed) + packed, ex=self._ttl_s
             )
@@ -55,9 +55,9 @@ class LayoutStore:
     def get(self, document_digest: str, style_digest: str, *, salt: str) -> StoredLayout | None:
         """None where nothing is stored, or not what was asked for."""
         name = _name(document_digest, style_digest, salt)
-        with self._rest.spared():
+        with self._rest.spared(str(self._client)):
             # No renewal: the layout ends with the page images it was stored beside.
-            sealed = get_string(self._client, self._keys.layout(name))
+            sealed = self._client.get_string(self._keys.layout(name))
         if sealed is None or sealed[:_SEAL_BYTES] != _seal(name, salt, sealed[_SEAL_BYTES:]):
             return None
         try:
@@ -66,7 +66,7 @@ class LayoutStore:
             return None  # of another release
 
     def drop(self, document_digest: str, style_digest: str, *, salt: str) -> None:
-        with self._rest.spared():
+        with self._rest.spared(str(self._client)):
             self._client.unlink(self._keys.layout(_name(document_digest, style_digest, salt)))
 
 

@@ -8,11 +8,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import cast
 
-import redis
-
 from glyph_worker.errors import InvalidOption
 from glyph_worker.job import FINAL, Job, JobStatus, Priority
-from glyph_worker.store.connection import translated
+from glyph_worker.store.connection import Server
 from glyph_worker.store.jobs import JobStore
 from glyph_worker.store.keys import Keys
 
@@ -31,11 +29,10 @@ class JobPage:
 class JobListing:
     """Raises StoreUnavailable, StoreFull or StoreDenied."""
 
-    def __init__(self, client: redis.Redis, keys: Keys, jobs: JobStore, *, url: str) -> None:
+    def __init__(self, client: Server, keys: Keys, jobs: JobStore) -> None:
         self._client = client
         self._keys = keys
         self._jobs = jobs
-        self._url = url
 
     def page(
         self,
@@ -75,14 +72,11 @@ class JobListing:
     def _rows(self, indexes: list[str], at: tuple[float, str] | None) -> list[tuple[float, str]]:
         """(created, id) after `at`, newest first, at most _CHUNK."""
         most = "+inf" if at is None else repr(at[0])
-        with translated(self._url):
-            pipe = self._client.pipeline(transaction=False)
-            for index in indexes:
-                # Of the jobs created in the cursor's own moment some were shown: read on past them.
-                pipe.zrevrangebyscore(
-                    index, most, "-inf", start=0, num=_CHUNK + 1_000, withscores=True
-                )
-            replies = cast("list[list[tuple[bytes, float]]]", pipe.execute())
+        pipe = self._client.pipeline(transaction=False)
+        for index in indexes:
+            # Of the jobs created in the cursor's own moment some were shown: read on past them.
+            pipe.zrevrangebyscore(index, most, "-inf", start=0, num=_CHUNK + 1_000, withscores=True)
+        replies = cast("list[list[tuple[bytes, float]]]", pipe.execute())
         rows = {(score, raw.decode()) for reply in replies for raw, score in reply}
         ordered = sorted(rows, reverse=True)
         return [row for row in ordered if at is None or row < at][:_CHUNK]

@@ -7,14 +7,12 @@ import socket
 import uuid
 from dataclasses import dataclass
 
-import redis
-
 from glyph_worker.errors import StoreUnavailable
 from glyph_worker.settings import Settings
 from glyph_worker.store.backlog import Backlog
 from glyph_worker.store.blobs import BlobStore
 from glyph_worker.store.cancels import CancelChannel
-from glyph_worker.store.connection import connect
+from glyph_worker.store.connection import Server, connect
 from glyph_worker.store.features import CacheStore
 from glyph_worker.store.jobs import JobStore
 from glyph_worker.store.keys import Keys
@@ -30,7 +28,7 @@ from glyph_worker.store.workers import WorkerStore
 class Stores:
     owner: str
     """Names this process; a restart is another owner, so its predecessor's claims are not its."""
-    broker: redis.Redis
+    broker: Server
     jobs: JobStore
     backlog: Backlog
     streams: StreamStore
@@ -54,26 +52,25 @@ class Stores:
         broker, queue = connect(broker_url), settings.queue
         # Short patience and no retries: without the cache a job costs more time, no more.
         cache = connect(cache_url, timeout_s=settings.features.timeout_s, num_retries=0)
-        workers = WorkerStore(broker, keys, url=broker_url)
+        workers = WorkerStore(broker, keys)
         return cls(
             owner=f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}",
             broker=broker,
             jobs=JobStore(
                 broker,
                 keys,
-                url=broker_url,
                 ttl_s=queue.job_ttl_s,
                 lease_s=queue.lease_s,
                 window=queue.dispatch_window,
             ),
-            backlog=Backlog(broker, keys, url=broker_url, settings=queue),
-            cancels=CancelChannel(broker, keys, url=broker_url),
-            streams=StreamStore(broker, keys, broker_url, queue.job_ttl_s),
-            blobs=BlobStore(broker, keys, url=broker_url, ttl_s=queue.job_ttl_s),
-            layouts=LayoutStore(cache, keys, url=cache_url, ttl_s=page_ttl_s),
-            page_images=PageImages(cache, keys, url=cache_url, ttl_s=page_ttl_s),
+            backlog=Backlog(broker, keys, settings=queue),
+            cancels=CancelChannel(broker, keys),
+            streams=StreamStore(broker, keys, queue.job_ttl_s),
+            blobs=BlobStore(broker, keys, ttl_s=queue.job_ttl_s),
+            layouts=LayoutStore(cache, keys, ttl_s=page_ttl_s),
+            page_images=PageImages(cache, keys, ttl_s=page_ttl_s),
             workers=workers,
             ladder=Overload(broker, keys, workers, settings.render),
-            tally=Tally(broker, keys, broker_url),
+            tally=Tally(broker, keys),
             cache=CacheStore.of(settings),
         )

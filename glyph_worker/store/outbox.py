@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import redis
-
+from glyph_worker.store.connection import Server
 from glyph_worker.store.keys import Keys
 from glyph_worker.store.scripts import Scripts
 
@@ -21,11 +20,9 @@ class Outbox:
     """One application's. At least once: taken, told, settled. Raises StoreUnavailable, StoreFull,
     StoreDenied from every method."""
 
-    def __init__(
-        self, client: redis.Redis, keys: Keys, *, url: str, tenant: str, name: str, ttl_s: int
-    ) -> None:
+    def __init__(self, client: Server, keys: Keys, *, tenant: str, name: str, ttl_s: int) -> None:
         self._who = (tenant, name)
-        self._run = Scripts(client, keys, url=url, ttl_s=ttl_s)
+        self._run = Scripts(client, keys, ttl_s=ttl_s)
 
     def take(self, *, limit: int, lease_s: float) -> list[DueLinks]:
         """Those due now; each comes back after `lease_s` unless it is settled."""

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import time
 import zlib
 
-import redis
-
-from glyph_worker.store.cache_link import Rest, get_string
+from glyph_worker.store.breaker import Rest
+from glyph_worker.store.connection import Server
 from glyph_worker.store.keys import Keys
 
 _SEALED = b"GWP1"
 
 
 class PageImages:
-    def __init__(self, client: redis.Redis, keys: Keys, *, url: str, ttl_s: int) -> None:
+    def __init__(self, client: Server, keys: Keys, *, ttl_s: int) -> None:
         """`client` has a short patience and no retries: drawing a page takes no longer."""
         self._client = client
         self._keys = keys
         self._ttl_s = ttl_s
-        self._rest = Rest(url)
+        self._rest = Rest(time.monotonic)
 
     def put(self, digest: str, packed: bytes) -> None:
         """Keep a page image in the renderer's wire form (opaque bytes here).
@@ -27,13 +27,13 @@ class PageImages:
         """
         check = zlib.crc32(packed).to_bytes(4, "big")
         sealed = b"".join((_SEALED, bytes.fromhex(digest), check, packed))
-        with self._rest.spared():
+        with self._rest.spared(str(self._client)):
             self._client.set(self._keys.page(digest), sealed, ex=self._ttl_s)
 
     def get(self, digest: str) -> bytes | None:
         """The bytes of `put`; None when missing, damaged or another page's."""
-        with self._rest.spared():
-            sealed = get_string(self._client, self._keys.page(digest))
+        with self._rest.spared(str(self._client)):
+            sealed = self._client.get_string(self._keys.page(digest))
         if sealed is None or sealed[:4] != _SEALED or sealed[4:36] != bytes.fromhex(digest):
             return None
         packed = sealed[40:]

@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
-import redis
-
-from glyph_worker.store.connection import translated
+from glyph_worker.store.connection import Server
 from glyph_worker.store.keys import Keys
 
 _FOLDER = resources.files("glyph_worker.store").joinpath("lua")
@@ -17,10 +15,9 @@ _FOLDER = resources.files("glyph_worker.store").joinpath("lua")
 class Scripts:
     """Every call is one round trip and atomic. Raises StoreUnavailable, StoreFull, StoreDenied."""
 
-    def __init__(self, client: redis.Redis, keys: Keys, *, url: str, ttl_s: int) -> None:
+    def __init__(self, client: Server, keys: Keys, *, ttl_s: int) -> None:
         self._client = client
         self._root = keys.root
-        self._url = url
         self._ttl_s = ttl_s
         self._common = _FOLDER.joinpath("common.lua").read_text()
         self._loaded: dict[str, Any] = {}
@@ -29,8 +26,7 @@ class Scripts:
         if name not in self._loaded:
             body = self._common + _FOLDER.joinpath(f"{name}.lua").read_text()
             self._loaded[name] = self._client.register_script(body)
-        with translated(self._url):
-            return self._loaded[name](keys=[self._root], args=[self._ttl_s, *args])
+        return self._loaded[name](keys=[self._root], args=[self._ttl_s, *args])
 
 
 def flat(fields: dict[str, Any]) -> Sequence[Any]:

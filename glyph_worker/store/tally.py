@@ -9,15 +9,14 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import cast
-
-import redis
 
 from glyph_worker import codec
 from glyph_worker.job import Receipt
 from glyph_worker.store.clock import seconds, server_time
-from glyph_worker.store.connection import translated
+from glyph_worker.store.connection import Server
 from glyph_worker.store.keys import Keys
 
 TTL_S = 30 * 86_400
@@ -25,7 +24,7 @@ ENGINE_TTL_S = 3_600
 SILENT_S = 10.0
 """An engine that was silent for so long counts as gone."""
 
-STAGES = ("queue", "render", "encode", "prefill", "decode", "total")
+STAGES = ("queue", "render", "encode", "prefill", "decode", "guard", "total")
 BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 PAGES = ("rendered", "encoded", "reused")
 TOKENS = ("document", "visual", "prompt", "prefix_reused", "answer")
@@ -63,9 +62,8 @@ class Sums:
 class Tally:
     """Thread-safe. Raises StoreUnavailable, StoreFull or StoreDenied from flush and reads."""
 
-    client: redis.Redis
+    client: Server
     keys: Keys
-    url: str
     _pending: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -81,6 +79,7 @@ class Tally:
             "visual": receipt.visual_tokens,
             "prompt": receipt.prompt_tokens,
             "prefix_reused": receipt.prefix_tokens_reused,
+            "thinking": receipt.thinking_tokens,
             "answer": receipt.answer_tokens,
         }
         with self._lock:
@@ -95,6 +94,12 @@ class Tally:
             self._pending[f"answers:{receipt.device.partition(':')[0]}/{receipt.dtype}"] += 1
             self._pending["fallbacks:all"] += bool(receipt.fallback)
 
+    def add_literals(self, model: str, statuses: Iterable[str]) -> None:
+        """Literals of one answer, by what became of them. In memory only."""
+        with self._lock:
+            for status in statuses:
+                self._pending[f"literals:{model}/{status}"] += 1
+
     def flush(self) -> None:
         """Add what has gathered to the cluster's sums; on an error it is kept for the next time."""
         with self._lock:
@@ -102,12 +107,11 @@ class Tally:
         if not taken:
             return
         try:
-            with translated(self.url):
-                pipe = self.client.pipeline()
-                for name, number in taken.items():
-                    pipe.hincrbyfloat(self.keys.tally, name, number)
-                pipe.expire(self.keys.tally, TTL_S)
-                pipe.execute()
+            pipe = self.client.pipeline()
+            for name, number in taken.items():
+                pipe.hincrbyfloat(self.keys.tally, name, number)
+            pipe.expire(self.keys.tally, TTL_S)
+            pipe.execute()
         except Exception:
             with self._lock:
                 for name, number in taken.items():
@@ -116,26 +120,23 @@ class Tally:
 
     def announce(self, worker: str, stats: dict[str, float]) -> None:
         """Say how the engine is; forgotten when the worker falls silent."""
-        seen_at = server_time(self.client, self.url)
+        seen_at = server_time(self.client)
         packed = codec.pack("engine", {"seen_at": seen_at, "stats": stats})
-        with translated(self.url):
-            pipe = self.client.pipeline()
-            pipe.hset(self.keys.engines, worker, packed)
-            pipe.expire(self.keys.engines, ENGINE_TTL_S)
-            pipe.execute()
+        pipe = self.client.pipeline()
+        pipe.hset(self.keys.engines, worker, packed)
+        pipe.expire(self.keys.engines, ENGINE_TTL_S)
+        pipe.execute()
 
     def sums(self) -> Sums:
-        with translated(self.url):
-            raw = cast("dict[bytes, bytes]", self.client.hgetall(self.keys.tally))
+        raw = cast("dict[bytes, bytes]", self.client.hgetall(self.keys.tally))
         return Sums({name.decode(): float(value) for name, value in raw.items()})
 
     def engines(self) -> list[Engine]:
         """Those heard of lately; forgets the others."""
-        with translated(self.url):
-            pipe = self.client.pipeline(transaction=False)
-            pipe.hgetall(self.keys.engines)
-            pipe.time()
-            raw, now = pipe.execute()
+        pipe = self.client.pipeline(transaction=False)
+        pipe.hgetall(self.keys.engines)
+        pipe.time()
+        raw, now = pipe.execute()
         oldest, found, gone = seconds(now) - SILENT_S, [], []
         for name, packed in raw.items():
             said = codec.unpack("engine", packed)
@@ -144,6 +145,5 @@ class Tally:
             elif said["seen_at"] < oldest - 50:
                 gone.append(name)
         if gone:
-            with translated(self.url):
-                self.client.hdel(self.keys.engines, *gone)
+            self.client.hdel(self.keys.engines, *gone)
         return sorted(found, key=lambda engine: engine.worker)

@@ -7,12 +7,10 @@ import zlib
 from dataclasses import dataclass
 from typing import Any, cast
 
-import redis
-
 from glyph_worker import codec
 from glyph_worker.errors import QuotaExceeded, RequestError, StoreUnavailable
 from glyph_worker.options import is_text
-from glyph_worker.store.connection import translated
+from glyph_worker.store.connection import Server
 from glyph_worker.store.keys import Keys
 from glyph_worker.store.scripts import Scripts
 
@@ -47,11 +45,10 @@ class StoredFile:
 class UploadStore:
     """Raises StoreUnavailable, StoreFull or StoreDenied from every method."""
 
-    def __init__(self, client: redis.Redis, keys: Keys, *, url: str) -> None:
+    def __init__(self, client: Server, keys: Keys) -> None:
         self._client = client
         self._keys = keys
-        self._url = url
-        self._run = Scripts(client, keys, url=url, ttl_s=MAX_TTL_S)
+        self._run = Scripts(client, keys, ttl_s=MAX_TTL_S)
 
     def put(
         self,
@@ -91,14 +88,12 @@ class UploadStore:
 
     def info(self, tenant: str, file_id: str) -> FileInfo:
         """Raises UnknownFile."""
-        with translated(self._url):
-            packed = self._client.hget(self._key(tenant, file_id), "info")
+        packed = self._client.hget(self._key(tenant, file_id), "info")
         return _info(file_id, _there(cast("bytes | None", packed), file_id))
 
     def get(self, tenant: str, file_id: str) -> StoredFile:
         """Raises UnknownFile; StoreUnavailable when its bytes are damaged."""
-        with translated(self._url):
-            row = self._client.hmget(self._key(tenant, file_id), ["info", "raw"])
+        row = self._client.hmget(self._key(tenant, file_id), ["info", "raw"])
         packed, raw = cast("list[bytes | None]", row)
         info = _info(file_id, _there(packed, file_id))
         try:
@@ -108,12 +103,11 @@ class UploadStore:
 
     def newest(self, tenant: str) -> list[FileInfo]:
         """All of a tenant's that are still kept, newest first."""
-        with translated(self._url):
-            ids = cast("list[bytes]", self._client.zrevrange(self._keys.files_of(tenant), 0, -1))
-            pipe = self._client.pipeline(transaction=False)
-            for raw in ids:
-                pipe.hget(self._key(tenant, raw.decode()), "info")
-            rows = pipe.execute() if ids else []
+        ids = cast("list[bytes]", self._client.zrevrange(self._keys.files_of(tenant), 0, -1))
+        pipe = self._client.pipeline(transaction=False)
+        for raw in ids:
+            pipe.hget(self._key(tenant, raw.decode()), "info")
+        rows = pipe.execute() if ids else []
         return [
             _info(raw.decode(), packed)
             for raw, packed in zip(ids, rows, strict=True)
@@ -123,11 +117,10 @@ class UploadStore:
     def delete(self, tenant: str, file_id: str) -> None:
         """Raises UnknownFile."""
         key = self._key(tenant, file_id)
-        with translated(self._url):
-            pipe = self._client.pipeline()
-            pipe.unlink(key)
-            pipe.zrem(self._keys.files_of(tenant), file_id)
-            num_gone, _ = pipe.execute()
+        pipe = self._client.pipeline()
+        pipe.unlink(key)
+        pipe.zrem(self._keys.files_of(tenant), file_id)
+        num_gone, _ = pipe.execute()
         if not num_gone:
             raise _unknown(file_id)
 

@@ -18,6 +18,8 @@ from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from glyph_worker.errors import InvalidSetting
@@ -171,7 +173,8 @@ class RedisUrl:
             }
             if self.tls:
                 to_sentinel["ssl"] = given["ssl"] = True
-            # A Sentinel that does not answer is passed over: the next one is asked.
+            # A Sentinel that does not answer is passed over at once: the next one is asked.
+            to_sentinel["retry"] = Retry(NoBackoff(), 0)
             sentinels = Sentinel(  # type: ignore[no-untyped-call]
                 self.hosts, sentinel_kwargs={**to_sentinel, **self.sentinel_login}
             )

@@ -20,9 +20,9 @@ from glyph_worker.codec import UnreadableEnvelope
 from glyph_worker.errors import GlyphError
 from glyph_worker.job import FINAL, Delta
 from glyph_worker.store.aio import twin_of
-from glyph_worker.store.connection import translated
+from glyph_worker.store.connection import Server, translated
 from glyph_worker.store.keys import Keys
-from glyph_worker.store.streams import delta_of
+from glyph_worker.store.streams import MAX_READ, Cursor, Row, order
 
 log = structlog.get_logger(__name__)
 
@@ -30,17 +30,16 @@ BLOCK_MS, GAP_S = 50, 0.005
 """A poll waits so long for news; one that found some leaves time for more to come together."""
 AGAIN_S = 1.0
 """After the server failed."""
-FIRST, MAX_BUFFERED = "0-0", 200
-"""A follower that does not read gets no more than this; the rest stays in Redis for it."""
-
 _FINAL = frozenset(status.value.encode() for status in FINAL)
 
 
 @dataclass(eq=False)
 class _Follower:
     job_id: str
-    after: str
-    fresh: list[Delta] = field(default_factory=list)
+    cursor: Cursor
+    after: str = ""
+    """What was read for it; its cursor moves only with what it takes."""
+    fresh: list[Row] = field(default_factory=list)
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     error: GlyphError | None = None
 
@@ -54,12 +53,11 @@ class _Waiter:
 class Watcher:
     """One per event loop. Two hundred waits cost one round trip per poll."""
 
-    def __init__(self, client: redis.Redis, keys: Keys, *, url: str, linger_s: float = 0.0) -> None:
+    def __init__(self, client: Server, keys: Keys, *, linger_s: float = 0.0) -> None:
         """`client` lends its settings; it is not used. `linger_s`: how long the connection is kept
         when nobody waits any more."""
         self._client = client
         self._keys = keys
-        self._url = url
         self._linger_s = linger_s
         self._wanted = asyncio.Event()
         self._followers: set[_Follower] = set()
@@ -103,14 +101,16 @@ class Watcher:
             self._waiters.discard(waiter)
 
     async def follow(
-        self, job_id: str, *, after: str, idle_s: float
+        self, job_id: str, cursor: Cursor, *, idle_s: float
     ) -> AsyncGenerator[list[Delta]]:
-        """What the answer grew by, in order, the last delta with its final status.
+        """What the answer grew by, in order, the last delta with its final status; moves the
+        reader's cursor. A follower that does not read gets no more than one reply; the rest stays
+        in Redis for it.
 
         An empty list after `idle_s` without news. Ends with the job or the watcher. Raises
         StoreUnavailable, and UnreadableEnvelope for a stream that is none of ours.
         """
-        follower = _Follower(job_id, after)
+        follower = _Follower(job_id, cursor, cursor.after)
         self._followers.add(follower)
         self._start()
         try:
@@ -120,9 +120,13 @@ class Watcher:
                 follower.ready.clear()
                 if follower.error is not None:
                     raise follower.error
-                fresh, follower.fresh = follower.fresh, []
-                yield fresh
-                if any(delta.status is not None for delta in fresh):
+                rows, follower.fresh = follower.fresh, []
+                try:
+                    yield cursor.take(rows)
+                except ValueError as exc:
+                    # This stream alone is broken.
+                    raise UnreadableEnvelope(f"job {job_id}'s stream: {exc}") from exc
+                if cursor.ended:
                     return
         finally:
             self._followers.discard(follower)
@@ -169,10 +173,11 @@ class Watcher:
 
     async def _look(self, client: redis.asyncio.Redis) -> None:
         hungry = [f for f in self._followers if not f.fresh]
+        await self._locate(client, [f for f in hungry if not f.cursor.found])
         afters: dict[str, str] = {}
         for follower in hungry:
             known = afters.get(follower.job_id)
-            if known is None or _order(follower.after) < _order(known):
+            if known is None or order(follower.after) < order(known):
                 afters[follower.job_id] = follower.after
         ids = list({waiter.job_id for waiter in self._waiters})
         entries, statuses = await self._read(client, afters, ids)
@@ -184,21 +189,25 @@ class Watcher:
                 waiter.ended.set()
         await asyncio.sleep(GAP_S if afters else BLOCK_MS / 1e3)
 
-    @staticmethod
-    def _feed(follower: _Follower, rows: list[tuple[bytes, dict[bytes, bytes]]]) -> None:
-        try:
-            found = [
-                delta
-                for delta in (delta_of(seq, fields) for seq, fields in rows)
-                if _order(delta.seq) > _order(follower.after)
-            ]
-        except ValueError as exc:
-            # This stream alone is broken.
-            follower.error = UnreadableEnvelope(f"job {follower.job_id}'s stream: {exc}")
-            follower.ready.set()
+    async def _locate(self, client: redis.asyncio.Redis, followers: list[_Follower]) -> None:
+        """Those who go on where they broke off: the server may have lost what they read last."""
+        if not followers:
             return
-        if found:
-            follower.fresh, follower.after = found, found[-1].seq
+        with translated(self._client.url):
+            async with client.pipeline(transaction=False) as pipe:
+                for follower in followers:
+                    after = follower.cursor.after
+                    pipe.xrange(self._keys.stream(follower.job_id), after, after)
+                replies: list[Any] = await pipe.execute()
+        for follower, rows in zip(followers, replies, strict=True):
+            follower.cursor.locate(rows)
+            follower.after = follower.cursor.after
+
+    @staticmethod
+    def _feed(follower: _Follower, rows: list[Row]) -> None:
+        fresh = [row for row in rows if order(row[0].decode()) > order(follower.after)]
+        if fresh:
+            follower.fresh, follower.after = fresh, fresh[-1][0].decode()
             follower.ready.set()
 
     async def _read(
@@ -206,7 +215,7 @@ class Watcher:
     ) -> tuple[dict[str, Any], dict[str, bytes | None]]:
         """Entries by job, statuses by job, in one round trip."""
         names = {self._keys.stream(job_id).encode(): job_id for job_id in afters}
-        with translated(self._url):
+        with translated(self._client.url):
             async with client.pipeline(transaction=False) as pipe:
                 for job_id in ids:
                     pipe.hget(self._keys.job(job_id), "status")
@@ -214,20 +223,8 @@ class Watcher:
                     streams: dict[Any, Any] = {
                         self._keys.stream(job_id): after for job_id, after in afters.items()
                     }
-                    pipe.xread(streams, count=MAX_BUFFERED, block=BLOCK_MS)
+                    pipe.xread(streams, count=MAX_READ, block=BLOCK_MS)
                 replies: list[Any] = await pipe.execute()
         found = replies.pop() if afters else []
         entries = {names[name]: rows for name, rows in found or []}
         return entries, dict(zip(ids, replies, strict=True))
-
-
-def _order(seq: str) -> tuple[int, int]:
-    """Sequence numbers as Redis compares them. Raises ValueError."""
-    first, _, second = seq.partition("-")
-    return int(first), int(second or 0)
-
-
-def is_sequence(seq: str) -> bool:
-    first, dash, second = seq.partition("-")
-    parts = (first, second) if dash else (first,)
-    return all(part.isascii() and part.isdigit() and len(part) < 20 for part in parts)

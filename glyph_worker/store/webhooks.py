@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import redis
-
-from glyph_worker.store.connection import translated
+from glyph_worker.store.connection import Server
 from glyph_worker.store.keys import Keys
 from glyph_worker.store.scripts import Scripts
 
@@ -26,21 +24,18 @@ class DueWebhook:
 class WebhookStore:
     """At least once: taken, tried, settled. Raises StoreUnavailable, StoreFull, StoreDenied."""
 
-    def __init__(self, client: redis.Redis, keys: Keys, *, url: str, ttl_s: int) -> None:
+    def __init__(self, client: Server, keys: Keys, *, ttl_s: int) -> None:
         self._client = client
         self._keys = keys
-        self._url = url
-        self._run = Scripts(client, keys, url=url, ttl_s=ttl_s)
+        self._run = Scripts(client, keys, ttl_s=ttl_s)
 
     def announce(self) -> None:
         """There is a gateway that calls webhooks."""
-        with translated(self._url):
-            self._client.set(self._keys.signing, "1", ex=ANNOUNCED_S)
+        self._client.set(self._keys.signing, "1", ex=ANNOUNCED_S)
 
     def are_called(self) -> bool:
         """Whether a gateway that calls webhooks was there in the last ANNOUNCED_S seconds."""
-        with translated(self._url):
-            return bool(self._client.exists(self._keys.signing))
+        return bool(self._client.exists(self._keys.signing))
 
     def take(self, *, limit: int, lease_s: float) -> list[DueWebhook]:
         """Those due now; each comes back after `lease_s` unless it is settled."""

@@ -6,11 +6,9 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import redis
-
 from glyph_worker import codec
 from glyph_worker.store.clock import seconds, server_time
-from glyph_worker.store.connection import translated
+from glyph_worker.store.connection import Server
 from glyph_worker.store.keys import Keys
 
 ANNOUNCE_S = 1.0
@@ -80,36 +78,31 @@ def load_of(num_unfinished: int, workers: Iterable[WorkerInfo]) -> float:
 
 
 class WorkerStore:
-    def __init__(self, client: redis.Redis, keys: Keys, *, url: str) -> None:
+    def __init__(self, client: Server, keys: Keys) -> None:
         self._client = client
         self._keys = keys
-        self._url = url
 
     def announce(self, info: WorkerInfo, *, up_s: float) -> None:
         """`up_s`: seconds since the worker's start."""
-        now = server_time(self._client, self._url)
+        now = server_time(self._client)
         info = replace(info, started_at=now - up_s, seen_at=now)
-        with translated(self._url):
-            pipe = self._client.pipeline()
-            pipe.hset(self._keys.workers, info.name, codec.pack("worker", asdict(info)))
-            pipe.expire(self._keys.workers, 3600)
-            pipe.execute()
+        pipe = self._client.pipeline()
+        pipe.hset(self._keys.workers, info.name, codec.pack("worker", asdict(info)))
+        pipe.expire(self._keys.workers, 3600)
+        pipe.execute()
 
     def leave(self, name: str) -> None:
-        with translated(self._url):
-            self._client.hdel(self._keys.workers, name)
+        self._client.hdel(self._keys.workers, name)
 
     def living(self) -> list[WorkerInfo]:
         """Those heard of in the last SILENT_S seconds; forgets the others."""
-        with translated(self._url):
-            pipe = self._client.pipeline(transaction=False)
-            pipe.hgetall(self._keys.workers)
-            pipe.time()
-            rows, now = pipe.execute()
+        pipe = self._client.pipeline(transaction=False)
+        pipe.hgetall(self._keys.workers)
+        pipe.time()
+        rows, now = pipe.execute()
         infos = [WorkerInfo.from_fields(codec.unpack("worker", raw)) for raw in rows.values()]
         oldest = seconds(now) - SILENT_S
         gone = [info.name for info in infos if info.seen_at < oldest - 50]
         if gone:
-            with translated(self._url):
-                self._client.hdel(self._keys.workers, *gone)
+            self._client.hdel(self._keys.workers, *gone)
         return sorted((i for i in infos if i.seen_at >= oldest), key=lambda i: (i.kind, i.name))

@@ -180,7 +180,7 @@ class AnswerStage:
         if not retry_until_stored(commit):
             raise Fenced("a later attempt holds the job, or it is final")
         receipt = answer.receipt
-        self._reporter.add(receipt)
+        self._reporter.add(answer)
         if self._traces.on:
             self._traces.note(**dataclasses.asdict(receipt))
         log.info(

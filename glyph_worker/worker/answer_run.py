@@ -23,6 +23,7 @@ from glyph_worker.store.jobs import ClaimedJob
 from glyph_worker.worker.answer_stream import AnswerStream
 from glyph_worker.worker.inference import Inference
 from glyph_worker.worker.page_source import PageSource
+from glyph_worker.worker.prover import Proof
 
 
 class AnswerRun:
@@ -55,7 +56,9 @@ class AnswerRun:
         """Read the pages and answer. Blocks; raises what interrupts it, or what goes wrong."""
         self.check()
         if parts.streams is not None:
-            self.stream = AnswerStream(parts.streams, claimed.job_id, claimed.attempt)
+            self.stream = AnswerStream(
+                parts.streams, claimed.job_id, claimed.attempt, claimed.owner
+            )
         pages = source.pages()
         self.progress = Progress(num_pages=len(pages))
         salt = source.salt
@@ -76,9 +79,11 @@ class AnswerRun:
                 num_pages_ready=len(pages),
                 num_prompt_tokens=seen.num_prompt,
                 num_prefilled_tokens=seen.num_prefilled,
+                num_thinking_tokens=seen.num_thinking_tokens,
                 num_answer_tokens=seen.num_answer_tokens,
             )
-            if self.stream is not None:
+            # What may still be corrected is not streamed: deltas join to the answer.
+            if self.stream is not None and claimed.options.literals != "correct":
                 self.stream.grow(seen.text)
             self.check()
 
@@ -92,12 +97,35 @@ class AnswerRun:
             num_pages_ready=len(pages),
             num_prompt_tokens=outcome.num_prompt_tokens,
             num_prefilled_tokens=outcome.num_prompt_tokens,
+            num_thinking_tokens=outcome.num_thinking_tokens,
             num_answer_tokens=outcome.num_answer_tokens,
         )
+        began = time.perf_counter()
+        proof = parts.prover.prove(
+            outcome.text,
+            claimed.question,
+            document_digest=claimed.document_digest,
+            read=source.document_text,
+            style=source.style,
+            pages=pages,
+            mode=claimed.options.literals,
+            cut=outcome.finish_reason == "length",
+            mean_log_prob=outcome.mean_log_prob,
+            min_log_prob=outcome.min_log_prob,
+        )
+        guard_ms = (time.perf_counter() - began) * 1e3
         return Answer(
-            text=outcome.text,
+            text=proof.text,
             finish_reason=FinishReason(outcome.finish_reason),
-            receipt=self._receipt(claimed, parts, source, pages, outcome),
+            receipt=self._receipt(claimed, parts, source, pages, outcome, proof, guard_ms),
+            mean_log_prob=outcome.mean_log_prob,
+            min_log_prob=outcome.min_log_prob,
+            citations=proof.citations,
+            literals=proof.literals,
+            verified=proof.verified,
+            confidence=proof.confidence,
+            found=proof.found,
+            thinking=outcome.thoughts if claimed.options.include_thinking else None,
         )
 
     def _receipt(
@@ -107,6 +135,8 @@ class AnswerRun:
         source: PageSource,
         pages: list[Page],
         outcome: SequenceResult,
+        proof: Proof,
+        guard_ms: float,
     ) -> Receipt:
         reader, notes, batches = parts.reader, claimed.notes, self._batches
         num_encoded = sum(batch.num_encoded for batch in batches)
@@ -124,6 +154,7 @@ class AnswerRun:
             compression_ratio=round(text_tokens / max(1, visual), 3),
             prompt_tokens=outcome.num_prompt_tokens,
             prefix_tokens_reused=outcome.num_prefix_tokens_reused,
+            thinking_tokens=outcome.num_thinking_tokens,
             answer_tokens=outcome.num_answer_tokens,
             max_new_tokens_cut_to=cut_to,
             missing_glyphs=int(notes.get("missing_glyphs", 0)),
@@ -133,6 +164,8 @@ class AnswerRun:
             encode_ms=round(outcome.fetch_ms, 2),
             prefill_ms=round(outcome.prefill_ms, 2),
             decode_ms=round(outcome.decode_ms, 2),
+            guard_ms=round(guard_ms, 2),
+            literals_unchecked=proof.num_unchecked,
             device=str(reader.device),
             dtype=outcome.dtype,
             fallback=outcome.fallback or "",
@@ -163,6 +196,9 @@ def _request(
         ),
         question=claimed.question,
         max_new_tokens=min(options.max_new_tokens, settings.limits.max_new_tokens),
+        thinking=options.thinking,
+        max_thinking_tokens=options.max_thinking_tokens,
+        form=options.form,
         sampling=options.sampling,
         stop=options.stop,
         priority=int(claimed.priority),

@@ -7,10 +7,11 @@ from glyph_worker.store.streams import StreamStore
 
 
 class AnswerStream:
-    def __init__(self, streams: StreamStore, job_id: str, attempt: int) -> None:
+    def __init__(self, streams: StreamStore, job_id: str, attempt: int, owner: str) -> None:
         self._streams = streams
         self._job_id = job_id
         self._attempt = attempt
+        self._owner = owner
         self._num_written = 0
         """UTF-8 bytes that the stream holds, as far as we know."""
 
@@ -36,7 +37,7 @@ class AnswerStream:
     def _write(self, raw: bytes) -> bool:
         """Send what is missing; whether there is nothing more to send."""
         start = self._num_written
-        held = self._streams.write(self._job_id, self._attempt, start, raw[start:])
+        held = self._streams.write(self._job_id, self._attempt, self._owner, start, raw[start:])
         if held is None:
             return True
         self._num_written = held

@@ -14,6 +14,7 @@ from glyph_worker.render.choose import checkpoint_folder
 from glyph_worker.settings import Settings
 from glyph_worker.store.features import CacheStore
 from glyph_worker.store.streams import StreamStore
+from glyph_worker.worker.prover import Prover
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,6 +22,7 @@ class Inference:
     reader: Reader
     features: FeatureCache
     engine: Engine
+    prover: Prover
     streams: StreamStore | None
     """None: partial text goes nowhere."""
 
@@ -41,11 +43,12 @@ class Inference:
             dtype=settings.dtype,
             threads=settings.engine.threads,
         )
+        prover = Prover(folder)
         features = FeatureCache(reader, settings.features, cache)
         engine = Engine(reader, settings.engine, on_fatal=on_fatal)
         features.start()
         engine.start()
-        return cls(reader=reader, features=features, engine=engine, streams=streams)
+        return cls(reader=reader, features=features, engine=engine, prover=prover, streams=streams)
 
     def stop(self) -> None:
         self.engine.stop()

@@ -66,6 +66,10 @@ class PageSource:
             return [laid.page for laid in self._lay_out()]
         return list(layout.pages)
 
+    def document_text(self) -> str:
+        """Raises JobExpired when it is gone, StoreUnavailable."""
+        return self._stores.blobs.get(self._claimed.document_digest).text
+
     def document_tokens(self, count: Callable[[str], int]) -> int:
         """Text tokens of the document, counted once per document and process."""
         name = self._claimed.document_digest

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import structlog
 
 from glyph_worker.errors import GlyphError
-from glyph_worker.job import Receipt
+from glyph_worker.job import Answer
 from glyph_worker.store.tally import Tally
 
 log = structlog.get_logger(__name__)
@@ -31,9 +31,10 @@ class Reporter:
         self._next = 0.0
         self._device = DeviceGauges()
 
-    def add(self, receipt: Receipt) -> None:
+    def add(self, answer: Answer) -> None:
         """One committed answer; in memory."""
-        self._tally.add(receipt)
+        self._tally.add(answer.receipt)
+        self._tally.add_literals(answer.receipt.model, (one.status for one in answer.literals))
 
     def look(self, engine: HasStats, *, now: bool = False) -> None:
         """Once a second: flush the sums, say how the engine is."""

@@ -150,7 +150,7 @@ def memory_of(service: LocalService, pid: int, ready: int, device: str) -> dict[
         return {"peak_bytes": peak, "beyond_weights_bytes": max(0, peak - ready)}
     time.sleep(1.5)  # the worker reports once a second
     url = service.broker_url
-    tally = Tally(connect(url), Keys(service.settings.key_prefix), url=url)
+    tally = Tally(connect(url), Keys(service.settings.key_prefix))
     (engine,) = tally.engines()
     return {
         "peak_bytes": int(engine.stats["device_memory_used_bytes"]),

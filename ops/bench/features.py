@@ -80,6 +80,8 @@ class SleepingTower:
     device = torch.device("cpu")
     dtype = torch.float32
     hidden_size = 384
+    num_feature_tensors = 1
+    sample_size = (448, 392)
 
     def __init__(self, ms_per_page: float) -> None:
         self.identity = f"sleeping-{ms_per_page}"

@@ -332,7 +332,7 @@ def decode_roofline(
     matrices = reader.weights_bytes - sum(
         w.numel() * w.element_size() for w in reader.model.model.visual.parameters()
     )
-    matrices -= language._embed.numel() * language._embed.element_size()
+    matrices -= language.parts.embed.nbytes
     out: dict[str, Any] = {}
     size = PAGE if bench.cuda else (84, 84)
     for count in (1, 8, 16, 32) if bench.cuda else (1, 2):

@@ -11,6 +11,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 
+
+def environ_before(code: Path) -> dict[str, str]:
+    """What its processes have of their own: their code, and the usual time to live. That version
+    counts it from a document's last use, and loses what waits longer."""
+    return {"PYTHONPATH": str(code), "GLYPH_QUEUE_JOB_TTL_S": "86400"}
+
+
 _SUBMIT = """
 import json, sys
 from glyph_worker.client import Client
@@ -45,6 +52,6 @@ def submit(
     said = {"tenant": tenant, "jobs": jobs, "ttl_s": 3_600}
     done = subprocess.run(
         [sys.executable, "-c", _SUBMIT], input=json.dumps(said), capture_output=True, text=True,
-        env={**os.environ, **environ, "PYTHONPATH": str(code)}, check=True, cwd=code,
+        env={**os.environ, **environ, **environ_before(code)}, check=True, cwd=code,
     )  # fmt: skip
     return list(json.loads(done.stdout))

@@ -15,6 +15,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from chaos import disk, namespaces
+from chaos.before import environ_before
 from chaos.disk import SmallDisk
 from chaos.follow import Gateway, key_of
 from chaos.link import Link
@@ -63,7 +64,7 @@ class Worker:
     def start(self) -> None:
         self.paused = self.expected_to_end = False
         self.num_starts += 1
-        own = {} if self.code is None else {"PYTHONPATH": str(self.code)}
+        own = {} if self.code is None else environ_before(self.code)
         environ = {**self.environ, **own, **self.next_environ}
         self.next_environ = {}
         with self.log.open("ab") as log:
@@ -146,7 +147,6 @@ class Crew:
         self._presence = WorkerStore(
             connect(self.broker_url, timeout_s=2.0, num_retries=0),
             Keys(settings.key_prefix),
-            url=self.broker_url,
         )
         if wanted & CUTS:
             self.cut_off = CutOff({name: folder / f"{name}.sock" for name in namespaces.SERVERS})

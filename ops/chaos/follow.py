@@ -71,8 +71,7 @@ class Follower:
     tenant: str
     job_id: str
     text: str = ""
-    """Of the last attempt seen."""
-    attempt: int = 0
+    """Since the last that began anew."""
     ended: bool = False
     num_breaks: int = 0
     _last: str = ""
@@ -121,8 +120,6 @@ class Follower:
         kind = event.get("event")
         if kind == "delta":
             body = json.loads(event["data"])
-            if body["attempt"] != self.attempt:
-                self.attempt, self.text = body["attempt"], ""
-            self.text += body["text"]
+            self.text = body["text"] if body["anew"] else self.text + body["text"]
         self._last = event.get("id", self._last)
         self.ended = kind == "end"

@@ -12,8 +12,9 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
+
+from glyph_worker.errors import ConfigurationError
 
 RELAY = Path(__file__).with_name("relay.py")
 PORT = 6379
@@ -56,8 +57,13 @@ class CutOff:
                 _ip("-n", space, "link", "set", device, "up")
             command = ["ip", "netns", "exec", self._hub, sys.executable, str(RELAY),
                        f"10.77.{number}.1", str(PORT), str(self._sockets[server])]  # fmt: skip
-            self._relays.append(subprocess.Popen(command, stdin=subprocess.PIPE))
-        time.sleep(0.5)  # the relays listen
+            self._relays.append(
+                subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            )
+        for relay in self._relays:
+            assert relay.stdout is not None
+            if relay.stdout.readline() != b"listens\n":
+                raise ConfigurationError("a relay between two network namespaces does not start")
 
     def url(self, server: str) -> str:
         return f"redis://10.77.{SERVERS.index(server)}.1:{PORT}/0"
@@ -76,8 +82,9 @@ class CutOff:
         for relay in self._relays:
             relay.kill()
             relay.wait()
-            if relay.stdin is not None:
-                relay.stdin.close()
+            for pipe in (relay.stdin, relay.stdout):
+                if pipe is not None:
+                    pipe.close()
         for name in (self._worker, self._hub):
             with contextlib.suppress(subprocess.CalledProcessError):
                 _ip("netns", "del", name)

@@ -10,7 +10,7 @@ from chaos.history import Event, event_of
 from glyph_worker.queue.messages import num_waiting, unacked_key
 from glyph_worker.queue.names import ANSWER_QUEUE, RENDER_QUEUE
 from glyph_worker.settings import Settings
-from glyph_worker.store.connection import connect, translated
+from glyph_worker.store.connection import connect
 from glyph_worker.store.jobs import JobStore
 from glyph_worker.store.keys import Keys
 
@@ -33,27 +33,24 @@ class Records:
         self._keys = Keys(settings.key_prefix)
         queue = settings.queue
         self._jobs = JobStore(
-            self._client, self._keys, url=self._url, ttl_s=queue.job_ttl_s, lease_s=queue.lease_s
+            self._client, self._keys, ttl_s=queue.job_ttl_s, lease_s=queue.lease_s
         )
         self._seq = "0"
 
     def now(self) -> float:
         """By the broker's clock."""
-        with translated(self._url):
-            seconds, micros = self._client.time()
+        seconds, micros = self._client.time()
         return seconds + micros / 1e6
 
     def start_tail(self) -> None:
         """Read events from here on."""
-        with translated(self._url):
-            newest = cast(Any, self._client.xrevrange(self._keys.events, count=1))
+        newest = cast(Any, self._client.xrevrange(self._keys.events, count=1))
         self._seq = newest[0][0].decode() if newest else "0"
 
     def new_events(self) -> Iterator[Event]:
         """What came since the last call."""
         while True:
-            with translated(self._url):
-                found = cast(Any, self._client.xread({self._keys.events: self._seq}, count=1_000))
+            found = cast(Any, self._client.xread({self._keys.events: self._seq}, count=1_000))
             rows = found[0][1] if found else []
             for seq, fields in rows:
                 self._seq = seq.decode()
@@ -63,11 +60,10 @@ class Records:
 
     def fields(self, job_ids: Sequence[str], *names: str) -> list[dict[str, str] | None]:
         """These fields of each record; None where there is none."""
-        with translated(self._url):
-            pipe = self._client.pipeline(transaction=False)
-            for job_id in job_ids:
-                pipe.hmget(self._keys.job(job_id), ["status", *names])
-            rows = pipe.execute()
+        pipe = self._client.pipeline(transaction=False)
+        for job_id in job_ids:
+            pipe.hmget(self._keys.job(job_id), ["status", *names])
+        rows = pipe.execute()
         return [
             None
             if row[0] is None
@@ -86,21 +82,19 @@ class Records:
         servers = {self._url: lasting, self._cache_url: ()}
         for url, allowed in servers.items():
             client = connect(url, timeout_s=5.0)
-            with translated(url):
-                for raw in client.scan_iter(count=1_000):
-                    key = raw.decode(errors="replace")
-                    if client.ttl(raw) == -1 and not key.startswith(allowed):
-                        found.append(f"{key}: no time to live")
+            for raw in client.scan_iter(count=1_000):
+                key = raw.decode(errors="replace")
+                if client.ttl(raw) == -1 and not key.startswith(allowed):
+                    found.append(f"{key}: no time to live")
             client.close()
         return found
 
     def leftovers(self, job_ids: Sequence[str]) -> list[str]:
         """Jobs of ours that are final and still counted as unfinished."""
-        with translated(self._url):
-            pipe = self._client.pipeline(transaction=False)
-            for job_id in job_ids:
-                pipe.zscore(self._keys.active, job_id)
-            scores = pipe.execute()
+        pipe = self._client.pipeline(transaction=False)
+        for job_id in job_ids:
+            pipe.zscore(self._keys.active, job_id)
+        scores = pipe.execute()
         return [
             f"{self._keys.active}: {job_id} is final"
             for job_id, score in zip(job_ids, scores, strict=True)
@@ -114,15 +108,14 @@ class Records:
     def messages(self) -> list[str]:
         """A line for each message on the broker: those taken by workers with their lease's age."""
         now = self.now()
-        with translated(self._url):
-            name = unacked_key(self._keys)
-            taken = cast("dict[bytes, bytes]", self._client.hgetall(name))
-            leases = dict(cast(Any, self._client.zrange(f"{name}_index", 0, -1, withscores=True)))
-            lines = [
-                f"{queue}: {number} waiting"
-                for queue in (RENDER_QUEUE, ANSWER_QUEUE)
-                if (number := num_waiting(self._client, self._keys, queue))
-            ]
+        name = unacked_key(self._keys)
+        taken = cast("dict[bytes, bytes]", self._client.hgetall(name))
+        leases = dict(cast(Any, self._client.zrange(f"{name}_index", 0, -1, withscores=True)))
+        lines = [
+            f"{queue}: {number} waiting"
+            for queue in (RENDER_QUEUE, ANSWER_QUEUE)
+            if (number := num_waiting(self._client, self._keys, queue))
+        ]
         for tag, raw in taken.items():
             headers = json.loads(raw)[0]["headers"]
             age = f"{now - leases[tag]:.1f} s ago" if tag in leases else "never"

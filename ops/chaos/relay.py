@@ -1,5 +1,7 @@
 """A relay from a TCP address to a unix socket, in a network namespace of its own. No dependencies.
 
+Says `listens` when it does.
+
 Usage: relay.py ADDRESS PORT SOCKET
 """
 
@@ -28,6 +30,7 @@ async def _serve(address: str, port: int, path: str) -> None:
         await asyncio.gather(_copy(reader, far_writer), _copy(far_reader, writer))
 
     server = await asyncio.start_server(joined, address, port)
+    print("listens", flush=True)
     async with server:
         await server.serve_forever()
 

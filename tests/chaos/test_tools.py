@@ -103,13 +103,13 @@ def test_faults_are_left_out_by_name() -> None:
         _extra(1, "earthquake")
 
 
-def test_a_follower_takes_the_last_attempts_text_and_goes_on_after_the_last_event() -> None:
+def test_a_follower_takes_what_began_anew_and_goes_on_after_the_last_event() -> None:
     follower = Follower(0, "t", "j")
     for event in (
         {"event": "status", "data": "{}"},
-        {"event": "delta", "data": '{"text":"ol","attempt":1}', "id": "1-0"},
-        {"event": "delta", "data": '{"text":"d","attempt":1}', "id": "2-0"},
-        {"event": "delta", "data": '{"text":"new","attempt":2}', "id": "3-0"},
+        {"event": "delta", "data": '{"text":"ol","attempt":1,"anew":true}', "id": "1-0"},
+        {"event": "delta", "data": '{"text":"d","attempt":1,"anew":false}', "id": "2-0"},
+        {"event": "delta", "data": '{"text":"new","attempt":2,"anew":true}', "id": "3-0"},
     ):
         follower._take(event)
     assert (follower.text, follower._last, follower.ended) == ("new", "3-0", False)

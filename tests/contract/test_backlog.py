@@ -38,8 +38,8 @@ class Line:
         chosen = QueueSettings(**{"job_ttl_s": 60, "dispatch_window": 1_000} | queue)
         self.url = url
         self.client = connect(url)
-        self.backlog = Backlog(self.client, KEYS, url=url, settings=chosen)
-        self.jobs = JobStore(self.client, KEYS, url=url, ttl_s=60, lease_s=30)
+        self.backlog = Backlog(self.client, KEYS, settings=chosen)
+        self.jobs = JobStore(self.client, KEYS, ttl_s=60, lease_s=30)
         self.number = 0
 
     def submit(self, tenant: str = "t", *, bulk: bool = False, **fields: Any) -> None:
@@ -134,7 +134,7 @@ def test_a_claim_lets_the_next_follow_so_that_the_line_never_waits_for_a_look(
     broker_url: str,
 ) -> None:
     line = Line(broker_url, dispatch_window=2)
-    jobs = JobStore(line.client, KEYS, url=broker_url, ttl_s=60, lease_s=30, window=2)
+    jobs = JobStore(line.client, KEYS, ttl_s=60, lease_s=30, window=2)
     for n in range(4):
         line.submit(job_id=f"j{n}")
     assert line.receive() == "j0"
@@ -359,7 +359,7 @@ def test_ten_thousand_jobs_of_one_call_are_queued_in_their_order(line: Line) -> 
 
 def test_a_waiting_job_outlives_every_time_to_live(line: Line) -> None:
     """Its record, its document, its place in line, its idempotency key."""
-    blobs = BlobStore(line.client, KEYS, url=line.url, ttl_s=60)
+    blobs = BlobStore(line.client, KEYS, ttl_s=60)
     document = Document.of("a text", max_bytes=100)
     blobs.put(document)
     assert 0 < line.client.ttl(KEYS.blob(document.digest)) <= 60
@@ -384,7 +384,7 @@ def test_a_waiting_job_outlives_every_time_to_live(line: Line) -> None:
 
 
 def test_a_document_is_kept_until_the_last_job_that_needs_it_ends(line: Line) -> None:
-    blobs = BlobStore(line.client, KEYS, url=line.url, ttl_s=60)
+    blobs = BlobStore(line.client, KEYS, ttl_s=60)
     document = Document.of("a text", max_bytes=100)
     blobs.put(document)
     for name in ("a", "b"):
@@ -405,7 +405,7 @@ def test_a_key_whose_record_is_gone_gives_a_new_job(line: Line) -> None:
 
 
 def test_what_an_older_version_left_to_expire_is_kept_by_the_next_look(line: Line) -> None:
-    blobs = BlobStore(line.client, KEYS, url=line.url, ttl_s=60)
+    blobs = BlobStore(line.client, KEYS, ttl_s=60)
     document = Document.of("a text", max_bytes=100)
     blobs.put(document)
     line = Line(line.url, dispatch_window=1)
@@ -418,8 +418,21 @@ def test_what_an_older_version_left_to_expire_is_kept_by_the_next_look(line: Lin
     assert [line.client.ttl(key) for key in keys] == [-1] * 4
 
 
-def test_a_document_of_a_job_that_an_older_version_ended_is_let_go(line: Line) -> None:
+def test_a_document_that_an_older_versions_worker_has_read_is_kept_for_the_others(
+    line: Line,
+) -> None:
+    """That worker gives it an expiry, although jobs of this version still wait for it."""
     blobs = BlobStore(line.client, KEYS, url=line.url, ttl_s=60)
+    document = Document.of("a text", max_bytes=100)
+    blobs.put(document)
+    line.submit(job_id="new", document_digest=document.digest)
+    line.client.expire(KEYS.blob(document.digest), 10)
+    line.jobs.unfinished(start=0, limit=10)
+    assert line.client.ttl(KEYS.blob(document.digest)) == -1
+
+
+def test_a_document_of_a_job_that_an_older_version_ended_is_let_go(line: Line) -> None:
+    blobs = BlobStore(line.client, KEYS, ttl_s=60)
     document = Document.of("a text", max_bytes=100)
     blobs.put(document)
     line.submit(job_id="old", document_digest=document.digest)

@@ -12,6 +12,7 @@ import signal
 import struct
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -28,6 +29,7 @@ from kombu.asynchronous import Hub
 from kombu.exceptions import ContentDisallowed
 from kombu.serialization import loads
 from kombu.transport import redis as transport
+from kombu.transport import virtual
 from waiting import PATIENCE_S, wait_until
 
 from glyph_worker.client import Client
@@ -59,7 +61,7 @@ def app(broker_url: str) -> Any:
 @pytest.fixture
 def publish(broker_url: str) -> Callable[..., None]:
     """A job's message, put there by our own script."""
-    jobs = JobStore(connect(broker_url), KEYS, url=broker_url, ttl_s=60, lease_s=30)
+    jobs = JobStore(connect(broker_url), KEYS, ttl_s=60, lease_s=30)
 
     def publish(job_id: str, *, rendered: bool = False) -> None:
         jobs.republish(job_id, rendered=rendered)
@@ -142,6 +144,37 @@ def test_a_wrong_clock_gives_out_nothing_that_another_worker_holds(
             consumer.channel.do_restore = False
 
 
+@pytest.mark.parametrize("sender_off_s", [90.0, -90.0, 0.0])
+@pytest.mark.parametrize("receiver_off_s", [90.0, -90.0, 0.0])
+def test_a_retry_is_due_by_the_servers_clock(
+    app: Any, monkeypatch: pytest.MonkeyPatch, sender_off_s: float, receiver_off_s: float
+) -> None:
+    """Whatever the clocks of the worker that sends it and of the one that takes it say."""
+    right, off = time.time, timedelta(seconds=sender_off_s)
+
+    class Wrong(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return datetime.now(tz) + off
+
+    with monkeypatch.context() as patch:
+        patch.setattr("glyph_worker.queue.transport.datetime", Wrong)
+        due = Wrong.now(UTC) + timedelta(seconds=40)
+        with app.connection_for_write() as connection:
+            app.send_task(RENDER_TASK, connection=connection, task_id="one", eta=due)
+    taken: list[Any] = []
+    with app.connection_for_read() as connection:
+        consumer = connection.Consumer(
+            [app.amqp.queues[RENDER_QUEUE]], on_message=taken.append, accept=["msgpack"]
+        )
+        with consumer, monkeypatch.context() as patch:
+            patch.setattr(time, "time", lambda: right() + receiver_off_s)
+            wait_until(lambda: _drained(connection) or taken, description="it arrives")
+            left_s = datetime.fromisoformat(taken[0].headers["eta"]).timestamp() - time.time()
+        assert 10 < left_s <= 41, "40 s from its sending, by the receiver's clock"
+        taken[0].ack()
+
+
 def test_garbage_among_the_taken_messages_keeps_nothing_from_being_given_out(
     app: Any, publish: Any, broker_url: str
 ) -> None:
@@ -158,8 +191,9 @@ def test_garbage_among_the_taken_messages_keeps_nothing_from_being_given_out(
 
 
 def test_kombu_builds_its_connections_where_we_build_ours() -> None:
-    for method in ("_get_pool", "_get_client", "_brpop_read", "_create_client"):
+    for method in ("_get_pool", "_get_client", "_brpop_read", "_create_client", "_put"):
         assert callable(getattr(transport.Channel, method))
+    assert "self.Message(" in inspect.getsource(virtual.Channel.basic_consume)
     assert "self._get_pool(" in inspect.getsource(transport.Channel)
     assert "restore_visible(" in inspect.getsource(transport.MultiChannelPoller)
     assert list(inspect.signature(transport.QoS.append).parameters) == [
@@ -261,7 +295,7 @@ def test_an_ack_that_fails_frees_its_place_and_the_message_comes_back(own_redis:
     """Kombu's own would keep its lease for ever, and take nothing more in its place."""
     url = own_redis.url()
     app = make_app(Settings.load(environ={"GLYPH_BROKER_URL": url}))
-    jobs = JobStore(connect(url), KEYS, url=url, ttl_s=60, lease_s=30)
+    jobs = JobStore(connect(url), KEYS, ttl_s=60, lease_s=30)
     jobs.republish("one", rendered=False)
     with app.connection_for_read() as connection:
         taken: list[Any] = []

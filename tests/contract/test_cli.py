@@ -211,7 +211,8 @@ def test_every_option_reaches_the_record(client: Client, cli: Any, document: str
         "--max-new-tokens", "7", "--temperature", "0.5", "--top-p", "0.9", "--top-k", "4",
         "--seed", "3", "--stop", "a", "--stop", "b", "--style", "nano", "--min-quality", "fast",
         "--priority", "bulk", "--deadline-s", "500", "--ttl-s", "90", "--idempotency-key", "k",
-        "--tenant", "acme",
+        "--tenant", "acme", "--thinking", "off", "--max-thinking-tokens", "9",
+        "--include-thinking",
     ]  # fmt: skip
     ids = [cli("submit", document, "-q", "why?", *words).stdout.strip() for _ in range(2)]
     assert ids[0] == ids[1]
@@ -223,8 +224,28 @@ def test_every_option_reaches_the_record(client: Client, cli: Any, document: str
     assert order is not None
     assert order.options == JobOptions(
         max_new_tokens=7, temperature=0.5, top_p=0.9, top_k=4, seed=3, stop=("a", "b"),
-        style="nano", min_quality="fast",
+        style="nano", min_quality="fast", thinking="off", max_thinking_tokens=9,
+        include_thinking=True,
     )  # fmt: skip
+
+
+def test_an_answers_form_is_given_as_json_or_as_a_file(
+    client: Client, cli: Any, document: str, tmp_path: Path
+) -> None:
+    named = {"name": "a", "schema": {"type": "object"}}
+    said = json.dumps({"type": "json_schema", "json_schema": named})
+    file = tmp_path / "form.json"
+    file.write_text(said)
+    for given in (said, str(file)):
+        job_id = cli("submit", document, "-q", "why?", "--response-format", given).stdout.strip()
+        order = client._jobs.peek(job_id)
+        assert order.options.response_format == json.loads(said)
+    chosen = ("--choices", "yes", "--choices", "no")
+    job_id = cli("submit", document, "-q", "why?", *chosen).stdout.strip()
+    assert client._jobs.peek(job_id).options.choices == ("yes", "no")
+    for given, says in (('{"type": "x"}', "response_format.type"), ("none.json", "cannot be read")):
+        done = cli("submit", document, "-q", "why?", "--response-format", given)
+        assert (done.returncode, says in done.stderr) == (2, True)
 
 
 def test_an_interrupted_wait_says_how_to_go_on(

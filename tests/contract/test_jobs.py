@@ -21,6 +21,7 @@ from hypothesis.stateful import (
 )
 from waiting import wait_until
 
+from glyph_worker import codec
 from glyph_worker.errors import UnknownJob
 from glyph_worker.job import (
     TRANSITIONS,
@@ -44,7 +45,7 @@ OTHER = Answer(text="43", finish_reason=FinishReason.STOP)
 
 
 def _store(url: str, *, lease_s: float = 30.0) -> JobStore:
-    return JobStore(connect(url), Keys("test"), url=url, ttl_s=60, lease_s=lease_s)
+    return JobStore(connect(url), Keys("test"), ttl_s=60, lease_s=lease_s)
 
 
 def _submission(job_id: str = "j", **fields: Any) -> Submission:
@@ -67,9 +68,7 @@ def _create(url: str, job_id: str = "j", **fields: Any) -> None:
 
 
 def _backlog(url: str, **settings: Any) -> Backlog:
-    return Backlog(
-        connect(url), Keys("test"), url=url, settings=QueueSettings(job_ttl_s=60, **settings)
-    )
+    return Backlog(connect(url), Keys("test"), settings=QueueSettings(job_ttl_s=60, **settings))
 
 
 def _claim(store: JobStore, owner: str, stage: Stage = Stage.RENDERING) -> ClaimedJob:
@@ -106,6 +105,21 @@ def test_a_claim_hands_over_what_was_submitted(store: JobStore, broker_url: str)
     job = store.get("j")
     assert (job.status, job.stage, job.attempt) == (JobStatus.RUNNING, Stage.RENDERING, 1)
     assert job.created_at <= job.started_at <= time.time() + 1
+
+
+def test_what_only_a_newer_release_knows_is_left_out_of_a_look(
+    store: JobStore, broker_url: str
+) -> None:
+    _create(broker_url)
+    order = _claim(store, "a", Stage.ENCODING)
+    with connect(broker_url) as client:
+        client.hset("test:job:j", "stage", "dreaming")
+        job = store.get("j")
+        assert (job.status, job.stage) == (JobStatus.RUNNING, None)
+        assert store.succeed(order, ANSWER)
+        later = ANSWER.to_fields() | {"finish_reason": "bored", "mood": 3}
+        client.hset("test:job:j", "answer", codec.pack("answer", later))
+    assert store.answer("j") == ANSWER
 
 
 def test_a_handover_stays_the_same_attempt_and_carries_its_notes(

@@ -31,7 +31,7 @@ def client(cache_url: str) -> redis.Redis:
 
 @pytest.fixture
 def store(client: redis.Redis, cache_url: str) -> LayoutStore:
-    return LayoutStore(client, Keys("t"), url=cache_url, ttl_s=60)
+    return LayoutStore(client, Keys("t"), ttl_s=60)
 
 
 def only_key(client: redis.Redis) -> bytes:

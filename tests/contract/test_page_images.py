@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-import redis
 
 from glyph_worker.document import digest
 from glyph_worker.errors import StoreUnavailable
@@ -16,7 +15,7 @@ A, B, C = (digest("page", name) for name in "abc")
 
 def test_they_come_back_or_not_at_all(cache_url: str) -> None:
     with connect(cache_url) as client:
-        images = PageImages(client, Keys("t"), url=cache_url, ttl_s=60)
+        images = PageImages(client, Keys("t"), ttl_s=60)
         images.put(A, b"page a")
         images.put(B, b"")
         assert [images.get(name) for name in (A, B, C)] == [b"page a", b"", None]
@@ -33,16 +32,16 @@ def test_a_server_that_failed_is_left_alone_for_a_moment(
     cache_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone = "redis://127.0.0.1:1/0"
-    images = PageImages(connect(gone, timeout_s=0.2, num_retries=0), Keys("t"), url=gone, ttl_s=60)
+    images = PageImages(connect(gone, timeout_s=0.2, num_retries=0), Keys("t"), ttl_s=60)
     with pytest.raises(StoreUnavailable, match="does not answer"):
         images.get(A)
     with pytest.raises(StoreUnavailable, match=r"asked again within 0\.5 s"):
         images.put(A, b"page a")
 
     clock = [10.0]
-    monkeypatch.setattr("glyph_worker.store.cache_link.time.monotonic", lambda: clock[0])
-    with redis.Redis.from_url(cache_url) as client:
-        images = PageImages(client, Keys("t"), url=cache_url, ttl_s=60)
+    monkeypatch.setattr("glyph_worker.store.page_images.time.monotonic", lambda: clock[0])
+    with connect(cache_url) as client:
+        images = PageImages(client, Keys("t"), ttl_s=60)
         images._client = connect(gone, timeout_s=0.2, num_retries=0)
         with pytest.raises(StoreUnavailable, match="does not answer"):
             images.get(A)

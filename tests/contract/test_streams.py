@@ -18,7 +18,16 @@ KEYS = Keys("test")
 
 @pytest.fixture
 def streams(broker_url: str) -> StreamStore:
-    return StreamStore(connect(broker_url), KEYS, broker_url, 60)
+    store = StreamStore(connect(broker_url), KEYS, 60)
+    hold(store, 1)
+    return store
+
+
+def hold(streams: StreamStore, attempt: int, owner: str = "w", job_id: str = "j") -> None:
+    """That worker holds the job."""
+    fields: Any = {"status": "running", "attempt": attempt, "owner": owner}
+    streams.client.hset(KEYS.job(job_id), mapping=fields)
+    streams.client.expire(KEYS.job(job_id), 60)
 
 
 def read(streams: StreamStore, job_id: str = "j") -> list[Delta]:
@@ -33,18 +42,19 @@ def texts(streams: StreamStore) -> list[tuple[int, str]]:
 
 
 def end(streams: StreamStore) -> None:
+    streams.client.hset(KEYS.job("j"), "status", "succeeded")
     streams.client.xadd(KEYS.stream("j"), {"status": "succeeded", "attempt": "2"})
 
 
 def test_a_text_sent_twice_is_written_once(streams: StreamStore) -> None:
-    assert streams.write("j", 1, 0, "总额".encode()) == 6
-    assert streams.write("j", 1, 0, "总额".encode()) == 6
-    assert streams.write("j", 1, 0, "总额是".encode()) == 9, "only what is new is appended"
+    assert streams.write("j", 1, "w", 0, "总额".encode()) == 6
+    assert streams.write("j", 1, "w", 0, "总额".encode()) == 6
+    assert streams.write("j", 1, "w", 0, "总额是".encode()) == 9, "only what is new is appended"
     assert texts(streams) == [(1, "总额"), (1, "是")]
 
 
 def test_what_the_server_lost_is_sent_again(streams: StreamStore) -> None:
-    writer = AnswerStream(streams, "j", 1)
+    writer = AnswerStream(streams, "j", 1, "w")
     writer.grow("the quick")
     streams.client.delete(KEYS.stream("j"))
     writer.grow("the quick brown")
@@ -55,7 +65,7 @@ def test_what_the_server_lost_is_sent_again(streams: StreamStore) -> None:
 def test_a_lost_reply_neither_doubles_nor_drops_text(
     streams: StreamStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    writer, whole = AnswerStream(streams, "j", 1), "naïve café 👩‍👩‍👧 总额是 9.50 元"
+    writer, whole = AnswerStream(streams, "j", 1, "w"), "naïve café 👩‍👩‍👧 总额是 9.50 元"
     real, calls = StreamStore.write, 0
 
     def unsure(self: StreamStore, *args: Any) -> int | None:
@@ -75,8 +85,9 @@ def test_a_lost_reply_neither_doubles_nor_drops_text(
 
 
 def test_a_later_attempt_starts_anew_and_silences_the_earlier(streams: StreamStore) -> None:
-    first, second = AnswerStream(streams, "j", 1), AnswerStream(streams, "j", 2)
+    first, second = AnswerStream(streams, "j", 1, "w"), AnswerStream(streams, "j", 2, "v")
     first.grow("old")
+    hold(streams, 2, "v")
     second.grow("new")
     first.grow("old and more")
     first.finish("old and more")
@@ -85,7 +96,8 @@ def test_a_later_attempt_starts_anew_and_silences_the_earlier(streams: StreamSto
 
 
 def test_nothing_follows_the_end_of_a_job(streams: StreamStore) -> None:
-    writer = AnswerStream(streams, "j", 2)
+    hold(streams, 2)
+    writer = AnswerStream(streams, "j", 2, "w")
     writer.grow("text")
     end(streams)
     writer.finish("text and more")
@@ -97,7 +109,7 @@ def test_nothing_follows_the_end_of_a_job(streams: StreamStore) -> None:
 
 def test_the_longest_answer_is_streamed_from_its_beginning(streams: StreamStore) -> None:
     """More entries than one read brings, and one for each token of a long answer."""
-    writer, whole = AnswerStream(streams, "j", 1), ""
+    writer, whole = AnswerStream(streams, "j", 1, "w"), ""
     for number in range(8_200):
         whole += f"{number} "
         writer.grow(whole)

@@ -73,7 +73,7 @@ def test_other_kernels_compile(capability: int, dtype: str) -> None:
             "heads": pointer, "turns": "*fp32", "places": "*i64", "keys": pointer,
             "values": pointer, "num_q": "i32", "num_kv": "i32", "pool_head_stride": "i64",
         },
-        {"DIM": 128, "PAIRS": 32, "BLOCK_PAIRS": 32},
+        {"DIM": 128, "PAIRS": 32, "BLOCK_PAIRS": 32, "STEP": 2, "APART": 1},
         capability,
         1,
     )  # fmt: skip
@@ -83,7 +83,7 @@ def test_other_kernels_compile(capability: int, dtype: str) -> None:
             "hidden": pointer, "change": pointer, "inner": pointer, "outer": pointer,
             "sum_out": pointer, "norm_out": pointer, "inner_eps": "fp32", "outer_eps": "fp32",
         },
-        {"WIDTH": 4096, "BLOCK": 4096},
+        {"WIDTH": 4096, "BLOCK": 4096, "HAS_INNER": True},
         capability,
         8,
     )  # fmt: skip

@@ -22,8 +22,9 @@ from glyph_worker.engine.selftest import Drive, page_inputs, self_test
 from glyph_worker.engine.sequence import AnswerRequest
 from glyph_worker.model.attention import AttentionPlan, Splits
 from glyph_worker.model.checkpoint import load_reader
-from glyph_worker.model.kernels import TorchKernels
+from glyph_worker.model.kernels import TorchKernels, Turns
 from glyph_worker.model.library import library_logits
+from glyph_worker.model.norms import Norm
 from glyph_worker.model.reader import Reader
 from glyph_worker.model.synthetic import write_checkpoint
 from glyph_worker.settings import EngineSettings
@@ -100,25 +101,27 @@ def test_fused_kernels_equal_their_reference(kernels: Any, dtype: torch.dtype) -
     def close(one: torch.Tensor, other: torch.Tensor) -> None:
         torch.testing.assert_close(one.float(), other.float(), atol=tolerance, rtol=tolerance)
 
-    norms = [SimpleNamespace(weight=random(96), variance_epsilon=e) for e in (1e-5, 1e-6)]
+    norms = [Norm(SimpleNamespace(weight=random(96), variance_epsilon=e)) for e in (1e-5, 1e-6)]
     hidden, change = random(5, 96), random(5, 96)
-    for one, other in zip(
-        kernels.add_norms(hidden, change, *norms),
-        plain.add_norms(hidden, change, *norms),
-        strict=True,
-    ):
-        close(one, other)
+    for inner in (norms[0], None):
+        for one, other in zip(
+            kernels.add_norms(hidden, change, inner, norms[1]),
+            plain.add_norms(hidden, change, inner, norms[1]),
+            strict=True,
+        ):
+            close(one, other)
     gate_up = random(5, 3_000)
     close(kernels.gate(gate_up, torch.nn.SiLU()), plain.gate(gate_up, torch.nn.SiLU()))
-    heads, pool = random(5, 8, 32), random(2, 2, 50, 32)
-    other_heads, other_pool = heads.clone(), pool.clone()
     angles = torch.randn(5, 8, device=DEVICE)
     turns = torch.polar(torch.ones_like(angles), angles).unsqueeze(1)
     places = torch.randperm(50, device=DEVICE)[:5]
-    kernels.rotate_and_store(heads, turns, places, pool[0], pool[1])
-    plain.rotate_and_store(other_heads, turns, places, other_pool[0], other_pool[1])
-    close(heads, other_heads)
-    close(pool, other_pool)
+    for turned in (Turns(turns), Turns(turns, halves=True), None):
+        heads, pool = random(5, 8, 32), random(2, 2, 50, 32)
+        other_heads, other_pool = heads.clone(), pool.clone()
+        kernels.rotate_and_store(heads, turned, places, pool[0], pool[1])
+        plain.rotate_and_store(other_heads, turned, places, other_pool[0], other_pool[1])
+        close(heads, other_heads)
+        close(pool, other_pool)
 
 
 def test_engine_logits_equal_the_librarys(folder: Path, kernels: Any) -> None:

@@ -60,7 +60,7 @@ class Fleet:
         self._numbers = itertools.count()
         self.client = Client(settings)
         url = settings.broker_url.get_secret_value()
-        self._workers = WorkerStore(connect(url), Keys(settings.key_prefix), url=url)
+        self._workers = WorkerStore(connect(url), Keys(settings.key_prefix))
 
     @classmethod
     def on(cls, folder: Path, broker_url: str, cache_url: str, checkpoint: Path) -> Fleet:

@@ -24,7 +24,7 @@ from glyph_worker.store.connection import connect
 from glyph_worker.store.keys import Keys
 from glyph_worker.store.workers import WorkerStore
 
-pytestmark = pytest.mark.timeout(480)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(480)]
 
 TEXT = "a lamp: 12 EUR\n" * 9
 EX_CONFIG = 78
@@ -111,7 +111,7 @@ def test_a_worker_told_to_stop_ends_within_its_drain_time_and_is_announced_no_lo
     assert took_s < 40
     url = own_redis.url(0)
     with connect(url) as client:
-        store = WorkerStore(client, Keys("glyph"), url=url)
+        store = WorkerStore(client, Keys("glyph"))
         wait_until(
             lambda: worker.pid not in {info.pid for info in store.living()},
             description="it is announced no longer",
@@ -154,7 +154,7 @@ def test_a_worker_whose_pool_never_ends_is_over_within_its_drain_time(
             [sys.executable, "-c", _HANGS], env=os.environ | environ,
             stdin=subprocess.PIPE, stdout=out, stderr=out,
         )  # fmt: skip
-        store = WorkerStore(client, Keys("glyph"), url=broker_url)
+        store = WorkerStore(client, Keys("glyph"))
 
         def announced() -> bool:
             assert worker.poll() is None, log.read_text()

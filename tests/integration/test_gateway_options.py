@@ -46,8 +46,19 @@ def server(redis_server: Any) -> Iterator[redis.Redis]:
         ('"style": "\\u0000"', "style has the character NUL"),
         ('"webhook": "http://a.example/\\u0000"', "webhook"),
         (f'"webhook": "http://a.example/{"x" * 70_000}"', "webhook: must be text of 1 to 2000"),
+        ('"thinking": "deeply"', "thinking: must be 'auto' or 'on' or 'off'"),
+        ('"max_thinking_tokens": 9000', "max_thinking_tokens: must be a whole number from 0"),
+        ('"choices": []', "choices: must be a list of 1 to 1000 choices"),
+        ('"response_format": []', "response_format: must be an object"),
+        (
+            '"response_format": {"type": "json_schema", "json_schema": {"schema": '
+            '{"properties": {"a": {"type": "nmber"}}}}}',
+            "response_format.json_schema.schema.properties.a.type must be one of",
+        ),
+        ('"regex": "a", "choices": ["a"]', "choices and regex are both there"),
+        (f'"response_format": {"[" * 90}{"]" * 90}', "the body nests over"),
     ],
-    ids=range(10),
+    ids=range(17),
 )
 def test_what_does_not_fit_is_refused_with_its_range_and_nothing_is_kept(
     gateway: GatewayProcess, server: redis.Redis, said: str, says: str
@@ -76,6 +87,26 @@ def test_a_form_has_the_same_ranges(
         assert server.dbsize() == 0
         fitting = http.post("/v1/jobs", files=_form(document="t", question="?", ttl_s="60"))
         assert fitting.status_code == 202, fitting.text
+
+
+def test_a_form_of_fields_may_ask_for_a_form_of_the_answer(
+    gateway: GatewayProcess, server: redis.Redis
+) -> None:
+    with gateway.http() as http:
+        fields = [("document", (None, "t")), ("question", (None, "?"))]
+        chosen = [("choices", (None, "yes")), ("choices", (None, "no"))]
+        thinking = [("thinking", (None, "off")), ("include_thinking", (None, "true"))]
+        reply = http.post("/v1/jobs", files=[*fields, *chosen, *thinking])
+        assert reply.status_code == 202, reply.text
+        for text, says in (('{"type": "xml"}', "response_format.type"), ("{", "is no JSON")):
+            wrong = http.post("/v1/jobs", files=[*fields, ("response_format", (None, text))])
+            assert wrong.status_code == 422
+            assert says in wrong.json()["detail"]
+        assert wrong.json()["code"] == "invalid_option"
+        fits = http.post(
+            "/v1/jobs", files=[*fields, ("response_format", (None, '{"type":"text"}'))]
+        )
+        assert fits.status_code == 202, fits.text
 
 
 def test_a_batch_that_does_not_fit_queues_none(

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import browser, console
+from browser import browser, console, full_page
 from gateway_process import GatewayProcess
-from waiting import wait_until
+from waiting import PATIENCE_S, wait_until
+
+from glyph_worker import codec
+from glyph_worker.evidence.boxes import PageMap
+from glyph_worker.job import Answer, FinishReason
+from glyph_worker.proof import CheckedLiteral, Citation
+from glyph_worker.render.paginate import paginate
+from glyph_worker.render.style.presets import preset_style
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # selenium's sockets
 
 
 RECEIPT_MS = """
-const times = ["queued", "drawn", "encoded", "read", "written", "waited", "total"];
+const times = ["queued", "drawn", "encoded", "read", "written", "checked", "waited", "total"];
 const rows = [...document.querySelectorAll(".receipt div")].filter(
   (row) => times.includes(row.querySelector("dt").textContent));
 return rows.map((row) => row.querySelector("dd").textContent)
@@ -36,6 +44,107 @@ def gateway(
     )
     yield gateway
     gateway.stop()
+
+
+CITED = """port: 8443
+host: gw-1
+total: 318.36
+""" + "\n".join(f"line {number} of the rest" for number in range(70))
+MARKS = """
+return [...document.querySelectorAll('.sheets .mark')].map((mark) => {
+  const box = mark.getBoundingClientRect(), page = mark.closest('.sheet').getBoundingClientRect();
+  return [box.left - page.left, box.top - page.top, box.right - page.left, box.bottom - page.top]
+    .map((edge, at) => edge / (at % 2 ? page.height : page.width));
+});
+"""
+
+
+def prove(fleet: Any, job_id: str, text: str, *literals: CheckedLiteral) -> int:
+    """Put a known answer in place of what random weights wrote, with its real places; its page."""
+    style = preset_style("nano")
+    pages = [laid.page for laid in paginate(CITED, style)]
+    page_map = PageMap(CITED, style, pages)
+    start = CITED.index(text)
+    span = start, start + len(text)
+    citation = Citation(
+        start=span[0], end=span[1], text=text, page=page_map.page_of(span), kind="exact",
+        boxes=page_map.boxes(span), score=1.0, answer_start=0, answer_end=len(text),
+    )  # fmt: skip
+    answer = Answer(
+        text=text, finish_reason=FinishReason.STOP, citations=(citation,), literals=literals,
+        verified=all(one.status != "unsupported" for one in literals) if literals else None,
+        confidence=0.97, found=True,
+    )  # fmt: skip
+    jobs = fleet.client._jobs
+    jobs._client.hset(jobs._keys.job(job_id), "answer", codec.pack("answer", answer.to_fields()))
+    assert citation.page is not None
+    return citation.page
+
+
+def test_a_citation_is_marked_on_its_page_by_mouse_and_by_keyboard(
+    gateway: GatewayProcess, module_fleet: Any, tmp_path: Path
+) -> None:
+    client = module_fleet.client
+    jobs = client.submit_many(CITED, ["Which port?", "Which line?"], max_new_tokens=2)
+    for job in jobs:
+        client.wait(job.id, timeout=PATIENCE_S)
+    good = CheckedLiteral(text="8443", kind="number", status="verified", start=0, end=4)
+    bad = CheckedLiteral(
+        text="line 68 of", kind="code", status="unsupported", start=0, end=10, suggested="line 66"
+    )
+    prove(module_fleet, jobs[0].id, "8443", good)
+    page = prove(module_fleet, jobs[1].id, "line 66 of the rest", bad)
+    assert page > 1
+    with browser(tmp_path / "profile") as driver:
+        driver.get(gateway.url)
+        driver.execute_script(
+            "$('key').value = 'page-key-0123456789'; sessionStorage.setItem(KEY, $('key').value);"
+            "for (const id of arguments[0].reverse()) remember([{ id, question: 'Q ' + id }]);"
+            "call(`v1/jobs?ids=${arguments[0].reverse().join(',')}`).then((r) => r.json())"
+            ".then(({ jobs }) => show(jobs, ['Which port?', 'Which line?']))",
+            [job.id for job in jobs],
+        )
+        cites = "return document.querySelectorAll('.cite').length"
+        wait_until(lambda: driver.execute_script(cites) == 2, description="both are cited")
+        first, second = driver.find_elements("css selector", ".cite")
+        # Each state in words beside its sign; what is not verified says so.
+        assert [first.text, second.text] == [
+            "✓ page 1: 8443",
+            f"✓ page {page}: line 66 of the rest",
+        ]
+        proofs = [proof.text for proof in driver.find_elements("css selector", ".proof")]
+        assert "✓ It stands in the document." in proofs[0]
+        assert "97 in 100 are right" in proofs[0]
+        assert "✗ Not verified: the document does not have line 68 of" in proofs[1]
+        assert "(the document has line 66)" in proofs[1]
+        # Reached by keyboard: marked where the characters are, on 64 columns and 28 lines a page.
+        driver.execute_script("document.querySelector('.cite').focus()")
+        wait_until(lambda: driver.execute_script(MARKS), description="it is marked")
+        (mark,) = driver.execute_script(MARKS)
+        assert mark[0] == pytest.approx(6 / 64, abs=0.01)
+        assert mark[2] == pytest.approx(10 / 64, abs=0.01)
+        assert first.get_attribute("aria-pressed") == "true"
+        # Pointed at: the mark moves to a page that was not there yet.
+        from selenium.webdriver import ActionChains
+
+        ActionChains(driver).move_to_element(second).perform()
+        moved = "return document.querySelector('.mark')?.closest('button').ariaLabel"
+        wait_until(
+            lambda: driver.execute_script(moved) == f"Page {page}, enlarge",
+            description="it moves",
+        )
+        assert first.get_attribute("aria-pressed") == "false"
+        # Pressed: the page is enlarged, with its mark in sight.
+        second.send_keys("\n")
+        shown = "return $('viewer').open && $('large-marks').children.length"
+        wait_until(lambda: driver.execute_script(shown) == 1, description="it is enlarged")
+        assert driver.execute_script("return $('large').alt") == f"Page {page}"
+        if folder := os.environ.get("GLYPH_TEST_SCREENSHOTS"):
+            driver.save_screenshot(f"{folder}/page-citation-large.png")
+            driver.execute_script("$('viewer').close(); scrollTo(0, 0)")
+            full_page(driver, Path(folder) / "page-citation.png", width=1200)
+        errors = [line for line in console(driver) if " 401 " not in line]
+        assert errors == []
 
 
 def test_the_page_asks_and_shows_answers_pages_and_receipts(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -62,8 +63,10 @@ def test_a_job_goes_all_the_way_and_its_receipt_adds_up(service: Any) -> None:
 def test_questions_on_one_document_share_its_pages_and_its_prefix(service: Any) -> None:
     document = "".join(f"shelf {n}: B{n * 7}\n" for n in range(60))
     client = service.client
-    first = client.wait(client.submit(document, "Which shelf?").id, timeout=PATIENCE_S).receipt
-    jobs = client.submit_many(document, ["Where?", "Which one?", "Why?"])
+    first = client.wait(
+        client.submit(document, "Which shelf?", max_new_tokens=64).id, timeout=PATIENCE_S
+    ).receipt
+    jobs = client.submit_many(document, ["Where?", "Which one?", "Why?"], max_new_tokens=64)
     rest = [client.wait(job.id, timeout=PATIENCE_S).receipt for job in jobs]
     assert first.pages_encoded == first.pages_rendered > 0
     for receipt in rest:
@@ -75,7 +78,9 @@ def test_questions_on_one_document_share_its_pages_and_its_prefix(service: Any) 
 def test_the_same_question_gets_the_same_answer_alone_and_among_others(service: Any) -> None:
     client = service.client
     alone = client.wait(client.submit(DOCUMENT, "What?", max_new_tokens=24).id, timeout=PATIENCE_S)
-    others = client.submit_many("other text " * 50, [f"question {n}?" for n in range(5)])
+    others = client.submit_many(
+        "other text " * 50, [f"question {n}?" for n in range(5)], max_new_tokens=64
+    )
     among = client.wait(client.submit(DOCUMENT, "What?", max_new_tokens=24).id, timeout=PATIENCE_S)
     assert among.text == alone.text
     for job in others:
@@ -137,6 +142,46 @@ def test_progress_is_seen_while_a_job_runs(service: Any) -> None:
     client.cancel(job.id)
 
 
+def test_an_answer_has_the_form_that_was_asked_for(service: Any) -> None:
+    """Through the queue, from a model that never ends by itself and knows nothing."""
+    client = service.client
+    schema = {
+        "type": "object",
+        "properties": {"total": {"enum": [12.5, 13]}, "paid": {"type": "boolean"}},
+        "required": ["total", "paid"],
+        "additionalProperties": False,
+    }
+    form = {"type": "json_schema", "json_schema": {"name": "invoice", "schema": schema}}
+    asked = {
+        "schema": client.submit(DOCUMENT, "What?", response_format=form),
+        "choice": client.submit(DOCUMENT, "What?", choices=["yes", "no"]),
+        "regex": client.submit(DOCUMENT, "What?", regex="[0-9]{3} EUR"),
+        "free": client.submit(DOCUMENT, "What?", max_new_tokens=20),
+    }
+    answers = {name: client.wait(job.id, timeout=PATIENCE_S) for name, job in asked.items()}
+    assert set(json.loads(answers["schema"].text)) == {"total", "paid"}
+    assert answers["choice"].text in ("yes", "no")
+    assert re.fullmatch("[0-9]{3} EUR", answers["regex"].text)
+    assert {answers[name].finish_reason for name in ("schema", "choice", "regex")} == {"stop"}
+    assert answers["free"].finish_reason == "length"
+    for answer in answers.values():
+        assert answer.mean_log_prob is not None
+        assert answer.min_log_prob is not None
+        assert answer.min_log_prob <= answer.mean_log_prob <= 0
+        assert answer.thinking is None
+
+
+def test_a_form_that_only_the_compiler_refuses_fails_its_job_with_the_path(service: Any) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "string", "pattern": "("}}}
+    form = {"type": "json_schema", "json_schema": {"name": "invoice", "schema": schema}}
+    job = service.client.submit(DOCUMENT, "What?", response_format=form)
+    with pytest.raises(JobFailed) as caught:
+        service.client.wait(job.id, timeout=PATIENCE_S)
+    assert caught.value.code == "invalid_schema"
+    assert caught.value.details["path"].endswith("schema.properties.a")
+    assert service.client.status(job.id).attempt == 1, "it is not tried again"
+
+
 def test_an_impossible_style_fails_the_job_with_its_name(service: Any) -> None:
     job = service.client.submit(DOCUMENT, "What?", style="impressionist")
     with pytest.raises(JobFailed, match="impressionist") as caught:
@@ -163,7 +208,9 @@ def test_a_document_over_the_page_limit_fails_with_numbers(service: Any) -> None
 
 def test_text_with_control_characters_and_strange_scripts_is_answered(service: Any) -> None:
     text = "a\x00b\x1b[31m \ufeff\u202e 漢字 العربية 😀 e\u0301\tend\r\n"
-    answer = service.client.wait(service.client.submit(text, "What?").id, timeout=PATIENCE_S)
+    answer = service.client.wait(
+        service.client.submit(text, "What?", max_new_tokens=64).id, timeout=PATIENCE_S
+    )
     assert answer.receipt.pages_encoded == 1
 
 
@@ -178,12 +225,15 @@ def test_a_waiter_is_woken_by_the_end_of_its_job(
     service: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = service.client
-    client.wait(client.submit("a lamp: 3 EUR\n", "what?").id, timeout=PATIENCE_S)
+    client.wait(client.submit("a lamp: 3 EUR\n", "what?", max_new_tokens=64).id, timeout=PATIENCE_S)
     for name in ("_FASTEST_POLL_S", "_SLOWEST_POLL_S"):
         monkeypatch.setattr(f"glyph_worker.client.client.{name}", 2 * PATIENCE_S)
     for one in range(3):
         began = time.monotonic()
-        client.wait(client.submit("a lamp: 3 EUR\n", f"what {one}?").id, timeout=PATIENCE_S)
+        client.wait(
+            client.submit("a lamp: 3 EUR\n", f"what {one}?", max_new_tokens=64).id,
+            timeout=PATIENCE_S,
+        )
         assert time.monotonic() - began < PATIENCE_S, "it slept on to its next look"
 
 

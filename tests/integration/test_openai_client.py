@@ -159,7 +159,8 @@ UNSUPPORTED: list[tuple[dict[str, Any], str]] = [
     ({"logprobs": True}, "logprobs"),
     ({"presence_penalty": 0.5}, "presence_penalty"),
     ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
-    ({"reasoning_effort": "high"}, "reasoning_effort"),
+    ({"extra_body": {"reasoning_effort": "highest"}}, "reasoning_effort"),
+    ({"extra_body": {"response_format": {"type": "yaml"}}}, "response_format"),
     ({"extra_body": {"best_of": 2}}, "best_of"),
     ({"extra_body": {"glyph": {"colour": "red"}}}, "glyph.colour"),
     ({"max_completion_tokens": 4}, "max_tokens"),
@@ -192,6 +193,27 @@ def test_neutral_values_ask_for_nothing(ai: openai.OpenAI, told: str) -> None:
         response_format={"type": "text"}, parallel_tool_calls=False,
     )  # fmt: skip
     assert done.choices[0].message.content == told
+
+
+SCHEMA = {
+    "type": "object", "properties": {"total": {"type": "string", "maxLength": 12}},
+    "required": ["total"], "additionalProperties": False,
+}  # fmt: skip
+
+
+def test_a_schema_is_kept_by_chats_and_responses(ai: openai.OpenAI) -> None:
+    said = ai.chat.completions.create(
+        **{**ASK, "max_tokens": 60},
+        response_format={
+            "type": "json_schema", "json_schema": {"name": "total", "schema": SCHEMA},
+        },
+        reasoning_effort="none",
+    ).choices[0]  # fmt: skip
+    assert said.finish_reason == "stop"
+    assert list(json.loads(said.message.content or "")) == ["total"]
+    form: Any = {"format": {"type": "json_schema", "name": "total", "schema": SCHEMA}}
+    done = ai.responses.create(model="nano", input=INPUT, text=form, max_output_tokens=60)
+    assert list(json.loads(done.output_text)) == ["total"]
 
 
 def test_other_endpoints_are_refused_by_name(ai: openai.OpenAI) -> None:
@@ -308,8 +330,8 @@ def test_an_unknown_response_and_a_job_of_another_kind_are_not_found(
     [
         ({"store": False}, "store"),
         ({"previous_response_id": "resp_1"}, "previous_response_id"),
-        ({"text": {"format": {"type": "json_object"}}}, "text.format"),
-        ({"reasoning": {"effort": "low"}}, "reasoning.effort"),
+        ({"text": {"format": {"type": "yaml"}}}, "response_format"),
+        ({"reasoning": {"effort": "highest"}}, "reasoning.effort"),
         ({"tools": [{"type": "web_search"}]}, "tools"),
         ({"truncation": "auto"}, "truncation"),
     ],

@@ -53,7 +53,9 @@ def test_a_warmed_document_is_answered_without_encoding_a_page(
     assert warmed["num_pages"] == warmed["num_encoded"] > 1
     assert warmed["published"]
     client = service.client
-    receipt = client.wait(client.submit(text, "Which pump?").id, timeout=PATIENCE_S).receipt
+    receipt = client.wait(
+        client.submit(text, "Which pump?", max_new_tokens=64).id, timeout=PATIENCE_S
+    ).receipt
     assert (receipt.pages_encoded, receipt.pages_reused) == (0, warmed["num_pages"])
     assert receipt.pages_rendered == 0
     stats = _cli(service, "cache", "stats", "--json")
@@ -69,11 +71,15 @@ def test_a_restarted_worker_answers_a_known_document_without_encoding(service: A
     for process in service.processes[:]:
         if process is not first and process is not service.processes[0]:
             service.stop_one(process)
-    before = client.wait(client.submit(document, "Which valve?").id, timeout=PATIENCE_S)
+    before = client.wait(
+        client.submit(document, "Which valve?", max_new_tokens=64).id, timeout=PATIENCE_S
+    )
     assert before.receipt.pages_encoded >= 1
     service.stop_one(first)
     service.start("answer", **REUSE)
-    after = client.wait(client.submit(document, "Which valve?").id, timeout=PATIENCE_S)
+    after = client.wait(
+        client.submit(document, "Which valve?", max_new_tokens=64).id, timeout=PATIENCE_S
+    )
     assert after.receipt.pages_encoded == after.receipt.pages_rendered == 0
     num_pages = before.receipt.pages_encoded + before.receipt.pages_reused
     assert after.receipt.pages_reused == num_pages

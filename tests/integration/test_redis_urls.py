@@ -163,6 +163,19 @@ def test_a_url_that_is_none_is_refused_everywhere_alike() -> None:
             refused()
 
 
+def test_a_sentinel_that_is_not_there_is_passed_over_at_once(
+    tmp_path: Path, redis_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first of two: it is not tried again before the next one is asked."""
+
+    def slept(seconds: float) -> None:
+        pytest.fail(f"{seconds:.1f} s were lost before the next Sentinel")
+
+    with _sentinel(tmp_path / "server", redis_server) as url, connect(url) as client:
+        monkeypatch.setattr("redis.retry.sleep", slept)
+        assert client.ping()
+
+
 @pytest.mark.timeout(480)
 @pytest.mark.parametrize("kind", [_unix, _sentinel_over_tls])
 def test_a_fleet_answers_over_it(

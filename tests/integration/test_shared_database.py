@@ -100,7 +100,7 @@ def test_nothing_of_another_application_is_given_out_again(broker_url: str) -> N
 
 
 def _store(url: str, prefix: str) -> JobStore:
-    return JobStore(connect(url), Keys(prefix), url=url, ttl_s=60, lease_s=3)
+    return JobStore(connect(url), Keys(prefix), ttl_s=60, lease_s=3)
 
 
 def _as_before(client: redis.Redis, prefix: str) -> None:
@@ -112,8 +112,8 @@ def _as_before(client: redis.Redis, prefix: str) -> None:
 
 def test_jobs_that_wait_under_the_old_names_are_taken_over_in_their_order(broker_url: str) -> None:
     ours = Client(_settings(broker_url, "glyph"))
-    ids = [ours.submit(f"{TEXT} {n}", "why?").id for n in range(4)]
-    others = Client(_settings(broker_url, "other")).submit(TEXT, "why?").id
+    ids = [ours.submit(f"{TEXT} {n}", "why?", max_new_tokens=64).id for n in range(4)]
+    others = Client(_settings(broker_url, "other")).submit(TEXT, "why?", max_new_tokens=64).id
     keys, store = Keys("glyph"), _store(broker_url, "glyph")
     with connect(broker_url) as client:
         _as_before(client, "glyph")
@@ -133,8 +133,8 @@ def test_jobs_that_wait_under_the_old_names_are_taken_over_in_their_order(broker
 
 
 def test_what_an_old_worker_held_when_it_died_is_published_again(broker_url: str) -> None:
-    job = Client(_settings(broker_url, "glyph")).submit(TEXT, "why?").id
-    other = Client(_settings(broker_url, "other")).submit(TEXT, "why?").id
+    job = Client(_settings(broker_url, "glyph")).submit(TEXT, "why?", max_new_tokens=64).id
+    other = Client(_settings(broker_url, "other")).submit(TEXT, "why?", max_new_tokens=64).id
     keys, store = Keys("glyph"), _store(broker_url, "glyph")
     with connect(broker_url) as client:
         for number, prefix in enumerate(("glyph", "other")):

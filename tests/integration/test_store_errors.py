@@ -25,6 +25,7 @@ from glyph_worker.errors import (
 from glyph_worker.local.server import find_server, free_port
 from glyph_worker.settings import Settings
 from glyph_worker.store.connection import Server, code_of, connect, error_of
+from glyph_worker.store.streams import Cursor
 
 Break = Callable[[redis.Redis], None]
 
@@ -76,7 +77,7 @@ VERBS: dict[str, Callable[[Client, str], Any]] = {
     "status": lambda client, job: client.status(job),
     "status_many": lambda client, job: client.status_many([job]),
     "result": lambda client, job: client.result(job),
-    "stream": lambda client, job: client._next_deltas(job, "0"),
+    "stream": lambda client, job: client.next_deltas(job, Cursor()),
 }
 WRITES = ("submit", "cancel")
 REFUSES_READS = (_master_down, _no_login)

@@ -49,7 +49,7 @@ def cleaned(text: str, stop: Sequence[str] = (), *, thinking: bool = False) -> s
     if thinking:
         text = "<think>" + text
     text = re.sub(r"<think>.*?(</think>|\Z)", "", text, flags=re.DOTALL)
-    text = text.partition("</answer>")[0]
+    text = re.sub(r"</answer>.*?(<answer>|\Z)", "", text, flags=re.DOTALL)
     for mark in MARKS.words:
         text = text.replace(mark, "")
     text = text.lstrip()
@@ -148,6 +148,7 @@ def test_an_answer_that_breaks_off_within_a_character_has_no_half_of_it() -> Non
             "from 8 to 17",
         ),
         ("<answer>42</answer> I think", "42"),
+        ("<answer>from 8</answer>\n<answer> to 17</answer>", "from 8 to 17"),
         ("42<|user|>", "42"),
         ("a < b and c > d", "a < b and c > d"),
         ("a <|begin_of_b", "a <|begin_of_b"),

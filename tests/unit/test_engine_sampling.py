@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from glyph_worker.engine.engine import AnswerRequest, Deliver, Engine, PageInput, SequenceResult
 from glyph_worker.engine.sampler import Draw, choose, uniform
+from glyph_worker.model.library import library_logits
 from glyph_worker.model.reader import Reader
 from glyph_worker.options import Sampling
 from glyph_worker.settings import EngineSettings
@@ -33,7 +34,7 @@ def test_sampled_frequencies_follow_the_probabilities() -> None:
     torch.set_num_threads(1)
     probabilities = torch.tensor([0.5, 0.25, 0.15, 0.1])
     logits = probabilities.log().expand(4_000, 4)
-    found = Counter(choose(logits, [draw(index) for index in range(4_000)])[0])
+    found = Counter(choose(logits, [draw(index) for index in range(4_000)]).tokens)
     for token, probability in enumerate(probabilities.tolist()):
         assert abs(found[token] / 4_000 - probability) < 0.03
 
@@ -50,10 +51,9 @@ def test_a_sampled_token_is_within_top_k_and_the_nucleus(
     values: list[float], temperature: float, top_p: float, top_k: int, seed: int
 ) -> None:
     logits = torch.tensor([values])
-    [token], [finite] = choose(
-        logits, [draw(temperature=temperature, top_p=top_p, top_k=top_k, seed=seed)]
-    )
-    assert finite
+    made = choose(logits, [draw(temperature=temperature, top_p=top_p, top_k=top_k, seed=seed)])
+    assert made.finite == [True]
+    [token] = made.tokens
     order = torch.argsort(logits[0], descending=True, stable=True).tolist()
     rank = order.index(token)
     assert rank < (top_k or len(values))
@@ -65,9 +65,19 @@ def test_a_sampled_token_is_within_top_k_and_the_nucleus(
 def test_a_row_does_not_depend_on_its_mates() -> None:
     logits = torch.randn(6, 40, generator=torch.Generator().manual_seed(0))
     draws = [draw(index=i, seed=i * 7, temperature=i % 3, top_p=0.9) for i in range(6)]
-    together = choose(logits, draws)[0]
-    alone = [choose(logits[i : i + 1], draws[i : i + 1])[0][0] for i in range(6)]
-    assert together == alone
+    together = choose(logits, draws)
+    alone = [choose(logits[i : i + 1], draws[i : i + 1]) for i in range(6)]
+    assert together.tokens == [made.tokens[0] for made in alone]
+    assert together.log_probs == [made.log_probs[0] for made in alone]
+
+
+def test_a_tokens_probability_is_the_models_own_whatever_the_sampling() -> None:
+    logits = torch.randn(3, 40, generator=torch.Generator().manual_seed(0)).expand(3, 40)
+    draws = [draw(temperature=0.0), draw(temperature=2.0, seed=4), draw(top_k=3, top_p=0.5)]
+    made = choose(logits, draws)
+    expected = torch.log_softmax(logits.double(), dim=-1)
+    for row, (token, log_prob) in enumerate(zip(made.tokens, made.log_probs, strict=True)):
+        assert log_prob == pytest.approx(expected[row, token].item(), abs=1e-5)
 
 
 def test_rows_that_are_not_finite_are_named() -> None:
@@ -77,7 +87,7 @@ def test_rows_that_are_not_finite_are_named() -> None:
         float("inf"),
         torch.tensor([float("inf"), -float("inf")]),
     )
-    assert choose(logits, [draw(temperature=0.0), draw(), draw(), draw()])[1] == [
+    assert choose(logits, [draw(temperature=0.0), draw(), draw(), draw()]).finite == [
         True,
         False,
         False,
@@ -142,6 +152,18 @@ def test_the_answer_ends_before_a_stop_string(engine: Engine) -> None:
     assert cut.finish_reason == "stop"
     assert cut.text == whole.text[: whole.text.index(stop)].strip()
     assert cut.num_answer_tokens < whole.num_answer_tokens
+
+
+def test_an_answer_carries_the_mean_and_least_probability_of_its_tokens(engine: Engine) -> None:
+    answer = ask(engine, "sure", temperature=1.5, seed=3)
+    assert answer.num_answer_tokens == 12
+    logits = library_logits(engine.reader, [PAGE], "what?", answer.token_ids)
+    expected = [
+        torch.log_softmax(row.double(), dim=-1)[token].item()
+        for row, token in zip(logits, answer.token_ids, strict=False)
+    ]
+    assert answer.mean_log_prob == pytest.approx(sum(expected) / 12, abs=1e-3)
+    assert answer.min_log_prob == pytest.approx(min(expected), abs=1e-3)
 
 
 def test_receipt_counts_add_up(engine: Engine) -> None:

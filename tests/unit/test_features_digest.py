@@ -19,11 +19,8 @@ from glyph_worker.features.digest import (
 )
 
 texts = st.text(max_size=20)
-recipes = st.builds(
-    FeatureRecipe,
-    **{field.name: texts for field in fields(FeatureRecipe)},
-)
-NAMES = [field.name for field in fields(FeatureRecipe)]
+NAMES = [field.name for field in fields(FeatureRecipe) if field.name != "num_tensors"]
+recipes = st.builds(FeatureRecipe, num_tensors=st.integers(1, 4), **dict.fromkeys(NAMES, texts))
 
 
 @given(recipe=recipes, page=texts, name=st.sampled_from(NAMES), other=texts)
@@ -35,6 +32,15 @@ def test_a_digest_changes_with_every_field(
     same = changed.feature_digest(page) == recipe.feature_digest(page)
 
     assert same == (getattr(recipe, name) == other)
+
+
+@given(recipe=recipes, other=st.integers(1, 4))
+def test_a_digest_changes_with_the_number_of_tensors(recipe: FeatureRecipe, other: int) -> None:
+    changed = replace(recipe, num_tensors=other)
+
+    same = changed.feature_digest("p") == recipe.feature_digest("p")
+
+    assert same == (recipe.num_tensors == other)
 
 
 @given(recipe=recipes, page=texts, other=texts)
@@ -61,7 +67,7 @@ def test_a_recipe_of_another_release_is_none() -> None:
     recipe = FeatureRecipe(checkpoint="c", processor="p", encoder="e", dtype="d", device="cpu")
     newer = codec.unpack("feature_recipe", recipe.to_wire())
 
-    for change in ({"wire": 99}, {"colour": "new field"}):
+    for change in ({"wire": 99}, {"wire": 2}, {"num_tensors": 4}, {"colour": "new field"}):
         assert FeatureRecipe.from_wire(codec.pack("feature_recipe", newer | change)) is None
 
 
@@ -92,7 +98,7 @@ def test_all_processes_agree(seed: str) -> None:
 
 
 def test_digests_of_this_release_are_what_they_were() -> None:
-    """A change here orphans every cache in the field: raise WIRE_VERSION or ENCODER_REVISION."""
+    """A change here orphans every cache in the field: raise WIRE_VERSION or a revision."""
     recipe = FeatureRecipe(
         checkpoint="c", processor="p", encoder="1", dtype="float16", device="cpu"
     )

@@ -176,3 +176,28 @@ def test_a_forged_size_does_not_take_all_memory() -> None:
     with pytest.raises(wire.Damaged) as caught:
         unpacked(raw, features())
     assert caught.value.check == "size"
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_records_of_several_tensors_come_back_and_are_read_only_as_such(form: wire.Form) -> None:
+    tensor = features(3, rows=5, columns=48)
+    tensor[:, 12:] *= 100  # deeper tensors have sizes of their own
+    raw = b"".join(wire.encode(NAME, tensor, form, num_tensors=4))
+
+    back = wire.decode(NAME, raw, shape=(5, 48), dtype=tensor.dtype, num_tensors=4)
+
+    assert same_bits(back, wire.rounded(tensor, 4) if form == "int8" else tensor)
+    assert (back - tensor)[:, :12].abs().max() < 0.03, "one size for all would drown the first"
+    for num_tensors in (1, 2):
+        with pytest.raises(wire.Damaged, match="shape"):
+            wire.decode(NAME, raw, shape=(5, 48), dtype=tensor.dtype, num_tensors=num_tensors)
+    single = packed(form, tensor)
+    with pytest.raises(wire.Damaged, match="shape"):
+        wire.decode(NAME, single, shape=(5, 48), dtype=tensor.dtype, num_tensors=4)
+
+
+def test_a_record_of_one_tensor_is_what_earlier_releases_wrote() -> None:
+    raw = packed("raw", features(1, rows=2, columns=3))
+    assert digest("wire", raw.hex()) == (
+        "70367bd2a5a2c9fb1c85b7c05e302297e95970fb08d57233368feea0102feb22"
+    )

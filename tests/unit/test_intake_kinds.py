@@ -91,7 +91,9 @@ def zipped(*names: str) -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         for name in names:
-            archive.writestr(name, "application/epub+zip" if name == "mimetype" else "x" * 9_000)
+            archive.writestr(
+                zipfile.ZipInfo(name), "application/epub+zip" if name == "mimetype" else "x" * 9_000
+            )
     return out.getvalue()
 
 
@@ -107,7 +109,7 @@ def zipped(*names: str) -> bytes:
         (b"\x89PNG\r\n\x1a\n" + bytes(40), "PNG", "OCR"),
         (b"\xff\xd8\xff\xe0" + bytes(40), "JPEG", "OCR"),
         (b"GIF89a" + bytes(9), "GIF", "OCR"),
-        (gzip.compress(b"text"), "gzip", "gunzip"),
+        (gzip.compress(b"text", mtime=0), "gzip", "gunzip"),
         (b"\x7fELF\x02\x01" + bytes(60), "ELF", "send text"),
         (b"SQLite format 3\0" + bytes(60), "SQLite", "CSV"),
         (b"\0\1\2\3" * 9, "unknown kind", "NUL byte at offset 0 of 36"),

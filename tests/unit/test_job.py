@@ -18,6 +18,7 @@ from glyph_worker.job import (
     with_total,
 )
 from glyph_worker.options import JobOptions
+from glyph_worker.proof import Box, CheckedLiteral, Citation
 
 options = st.builds(
     JobOptions,
@@ -84,6 +85,14 @@ def test_a_receipt_from_a_newer_worker_loses_only_what_we_do_not_know() -> None:
     assert Answer.from_fields(fields) == answer
 
 
+def test_an_answer_of_an_earlier_worker_has_no_probabilities() -> None:
+    answer = Answer(text="x", finish_reason=FinishReason.STOP, mean_log_prob=-0.1, min_log_prob=-2)
+    fields = answer.to_fields()
+    assert Answer.from_fields(fields) == answer
+    del fields["mean_log_prob"], fields["min_log_prob"]
+    assert Answer.from_fields(fields).mean_log_prob is None
+
+
 @given(st.lists(st.floats(0, 1e7), min_size=5, max_size=5), st.floats(-1e6, 1e8))
 def test_a_receipts_parts_are_its_total(spent: list[float], total_ms: float) -> None:
     """Also where clocks of several machines make the parts longer than the whole."""
@@ -93,3 +102,50 @@ def test_a_receipts_parts_are_its_total(spent: list[float], total_ms: float) -> 
     assert receipt.waited_ms >= 0
     assert sum(known.values()) + receipt.waited_ms == pytest.approx(receipt.total_ms, abs=0.02)
     assert receipt.total_ms >= total_ms - 0.01
+
+
+PROVED = Answer(
+    text="8443",
+    finish_reason=FinishReason.STOP,
+    citations=(
+        Citation(
+            start=6, end=10, text="8443", page=1, kind="exact", score=1.0,
+            boxes=(Box(page=1, left=42.0, top=0.0, right=70.0, bottom=14.0),),
+            answer_start=0, answer_end=4,
+        ),
+    ),
+    literals=(
+        CheckedLiteral(text="8443", kind="number", status="verified", start=0, end=4),
+    ),
+    verified=True,
+    confidence=0.97,
+    found=True,
+)  # fmt: skip
+
+
+def test_an_answers_proof_survives_the_wire() -> None:
+    packed = codec.pack("answer", PROVED.to_fields())
+    assert Answer.from_fields(codec.unpack("answer", packed)) == PROVED
+
+
+def test_a_proof_of_a_newer_worker_loses_only_what_we_do_not_know() -> None:
+    fields = PROVED.to_fields()
+    fields["citations"] = [dict(fields["citations"][0], entry_of_tomorrow=1)]
+    fields["literals"] = [dict(fields["literals"][0], entry_of_tomorrow=1)]
+    fields["citations"][0]["boxes"] = [dict(fields["citations"][0]["boxes"][0], angle=3)]
+    assert Answer.from_fields(fields) == PROVED
+
+
+def test_an_answer_of_an_older_worker_has_no_proof() -> None:
+    old = {"text": "8443", "finish_reason": "stop", "receipt": {"visual_tokens": 4}}
+    answer = Answer.from_fields(old)
+    assert (answer.citations, answer.literals, answer.verified) == ((), (), None)
+    assert (answer.confidence, answer.found, answer.receipt.guard_ms) == (None, None, 0.0)
+
+
+def test_options_that_say_nothing_new_are_those_an_older_worker_knows() -> None:
+    known = {
+        "max_new_tokens", "temperature", "top_p", "top_k", "seed", "stop", "style", "min_quality",
+    }  # fmt: skip
+    assert set(JobOptions().to_fields()) == known
+    assert JobOptions.of(JobOptions(literals="off").to_fields()).literals == "off"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import math
 import subprocess
@@ -27,7 +28,8 @@ WRONG = [
     ("temperature", 10**400), ("top_p", 0), ("top_p", math.inf), ("top_k", -1), ("top_k", "5"),
     ("seed", 2**63), ("seed", False), ("stop", ["x"] * 9), ("stop", [""]), ("stop", [7]),
     ("stop", b"x"), ("stop", {"x"}), ("style", ""), ("style", b"fast"), ("style", 7),
-    ("min_quality", "best"), ("min_quality", ["fast"]), ("priority", "urgent"), ("priority", 0),
+    ("literals", "fix"), ("literals", 7), ("min_quality", "best"), ("min_quality", ["fast"]),
+    ("priority", "urgent"), ("priority", 0),
     ("deadline_s", math.inf), ("deadline_s", math.nan), ("deadline_s", 0), ("deadline_s", -1),
     ("deadline_s", 10**400), ("deadline_s", "soon"), ("deadline_s", True),
     ("ttl_s", 60.5), ("ttl_s", 9), ("ttl_s", 10**400), ("ttl_s", math.inf), ("ttl_s", "60"),
@@ -159,3 +161,20 @@ def test_a_typed_caller_is_told_of_a_wrong_option(tmp_path: Path) -> None:
     )  # fmt: skip
     errors = [line.split(":") for line in done.stdout.splitlines() if ": error:" in line]
     assert [parts[1] for parts in errors] == ["6", "7", "10"], done.stdout
+
+
+def test_a_later_option_is_written_only_where_it_is_used() -> None:
+    """Workers of a release that lacks it must take the others' jobs, and payloads must not change:
+    an idempotency key is sent again after an upgrade as well."""
+    first = {"max_new_tokens", "temperature", "top_p", "top_k", "seed", "stop", "style",
+             "min_quality"}  # fmt: skip
+    assert set(JobOptions().to_fields()) == first
+
+    @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+    class Later(JobOptions):
+        depth: int = 3
+
+        def __post_init__(self) -> None: ...
+
+    assert Later().to_fields() == JobOptions().to_fields()
+    assert Later(depth=4).to_fields() == JobOptions().to_fields() | {"depth": 4}

@@ -36,6 +36,12 @@ def test_every_line_of_bidi_character_test_passes() -> None:
     assert wrong == []
 
 
+def test_an_isolate_ends_at_its_paragraph_s_separator() -> None:
+    before, after = "a\u2066b\u2067\u05d0", "\u05d1\u2069 c\u2069"
+    levels = levels_of(f"{before}\n{after}", 0)
+    assert levels == [*levels_of(before, 0), 0, *levels_of(after, 0)]
+
+
 def shown(text: str, *, rtl: bool) -> str:
     """The characters of a line from left to right; brackets are mirrored by the font."""
     shaper = Shaper(preset_style("balanced").fonts)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glyph_worker.render.fonts.glyphs import Pictures
-from glyph_worker.render.loops.blit import NUMPY, STEP, fastest
+from glyph_worker.render.loops.blit import NUMPY, PHASES, STEP, fastest
 from glyph_worker.render.out.raster import draw
 from glyph_worker.render.pages.flow import Flow
 from glyph_worker.render.paginate import layout_of, paginate
@@ -45,14 +45,37 @@ def test_blits_agree_even_over_edges_and_each_other(seed: int, ink: int) -> None
 
 @needs_numba
 @settings(deadline=None)
-@given(st.lists(st.integers(0, 30), max_size=12), st.integers(0, 2**32 - 1))
-def test_places_agree(counts: list[int], seed: int) -> None:
+@given(
+    st.lists(st.integers(0, 30), max_size=12), st.integers(0, 2**32 - 1), st.sampled_from([1, 4])
+)
+def test_places_agree(counts: list[int], seed: int, phases: int) -> None:
     rng = np.random.default_rng(seed)
-    steps = rng.uniform(-3, 12, sum(counts))
-    lefts = rng.uniform(0, 500, len(counts))
-    arguments = (steps, np.array(counts, np.int64), lefts, 96 / 72, 16 * 96 / 72)
-    for ours, theirs in zip(NUMPY.place(*arguments), fastest().place(*arguments), strict=True):
+    num, lines = sum(counts), np.array(counts, np.int64)
+    slot_of = rng.permutation(np.arange(-1, 300, dtype=np.int32))
+    codes = rng.integers(0, len(slot_of), num).astype(np.uint32)
+    spaces = rng.uniform(-1, 1, len(counts)) * rng.integers(0, 2)
+    looked_up = (codes, slot_of, rng.uniform(-3, 12, 300), lines, spaces, 7)
+    slots, steps = NUMPY.step(*looked_up)
+    for ours, theirs in zip((slots, steps), fastest().step(*looked_up), strict=True):
         assert np.array_equal(ours, theirs)
+    known = np.maximum(slots, 0)
+    lefts, rows = rng.uniform(0, 500, len(counts)), rng.integers(0, 800, len(counts))
+    picture_of = rng.integers(-1, 50, 300 * PHASES).astype(np.int32)
+    places = (known, steps, lines, lefts, rows.astype(np.int32), 96 / 72, 16 * 96 / 72, phases)
+    both = (loops.place(*places, picture_of) for loops in (NUMPY, fastest()))
+    for ours, theirs in zip(*both, strict=True):
+        assert np.array_equal(ours, theirs)
+
+
+@needs_numba
+@given(st.integers(0, 2**32 - 1), st.integers(1, 130), st.sampled_from([0, 1, 5, 400]))
+def test_the_last_inked_column_is_found(seed: int, width: int, num_inked: int) -> None:
+    rng = np.random.default_rng(seed)
+    page = rng.integers(250, 256, (20, width)).astype(np.uint8)
+    page.ravel()[rng.integers(0, page.size, num_inked)] = 249
+    inked = np.flatnonzero((page < 250).any(axis=0))
+    for loops in (NUMPY, fastest()):
+        assert loops.last_column(page, 250) == (inked[-1] if len(inked) else -1)
 
 
 WORDS = st.lists(

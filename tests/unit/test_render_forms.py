@@ -224,3 +224,20 @@ def test_a_long_text_of_any_form_takes_linear_time(unit: str) -> None:
         end = page.page.end
     assert end == len(text)
     assert time.process_time() - begin < 60  # seconds of this process; quadratic would take hours
+
+
+def test_a_long_line_that_ends_in_a_tab_takes_linear_time() -> None:
+    line = "x" * 400_000 + "\t"
+    begin = time.process_time()
+    (block,) = blocks(line, source_lines(line), by_content=True)
+    assert block.kind == RUN
+    assert time.process_time() - begin < 5  # of this process; quadratic takes minutes
+
+
+def test_a_tab_between_words_makes_a_table_and_one_between_tabs_and_spaces_does_not() -> None:
+    kinds = {}
+    for line in ("a\tb", "a \t\t b", "a\t \tb", "\ta", "a\t", "a b"):
+        text = f"{line}\n" * 4
+        (block,) = blocks(text, source_lines(text), by_content=True)
+        kinds[line] = block.kind
+    assert [line for line, kind in kinds.items() if kind == TABLE] == ["a\tb", "a \t\t b"]

@@ -162,3 +162,12 @@ def test_font_beside_the_style_file_is_found(tmp_path: Path) -> None:
     (tmp_path / "s.json").write_text(json.dumps({"font-path": "own.ttf"}))
     style = named_style(str(tmp_path / "s.json"))
     assert style.fonts[0].name == "own.ttf"
+
+
+def test_a_release_that_lacks_a_key_reads_a_style_that_does_not_use_it() -> None:
+    """As in a rolling upgrade, where the new release has written the checkpoint's style file."""
+    later = {"form", "mono-font-path"}
+    for name in ("nano", "reference"):
+        assert not later & set(preset_style(name).to_json())
+    assert Style(tab_width=8).to_json() == {"name": "custom", "tab-width": 8}
+    assert later < set(Style().to_json(defaults=True))

@@ -12,7 +12,7 @@ from glyph_worker.client import Client
 from glyph_worker.document import Document
 from glyph_worker.errors import GlyphError, InvalidOption, JobError, RequestError, WaitTimeout
 from glyph_worker.gateway.deps import Context
-from glyph_worker.gateway.openai.forms import format_options, reasoning_options
+from glyph_worker.gateway.openai.forms import format_options, reasoning_options, text_format_options
 from glyph_worker.gateway.openai.growth import stopping
 from glyph_worker.gateway.openai.models import check_model
 from glyph_worker.gateway.openai.requests import ChatBody, GlyphExtras, Item, ResponseBody
@@ -68,7 +68,7 @@ def chat_options(body: ChatBody) -> dict[str, Any]:
         top_p=body.top_p,
         seed=body.seed,
         stop=body.stop,
-        **format_options(body.response_format, param="response_format"),
+        **format_options(body.response_format),
         **reasoning_options(body.reasoning_effort, param="reasoning_effort"),
     )
 
@@ -83,7 +83,7 @@ def response_options(body: ResponseBody) -> dict[str, Any]:
         max_new_tokens=body.max_output_tokens,
         temperature=body.temperature,
         top_p=body.top_p,
-        **format_options(form, param="text.format"),
+        **text_format_options(form),
         **reasoning_options(effort, param="reasoning.effort"),
     )
 

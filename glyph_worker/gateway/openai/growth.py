@@ -16,7 +16,7 @@ from glyph_worker.errors import JobError, RefusedError
 from glyph_worker.gateway.deps import Context
 from glyph_worker.gateway.threads import threaded
 from glyph_worker.job import Answer, Delta
-from glyph_worker.store.watcher import FIRST
+from glyph_worker.store.streams import FIRST, Cursor
 
 _PAUSE_S, _SETTLED_S = 2.0, 0.3
 """How long a stream without news is waited for before its record is looked at; the second, of a job
@@ -46,7 +46,7 @@ class Joined:
 
     def add(self, delta: Delta) -> str:
         """Raises AnswerChanged."""
-        if delta.text and delta.attempt != self._attempt:
+        if delta.anew or (delta.text and delta.attempt != self._attempt):
             self._attempt, self._at = delta.attempt, 0
         return self._join(delta.text)
 
@@ -79,7 +79,7 @@ async def grown(context: Context, client: Client, job_id: str) -> AsyncGenerator
     final = (await threaded(client.status, job_id)).status.final
     heard = time.monotonic()
     pause_s = _SETTLED_S if final else _PAUSE_S
-    async for fresh in context.watcher.follow(job_id, after=FIRST, idle_s=pause_s):
+    async for fresh in context.watcher.follow(job_id, Cursor.at(FIRST), idle_s=pause_s):
         for delta in fresh:
             if delta.text and (piece := joined.add(delta)):
                 heard = time.monotonic()

@@ -43,9 +43,10 @@ def chat_usage(answer: Answer) -> dict[str, Any]:
     receipt = answer.receipt
     return {
         "prompt_tokens": receipt.prompt_tokens,
-        "completion_tokens": receipt.answer_tokens,
-        "total_tokens": receipt.prompt_tokens + receipt.answer_tokens,
+        "completion_tokens": receipt.answer_tokens + receipt.thinking_tokens,
+        "total_tokens": receipt.prompt_tokens + receipt.answer_tokens + receipt.thinking_tokens,
         "prompt_tokens_details": {"cached_tokens": receipt.prefix_tokens_reused},
+        "completion_tokens_details": {"reasoning_tokens": receipt.thinking_tokens},
         "glyph": _saved(answer),
     }
 
@@ -57,9 +58,9 @@ def response_usage(answer: Answer) -> dict[str, Any]:
         "input_tokens_details": {
             "cached_tokens": receipt.prefix_tokens_reused, "cache_write_tokens": 0,
         },
-        "output_tokens": receipt.answer_tokens,
-        "output_tokens_details": {"reasoning_tokens": 0},
-        "total_tokens": receipt.prompt_tokens + receipt.answer_tokens,
+        "output_tokens": receipt.answer_tokens + receipt.thinking_tokens,
+        "output_tokens_details": {"reasoning_tokens": receipt.thinking_tokens},
+        "total_tokens": receipt.prompt_tokens + receipt.answer_tokens + receipt.thinking_tokens,
         "glyph": _saved(answer),
     }  # fmt: skip
 

@@ -3,7 +3,7 @@
 
 const $ = (id) => document.getElementById(id);
 const FINAL = new Set(["succeeded", "failed", "cancelled"]);
-const STAGES = { rendering: "drawing pages", encoding: "encoding pages", prefilling: "reading", decoding: "writing" };
+const STAGES = { rendering: "drawing pages", encoding: "encoding pages", prefilling: "reading", thinking: "thinking", decoding: "writing" };
 const PAGES_AT_ONCE = 8;
 const RECENT = "glyph-worker.recent", KEY = "glyph-worker.key";
 
@@ -115,8 +115,9 @@ function measure() {
 }
 
 function options() {
-  const chosen = { max_new_tokens: Number($("max_new_tokens").value) || 64, priority: $("priority").value };
+  const chosen = { max_new_tokens: Number($("max_new_tokens").value) || 512, priority: $("priority").value };
   if ($("style").value) chosen.style = $("style").value;
+  if ($("literals").value) chosen.literals = $("literals").value;
   return chosen;
 }
 
@@ -191,7 +192,6 @@ class Card {
     this.job = job;
     this.leave = new AbortController();
     this.text = "";
-    this.attempt = 0;
     const card = $("card").content.cloneNode(true);
     this.root = card.querySelector("article");
     this.root.dataset.job = job.id;
@@ -224,9 +224,8 @@ class Card {
     this.fail("the connection broke; the job goes on, see below");
   }
 
-  grow({ text, attempt }) {
-    if (attempt !== this.attempt) { this.text = ""; this.attempt = attempt; }
-    this.text += text;
+  grow({ text, anew }) {
+    this.text = anew ? text : this.text + text;
     // Text outruns the status: what is being written no longer waits.
     if (!FINAL.has(this.job.status) && this.job.stage !== "decoding") {
       this.draw({ ...this.job, status: "running", stage: "decoding", position: null, eta: null,
@@ -249,6 +248,7 @@ class Card {
     if (!final && p.num_pages) {
       where.push(p.num_pages_ready ? `${p.num_pages_ready} of ${many(p.num_pages, "page")} ready` : many(p.num_pages, "page"));
     }
+    if (p.num_thinking_tokens) where.push(`${many(p.num_thinking_tokens, "token")} thought`);
     if (p.num_answer_tokens) where.push(`${many(p.num_answer_tokens, "token")} written`);
     if (job.status === "queued" && job.position != null) {
       where.push(job.position ? `${many(job.position, "job")} before it` : "next in line");
@@ -275,21 +275,68 @@ class Card {
     try {
       const done = await (await call(`v1/jobs/${this.id}/result`)).json();
       answer.textContent = done.text || "(the model answered nothing)";
+      this.prove(done);
       this.receipt(done.receipt);
     } catch (error) { this.fail(error.message); }
+  }
+
+  // What the document has of the answer: said in words, shown on the page.
+  prove(done) {
+    const proof = this.root.querySelector(".proof"), lines = [];
+    const literals = done.literals || [], citations = done.citations || [];
+    const wrong = literals.filter((one) => one.status === "unsupported");
+    if (wrong.length) {
+      const named = wrong.slice(0, 4).map((one) => (one.suggested ? `${one.text} (the document has ${one.suggested})` : one.text));
+      const more = wrong.length > 4 ? ` and ${wrong.length - 4} more` : "";
+      lines.push(line("wrong", `✗ Not verified: the document does not have ${named.join(", ")}${more}. It may be misread.`));
+    }
+    for (const one of literals.filter((one) => one.status === "corrected")) {
+      lines.push(line("mended", `≈ Corrected: ${one.text}, which the model read as ${one.read_as}.`));
+    }
+    if (done.verified) lines.push(line("", `✓ ${literals.length > 1 ? `All ${literals.length} literals stand` : "It stands"} in the document.`));
+    if (done.found === false) lines.push(line("", "The model says that the document does not have it."));
+    if (done.confidence != null) lines.push(line("note", `Of such answers ${Math.round(100 * done.confidence)} in 100 are right.`));
+    if (citations.length) {
+      const list = document.createElement("ul");
+      for (const one of citations) {
+        const item = document.createElement("li");
+        item.append(this.cite(one, citations));
+        list.append(item);
+      }
+      lines.push(list);
+    }
+    proof.replaceChildren(...lines);
+    proof.hidden = !lines.length;
+  }
+
+  cite(one, all) {
+    const sign = one.kind === "exact" ? "✓" : "≈";
+    const text = one.text.length > 60 ? `${one.text.slice(0, 59)}…` : one.text;
+    const where = one.page == null ? "in the document" : `page ${one.page}`;
+    const button = Object.assign(document.createElement("button"), { type: "button", className: "cite",
+      textContent: `${sign} ${where}: ${text}` });
+    button.title = { exact: "stands there as it is", normalized: "stands there in another spacing, case or spelling",
+      close: `close: ${Math.round(100 * one.score)} % in common` }[one.kind] || one.kind;
+    if (one.page == null) { button.disabled = true; return button; }
+    button.setAttribute("aria-pressed", "false");
+    // Pointing at it, or reaching it by keyboard, marks it on its page; pressing enlarges that page.
+    for (const name of ["mouseenter", "focus"]) button.addEventListener(name, () => markPlace(this.id, one, button));
+    button.addEventListener("click", () => showPlace(this.id, one, button));
+    return button;
   }
 
   receipt(r) {
     const pages = r.pages_encoded + r.pages_reused;
     // Parts, and the rest: they add up to the total.
     const parts = { queued: r.queue_ms, drawn: r.render_ms, encoded: r.encode_ms, read: r.prefill_ms,
-      written: r.decode_ms };
+      written: r.decode_ms, checked: r.guard_ms ?? 0 };
     const known = Object.values(parts).reduce((sum, value) => sum + value, 0);
     parts.waited = r.waited_ms ?? Math.max(0, r.total_ms - known);
     const rows = {
       pages: `${pages}`, reused: `${r.pages_reused} of ${pages}`,
       compression: `${r.compression_ratio.toFixed(1)}×`,
       "visual tokens": r.visual_tokens, "answer tokens": r.answer_tokens,
+      ...(r.thinking_tokens ? { "tokens thought": r.thinking_tokens } : {}),
       ...Object.fromEntries(Object.entries(parts).map(([name, value]) => [name, ms(value)])),
       total: ms(r.total_ms),
     };
@@ -336,6 +383,71 @@ async function stopAll() {
   }
 }
 
+function line(className, textContent) {
+  return Object.assign(document.createElement("p"), { className, textContent });
+}
+
+// Places of an answer -------------------------------------------------------------------------
+
+const SIGNS = { exact: "✓", normalized: "≈", close: "≈" };
+
+function drawMarks(layer, image, citation, number) {
+  const width = image.naturalWidth, height = image.naturalHeight;
+  const boxes = width ? citation.boxes.filter((box) => box.page === number) : [];
+  layer.replaceChildren(...boxes.map((box, at) => {
+    const mark = Object.assign(document.createElement("i"), { className: "mark" });
+    mark.dataset.sign = at ? "" : SIGNS[citation.kind] || "≈";
+    Object.assign(mark.style, { left: `${100 * box.left / width}%`, top: `${100 * box.top / height}%`,
+      width: `${100 * (box.right - box.left) / width}%`, height: `${100 * (box.bottom - box.top) / height}%` });
+    return mark;
+  }));
+  return layer.firstElementChild;
+}
+
+function clearMarks() {
+  for (const layer of document.querySelectorAll(".sheets .marks")) layer.replaceChildren();
+  for (const button of document.querySelectorAll(".cite[aria-pressed=true]")) button.setAttribute("aria-pressed", "false");
+}
+
+let marking = 0;
+
+// On the small page, which is loaded if it is not there yet.
+async function markPlace(id, citation, button) {
+  const turn = ++marking;
+  clearMarks();
+  button.setAttribute("aria-pressed", "true");
+  if (pagesOf !== id && shown.some((card) => card.id === id)) {
+    const of = shown.find((card) => card.id === id);
+    const same = shown.find((card) => card.id === pagesOf);
+    if (!same || same.job.document_digest !== of.job.document_digest) { pagesOf = null; showPages(id, of.job.progress.num_pages); }
+  }
+  while (turn === marking && $("sheets").children.length < Math.min(citation.page, numPages)) {
+    if (loadingPages) await new Promise((wake) => setTimeout(wake, 50));
+    else await morePages();
+  }
+  const sheet = $("sheets").children[citation.page - 1];
+  if (turn !== marking || !sheet) return;
+  const image = sheet.querySelector("img");
+  const draw = () => {
+    if (turn !== marking) return;
+    drawMarks(sheet.querySelector(".marks"), image, citation, citation.page);
+    $("sheets").scrollTo({ left: sheet.offsetLeft - $("sheets").offsetLeft - 8, behavior: "instant" });
+  };
+  if (image.naturalWidth) draw(); else image.addEventListener("load", draw, { once: true });
+}
+
+async function showPlace(id, citation, button) {
+  await markPlace(id, citation, button);
+  const sheet = $("sheets").children[citation.page - 1];
+  if (!sheet) return;
+  const image = sheet.querySelector("img");
+  if (!image.naturalWidth) await new Promise((wake) => image.addEventListener("load", wake, { once: true }));
+  enlarge(image, citation.page);
+  await $("large").decode().catch(() => {});
+  const mark = drawMarks($("large-marks"), $("large"), citation, citation.page);
+  mark?.scrollIntoView({ block: "center", inline: "center", behavior: "instant" });
+}
+
 // Pages ---------------------------------------------------------------------------------------
 
 let pagesOf = null, numPages = 0;
@@ -374,7 +486,9 @@ async function loadPages() {
     sheet.type = "button";
     sheet.setAttribute("aria-label", `Page ${number}, enlarge`);
     const image = Object.assign(document.createElement("img"), { alt: "" });
-    sheet.append(image, Object.assign(document.createElement("span"), { textContent: number }));
+    const frame = Object.assign(document.createElement("b"), { className: "sheet" });
+    frame.append(image, Object.assign(document.createElement("i"), { className: "marks" }));
+    sheet.append(frame, Object.assign(document.createElement("span"), { textContent: number }));
     sheet.addEventListener("click", () => enlarge(image, number));
     $("sheets").append(sheet);
     notePages();
@@ -392,6 +506,7 @@ async function loadPages() {
 function enlarge(image, number) {
   $("large").src = image.src;
   $("large").alt = `Page ${number}`;
+  $("large-marks").replaceChildren();
   $("viewer").showModal();
 }
 

@@ -1,12 +1,16 @@
 """Directions by Unicode's bidirectional algorithm (UAX #9): levels of characters. No glyphs.
 
-The rules bear the names that the annex gives them. All of BidiCharacterTest.txt passes.
+The rules bear the names that the annex gives them. All of BidiCharacterTest.txt passes. Classes of
+a text are bytes, a letter each, so that most rules are a search and a replacement.
 """
 
 from __future__ import annotations
 
+import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from itertools import accumulate, islice
 
 REMOVED = -1
 """Level of what rule X9 removes: explicit embeddings and boundary neutrals, such as joiners."""
@@ -14,9 +18,31 @@ REMOVED = -1
 _MAX_DEPTH = 125
 _MAX_OPEN = 63
 """Brackets open at a time, after which BD16 gives up."""
-_ISOLATES = ("LRI", "RLI", "FSI")
-_GONE = frozenset(("LRE", "RLE", "LRO", "RLO", "PDF", "BN"))
-_NEUTRAL = frozenset(("B", "S", "WS", "ON", "LRI", "RLI", "FSI", "PDI"))
+_CODES = {
+    "L": "L", "R": "R", "AL": "A", "EN": "E", "AN": "N", "ES": "S", "CS": "C", "ET": "T",
+    "NSM": "M", "BN": "b", "B": "P", "S": "G", "WS": "W", "ON": "O", "LRE": "l", "RLE": "r",
+    "LRO": "(", "RLO": ")", "PDF": "p", "LRI": "<", "RLI": ">", "FSI": "?", "PDI": "!",
+}  # fmt: skip
+"""Bidi_Class to its letter here."""
+_ISOLATES = b"<>?"
+_EMBEDDINGS = b"lr()"
+_GONE = b"lr()pb"
+_PDI, _PDF, _FSI, _BN, _SEPARATOR = b"!p?bP"
+_CONTROLS = re.compile(rb"[lr()p<>?!]")
+_BLANK = re.compile(rb"[WPG<>?!lr()pb]+")
+_NEUTRALS = re.compile(rb"[OWPG<>?!]+")
+_MARKED = re.compile(rb"(.)(M+)")
+_AFTER_AL = re.compile(rb"A[^LRA]*")
+_AFTER_L = re.compile(rb"L[^LR]*")
+_BETWEEN_EN = re.compile(rb"(?<=E)[SC](?=E)")
+_BETWEEN_AN = re.compile(rb"(?<=N)C(?=N)")
+_TERMINATORS = re.compile(rb"T+")
+_WAYS = bytes.maketrans(b"ENASCTMOWPG<>?!", b"RR.............")
+"""Direction that rules N0 to N2 take a class for; a point is none."""
+_RISES = (
+    bytes.maketrans(b"LREN", bytes([0, 1, 2, 2])),  # I1
+    bytes.maketrans(b"LREN", bytes([1, 0, 1, 1])),  # I2
+)
 _OPENING = (
     "([{\u0f3a\u0f3c\u169b\u2045\u207d\u208d\u2308\u230a\u2329\u2768\u276a\u276c\u276e\u2770"
     "\u2772\u2774\u27c5\u27e6\u27e8\u27ea\u27ec\u27ee\u2983\u2985\u2987\u2989\u298b\u298d\u298f"
@@ -30,6 +56,7 @@ _APART |= {"\uff3b": "\uff3d", "\uff5b": "\uff5d"}
 _SAME = {"\u232a": "\u3009"}
 _CLOSING_OF = {char: _APART.get(char, chr(ord(char) + 1)) for char in _OPENING}
 _CLOSING = {_SAME.get(char, char) for char in _CLOSING_OF.values()}
+_BRACKETS = re.compile(f"[{re.escape(''.join((*_CLOSING_OF, *_CLOSING, *_SAME)))}]")
 
 
 def bidi_class(char: str) -> str:
@@ -51,20 +78,25 @@ def bidi_class(char: str) -> str:
     return "ET" if 0x20A0 <= code <= 0x20CF else "L"
 
 
+@lru_cache(maxsize=1 << 16)
+def _code(char: str) -> int:
+    return ord(_CODES[bidi_class(char)])
+
+
 def first_strong_level(text: str) -> int:
     """Level of a paragraph: 1 if its first strong character runs right to left (P2, P3)."""
-    return _first_strong([bidi_class(char) for char in text], 0, len(text))
+    return _first_strong(map(_code, text))
 
 
-def _first_strong(kinds: list[str], begin: int, end: int) -> int:
+def _first_strong(kinds: Iterable[int]) -> int:
     depth = 0
-    for kind in kinds[begin:end]:
+    for kind in kinds:
         if kind in _ISOLATES:
             depth += 1
-        elif kind == "PDI":
+        elif kind == _PDI:
             depth = max(0, depth - 1)
-        elif not depth and kind in ("L", "R", "AL"):
-            return int(kind != "L")
+        elif not depth and kind in b"LRA":
+            return int(kind != ord("L"))
     return 0
 
 
@@ -73,7 +105,7 @@ def levels_of(text: str, base: int) -> list[int]:
 
     Odd levels run right to left. Linear in the text.
     """
-    original = [bidi_class(char) for char in text]
+    original = bytes(map(_code, text))
     kinds, explicit, matching = _explicit(original, base)
     levels = list(explicit)
     for run in _isolating_runs(original, explicit, matching):
@@ -82,46 +114,52 @@ def levels_of(text: str, base: int) -> list[int]:
     return levels
 
 
-def _matches(kinds: list[str]) -> dict[int, int]:
+def _matches(kinds: bytes) -> dict[int, int]:
     """Where every isolate initiator's PDI is, and back (BD9)."""
     found: dict[int, int] = {}
     held: list[int] = []
     for index, kind in enumerate(kinds):
         if kind in _ISOLATES:
             held.append(index)
-        elif kind == "PDI" and held:
+        elif kind == _PDI and held:
             begin = held.pop()
             found[begin], found[index] = index, begin
+        elif kind == _SEPARATOR:
+            held.clear()
     return found
 
 
-def _explicit(original: list[str], base: int) -> tuple[list[str], list[int], dict[int, int]]:
+def _explicit(original: bytes, base: int) -> tuple[bytearray, list[int], dict[int, int]]:
     """Classes after overrides, levels of embeddings and matching isolates (X1 to X9)."""
-    kinds, levels = list(original), [base] * len(original)
+    kinds, levels = bytearray(original), [base] * len(original)
+    if not _CONTROLS.search(original):
+        if _BN in original:
+            levels = [REMOVED if kind == _BN else base for kind in original]
+        return kinds, levels, {}
     matching = _matches(original)
-    stack: list[tuple[int, str, bool]] = [(base, "", False)]  # level, override, isolate
+    stack: list[tuple[int, int, bool]] = [(base, 0, False)]  # level, override, isolate
     isolates_over = embeddings_over = isolates = 0
     for index, kind in enumerate(original):
         level, override, _ = stack[-1]
-        if kind in ("LRE", "RLE", "LRO", "RLO") or kind in _ISOLATES:
+        if kind in _EMBEDDINGS or kind in _ISOLATES:
             isolate = kind in _ISOLATES
             if isolate:
                 levels[index] = level
                 kinds[index] = override or kind
-            to_right = kind in ("LRE", "LRO", "LRI")
-            if kind == "FSI":
+            to_right = kind in b"l(<"
+            if kind == _FSI:
                 end = matching.get(index, len(original))
-                to_right = not _first_strong(original, index + 1, end)
+                to_right = not _first_strong(islice(original, index + 1, end))
             wanted = (level + 2) & ~1 if to_right else (level + 1) | 1
             if wanted <= _MAX_DEPTH and not isolates_over and not embeddings_over:
-                forced = {"LRO": "L", "RLO": "R"}.get(kind, "")
+                forced = {ord("("): ord("L"), ord(")"): ord("R")}.get(kind, 0)
                 stack.append((wanted, forced, isolate))
                 isolates += isolate
             elif isolate:
                 isolates_over += 1
             elif not isolates_over:
                 embeddings_over += 1
-        elif kind == "PDI":
+        elif kind == _PDI:
             if isolates_over:
                 isolates_over -= 1
             elif isolates:
@@ -133,15 +171,17 @@ def _explicit(original: list[str], base: int) -> tuple[list[str], list[int], dic
             level, override, _ = stack[-1]
             levels[index] = level
             kinds[index] = override or kind
-        elif kind == "PDF":
+        elif kind == _PDF:
             if not isolates_over:
                 if embeddings_over:
                     embeddings_over -= 1
                 elif not stack[-1][2] and len(stack) > 1:
                     stack.pop()
-        elif kind == "B":
+        elif kind == _SEPARATOR:  # X8
             levels[index] = base
-        elif kind != "BN":
+            del stack[1:]
+            isolates_over = embeddings_over = isolates = 0
+        elif kind != _BN:
             levels[index] = level
             kinds[index] = override or kind
         if kind in _GONE:
@@ -150,9 +190,12 @@ def _explicit(original: list[str], base: int) -> tuple[list[str], list[int], dic
 
 
 def _isolating_runs(
-    original: list[str], levels: list[int], matching: dict[int, int]
-) -> Iterator[list[int]]:
+    original: bytes, levels: list[int], matching: dict[int, int]
+) -> Iterator[Sequence[int]]:
     """Isolating run sequences (BD13): indexes of characters, in order."""
+    if levels and levels.count(levels[0]) == len(levels):
+        yield from [range(len(levels))] if levels[0] != REMOVED else []
+        return
     runs: list[list[int]] = []
     run_of: dict[int, int] = {}  # by first character
     for index, level in enumerate(levels):
@@ -164,7 +207,7 @@ def _isolating_runs(
             run_of[index] = len(runs)
             runs.append([index])
     for run in runs:
-        if original[run[0]] == "PDI" and run[0] in matching:
+        if original[run[0]] == _PDI and run[0] in matching:
             continue
         whole = list(run)
         while original[whole[-1]] in _ISOLATES and whole[-1] in matching:
@@ -174,10 +217,10 @@ def _isolating_runs(
 
 def _resolve(
     text: str,
-    original: list[str],
-    kinds: list[str],
+    original: bytes,
+    kinds: bytearray,
     both: tuple[list[int], list[int]],
-    run: list[int],
+    run: Sequence[int],
     base: int,
     matching: dict[int, int],
 ) -> None:
@@ -190,76 +233,57 @@ def _resolve(
     if not (original[run[-1]] in _ISOLATES and run[-1] not in matching):
         following = range(run[-1] + 1, len(explicit))
         after = next((explicit[i] for i in following if explicit[i] >= 0), base)
-    sos, eos = ("R" if max(level, other) % 2 else "L" for other in (before, after))
-    own = [kinds[index] for index in run]
-    _weak(own, sos)
-    embedding = "R" if level % 2 else "L"
-    _brackets(text, original, run, own, sos, embedding)
-    _neutral(own, sos, eos, embedding)
-    for index, kind in zip(run, own, strict=True):
-        if level % 2:
-            levels[index] = level + (kind in ("L", "AN", "EN"))  # I2
-        else:
-            levels[index] = level + {"L": 0, "R": 1}.get(kind, 2)  # I1
+    sos, eos = (b"R" if max(level, other) % 2 else b"L" for other in (before, after))
+    whole = len(run) == len(original)
+    own = _weak(bytes(kinds if whole else [kinds[index] for index in run]), sos)
+    embedding = b"R" if level % 2 else b"L"
+    chars = text if whole else "".join([text[index] for index in run])
+    own = _brackets(chars, original, run, own, sos, embedding)
+    own = _neutral(own, sos, eos, embedding)
+    for index, rise in zip(run, own.translate(_RISES[level % 2]), strict=True):
+        levels[index] = level + rise
 
 
-def _weak(own: list[str], sos: str) -> None:
-    """W1 to W7, in place."""
-    before = strong = sos
-    for at, kind in enumerate(own):
-        if kind == "NSM":
-            own[at] = kind = "ON" if before in (*_ISOLATES, "PDI") else before  # W1
-        before = kind
-        if kind in ("L", "R", "AL"):
-            strong = kind
-        elif kind == "EN" and strong == "AL":
-            own[at] = "AN"  # W2
-    for at, kind in enumerate(own):
-        if kind == "AL":
-            own[at] = "R"  # W3
-    for at in range(1, len(own) - 1):
-        left, right = own[at - 1], own[at + 1]
-        if left == right and (
-            (own[at] in ("ES", "CS") and left == "EN") or (own[at] == "CS" and left == "AN")
-        ):
-            own[at] = left  # W4
-    at = 0
-    while at < len(own):
-        if own[at] != "ET":
-            at += 1
-            continue
-        end = at
-        while end < len(own) and own[end] == "ET":
-            end += 1
-        beside = (at and own[at - 1] == "EN") or (end < len(own) and own[end] == "EN")
-        own[at:end] = ["EN" if beside else "ON"] * (end - at)  # W5
-        at = end
-    strong = sos
-    for at, kind in enumerate(own):
-        if kind in ("ES", "CS"):
-            own[at] = "ON"  # W6
-        elif kind in ("L", "R"):
-            strong = kind
-        elif kind == "EN" and strong == "L":
-            own[at] = "L"  # W7
+def _weak(own: bytes, sos: bytes) -> bytes:
+    """W1 to W7."""
+    if b"M" in own:  # W1
+        own = _MARKED.sub(
+            lambda found: found[1] + (b"O" if found[1] in b"<>?!" else found[1]) * len(found[2]),
+            sos + own,
+        )[1:]
+    if b"A" in own:  # W2, W3
+        own = _AFTER_AL.sub(lambda found: found[0].replace(b"E", b"N"), own).replace(b"A", b"R")
+    own = _BETWEEN_AN.sub(b"N", _BETWEEN_EN.sub(b"E", own))  # W4
+    if b"T" in own:  # W5
+        own = _TERMINATORS.sub(
+            lambda found: (
+                (b"E" if b"E" in own[max(0, found.start() - 1) : found.end() + 1] else b"O")
+                * len(found[0])
+            ),
+            own,
+        )
+    own = own.replace(b"S", b"O").replace(b"C", b"O")  # W6
+    if b"E" in own:  # W7
+        own = _AFTER_L.sub(lambda found: found[0].replace(b"E", b"L"), sos + own)[1:]
+    return own
 
 
 def _brackets(
-    text: str, original: list[str], run: list[int], own: list[str], sos: str, embedding: str
-) -> None:
-    """N0: both brackets of a pair take one direction, in place."""
+    chars: str, original: bytes, run: Sequence[int], own: bytes, sos: bytes, embedding: bytes
+) -> bytes:
+    """N0: both brackets of a pair take one direction. `chars` are those of the run."""
     held: list[tuple[str, int]] = []
     pairs: list[tuple[int, int]] = []
-    for at, index in enumerate(run):
-        if own[at] != "ON":
+    for found in _BRACKETS.finditer(chars):
+        at, char = found.start(), found[0]
+        if own[at] != ord("O"):
             continue
-        char = text[index]
         if char in _CLOSING_OF:
             if len(held) == _MAX_OPEN:
-                return
+                return own
             closing = _CLOSING_OF[char]
             held.append((_SAME.get(closing, closing), at))
-        elif _SAME.get(char, char) in _CLOSING:
+        else:
             wanted = _SAME.get(char, char)
             for depth in range(len(held) - 1, -1, -1):
                 if held[depth][0] == wanted:
@@ -267,18 +291,19 @@ def _brackets(
                     del held[depth:]
                     break
     if not pairs:
-        return
-    strong = ["R" if kind in ("R", "EN", "AN") else kind if kind == "L" else "" for kind in own]
+        return own
+    changed, strong = bytearray(own), bytearray(own.translate(_WAYS))
     # How many strong characters of either direction lie before each place, as resolved so far;
     # pairs come in the order of their opening, so what precedes one is settled when it is met.
-    counts = {way: _sums(strong, way) for way in ("L", "R")}
+    counts = {way: list(accumulate(map(way[0].__eq__, strong), initial=0)) for way in (b"L", b"R")}
     last, seen = sos, 0
-    opposite = "R" if embedding == "L" else "L"
+    opposite = b"R" if embedding == b"L" else b"L"
     for begin, end in sorted(pairs):
-        while seen < begin:
-            last = strong[seen] or last
-            seen += 1
-        inside = {way: counts[way][end] - counts[way][begin + 1] for way in ("L", "R")}
+        lefts, rights = (strong.rfind(way, seen, begin) for way in (b"L", b"R"))
+        if max(lefts, rights) >= 0:
+            last = b"L" if lefts > rights else b"R"
+        seen = begin
+        inside = {way: counts[way][end] - counts[way][begin + 1] for way in (b"L", b"R")}
         if inside[embedding]:
             chosen = embedding
         elif inside[opposite]:
@@ -286,49 +311,32 @@ def _brackets(
         else:
             continue
         for at in (begin, end):
-            own[at] = strong[at] = chosen
+            changed[at : at + 1] = strong[at : at + 1] = chosen
             # W1's marks after a bracket follow it, over what X9 removed.
             for later in range(at + 1, len(run)):
-                if original[run[later]] != "NSM":
+                if original[run[later]] != ord("M"):
                     break
-                own[later] = chosen
+                changed[later : later + 1] = chosen
+    return bytes(changed)
 
 
-def _sums(strong: list[str], way: str) -> list[int]:
-    sums = [0]
-    for one in strong:
-        sums.append(sums[-1] + (one == way))
-    return sums
+def _neutral(own: bytes, sos: bytes, eos: bytes, embedding: bytes) -> bytes:
+    """N1 and N2."""
+    ways = (sos + own + eos).translate(_WAYS)
+
+    def resolved(found: re.Match[bytes]) -> bytes:
+        left, right = ways[found.start()], ways[found.end() + 1]
+        return (bytes([left]) if left == right else embedding) * len(found[0])
+
+    return _NEUTRALS.sub(resolved, own)
 
 
-def _neutral(own: list[str], sos: str, eos: str, embedding: str) -> None:
-    """N1 and N2, in place."""
-    at = 0
-    while at < len(own):
-        if own[at] not in _NEUTRAL:
-            at += 1
-            continue
-        end = at
-        while end < len(own) and own[end] in _NEUTRAL:
-            end += 1
-        left = _way(own[at - 1]) if at else sos
-        right = _way(own[end]) if end < len(own) else eos
-        own[at:end] = [left if left == right else embedding] * (end - at)
-        at = end
-
-
-def _way(kind: str) -> str:
-    return "R" if kind in ("EN", "AN") else kind
-
-
-def _reset_white_space(original: list[str], levels: list[int], base: int) -> None:
+def _reset_white_space(original: bytes, levels: list[int], base: int) -> None:
     """L1: separators, and white space before them or at the end, have the paragraph's level."""
-    trailing = True
-    for index in range(len(levels) - 1, -1, -1):
-        kind = original[index]
-        if kind in ("B", "S"):
-            trailing = True
-        elif kind not in ("WS", "PDI", *_ISOLATES, *_GONE):
-            trailing = False
-        if trailing and levels[index] != REMOVED:
-            levels[index] = base
+    for found in _BLANK.finditer(original):
+        end = found.end()
+        if end < len(original):
+            end = max(original.rfind(way, found.start(), end) for way in (b"P", b"G")) + 1
+        for index in range(found.start(), end):
+            if levels[index] != REMOVED:
+                levels[index] = base

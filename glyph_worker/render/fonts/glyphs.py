@@ -15,7 +15,7 @@ from glyph_worker.render.fonts import marks
 from glyph_worker.render.fonts.fontfile import FontFile
 from glyph_worker.render.fonts.reference_numbers import as_poppler_reads
 from glyph_worker.render.fonts.typeface import Glyph, Typeface
-from glyph_worker.render.loops.blit import PHASES, STEP
+from glyph_worker.render.loops.blit import PHASES, STEP, Loops
 
 _MAX_WORDS = 100_000
 _LARGE = 50
@@ -49,10 +49,11 @@ class Glyphs:
         self.advance = np.zeros(0, np.float64)
         """Points from a slot's pen to the next, as poppler adds them up; float64[num_slots]."""
         self._thousandths = np.zeros(0, np.float64)
-        self._picture_of = np.full(0, -1, np.int32)
+        self.picture_of = np.full(0, -1, np.int32)
         """Picture of slot * PHASES + phase, -1 until drawn; int32[num_slots * PHASES]."""
         self.pictures = Pictures()
         self.space = self.width_of(" ")
+        self._space_slot = int(self.slots_of(" ")[0])
         main = fonts[self._mono]
         self.cell = self.points * main.thousandths(main.glyph_of.get(0x30, 0))
         """Points from cell to cell of the monospaced font."""
@@ -148,8 +149,8 @@ class Glyphs:
             self.advance = np.resize(self.advance, grown)
             self._thousandths = np.resize(self._thousandths, grown)
             more = np.full(grown * PHASES, -1, np.int32)
-            more[: len(self._picture_of)] = self._picture_of
-            self._picture_of = more
+            more[: len(self.picture_of)] = self.picture_of
+            self.picture_of = more
         is_mark = number == marks.FONT
         width = self._mark_width(glyph) if is_mark else self.fonts[number].thousandths(glyph)
         self.advance[slot] = as_poppler_reads(width) * 0.001 * self.font_size
@@ -162,18 +163,28 @@ class Glyphs:
         advance = marks.picture(index, self.font_size * self.scale).advance + 0.01
         return advance / self.scale / self.points
 
-    def pictures_of(self, slots: np.ndarray, phases: np.ndarray) -> np.ndarray:
-        """Pictures of slots at phases, int32[n]; draws those not seen before."""
-        keys = slots * PHASES + phases
-        found: np.ndarray = self._picture_of[keys]
+    def steps_of(
+        self, codes: np.ndarray, counts: np.ndarray, spaces: np.ndarray, loops: Loops
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Slots and steps of lines of characters, as loops.step gives them; all get a slot."""
+        space = self._space_slot
+        slots, steps = loops.step(codes, self._slot_of, self.advance, counts, spaces, space)
+        if len(slots) and slots.min() < 0:
+            self._register(np.unique(codes[slots < 0]).tolist())
+            slots, steps = loops.step(codes, self._slot_of, self.advance, counts, spaces, space)
+        return slots, steps
+
+    def pictures_of(self, keys: np.ndarray) -> np.ndarray:
+        """Pictures by slot * PHASES + phase, int32[n]; draws those not seen before."""
+        found: np.ndarray = self.picture_of[keys]
         if found.min(initial=0) < 0:
             self._draw(np.unique(keys[found < 0]).tolist())
-            found = self._picture_of[keys]
+            found = self.picture_of[keys]
         return found
 
     def _draw(self, keys: list[int]) -> None:
         with self._lock:
-            missing = [key for key in keys if self._picture_of[key] < 0]
+            missing = [key for key in keys if self.picture_of[key] < 0]
             for number, face in enumerate(self.faces):
                 wanted = [(self._source[key // PHASES], key % PHASES) for key in missing]
                 face.prepare([(slot[1], phase) for slot, phase in wanted if slot[0] == number])
@@ -184,7 +195,7 @@ class Glyphs:
                     picture = marks.picture(glyph, self.font_size * self.scale)
                 else:
                     picture = self.faces[number].glyph(glyph, key % PHASES)
-                self._picture_of[key] = self.pictures.add(
+                self.picture_of[key] = self.pictures.add(
                     picture.coverage, picture.left, picture.top
                 )
 

@@ -18,7 +18,7 @@ MARKS = LINE_END + ONE + FOUR + TAB
 ANY_MARK = re.compile(f"[{MARKS}]")
 FONT = -1
 """The font number by which marks go among glyphs; the glyph is the mark's index in MARKS."""
-GRAY = 215
+GRAY = 225
 """Level of a mark in black ink on white paper."""
 
 
@@ -34,13 +34,14 @@ class Mark(NamedTuple):
 
 
 def picture(index: int, size: float) -> Mark:
-    """The mark MARKS[index] for letters of `size` pixels to the em."""
+    """The mark MARKS[index] for letters of `size` pixels to the em. Ticks hang from the top: on the
+    base line they are dots to a reader of letters."""
     bar, gap = max(1, round(size * 0.2)), max(1, round(size * 0.1))
     high, middle, low = round(size * 0.8), round(size * 0.55), max(1, round(size * 0.2))
     rows, columns, top = {
         LINE_END: (high + low, bar, -high),
-        ONE: (low, bar, -low),
-        FOUR: (middle, bar, -middle),
+        ONE: (low, bar, -high),
+        FOUR: (middle, bar, -high),
         TAB: (low, 2 * bar + gap, -middle),
     }[MARKS[index]]
     before = gap if MARKS[index] in (LINE_END, TAB) else 0

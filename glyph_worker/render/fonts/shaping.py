@@ -18,6 +18,7 @@ from glyph_worker.render.fonts.fontfile import FontFile
 from glyph_worker.render.fonts.scripts import COMPLEX
 
 _MAX_WORDS = 20_000
+_MAX_CHARS = 100_000
 _LONGEST_RUN = 2_000
 """Characters shaped at once: HarfBuzz gives up on some runs of tens of thousands, and no line has
 so many."""
@@ -33,7 +34,8 @@ _SILENT = "\u0e3a\u103a"
 """Signs of that class that bind nothing."""
 _PARAGRAPHS = re.compile(f"[{marks.MARKS}]+|[^{marks.MARKS}]+")
 _GLUE = re.compile("\u00a0\u00a0+")
-_PARTS = re.compile(f"(?:{COMPLEX.pattern}|[{_JOINERS}])+|(?:(?!{COMPLEX.pattern})[^{_JOINERS}])+")
+_LETTERS = COMPLEX.pattern[1:-1] + _JOINERS
+_PARTS = re.compile(f"[{_LETTERS}]+|[^{_LETTERS}]+")
 """Words of complex letters, and what is between them."""
 # Only what a script needs: the reference does not kern and has no ligatures.
 _FEATURES = {"kern": False, "liga": False, "clig": False, "dlig": False}
@@ -51,6 +53,46 @@ class Shaped(NamedTuple):
     """The first character of the line that it stands for."""
 
 
+class _FontOf(dict[str, int]):
+    """Font of every character met; of what joins the one before it, JOINS."""
+
+    JOINS = -2
+
+    def __init__(self, fonts: tuple[FontFile, ...]) -> None:
+        super().__init__()
+        self._fonts = fonts
+
+    def __missing__(self, char: str) -> int:
+        if len(self) > _MAX_CHARS:
+            self.clear()
+        if char in marks.MARKS:
+            font = marks.FONT
+        elif char in _JOINING or unicodedata.category(char)[0] == "M":
+            font = self.JOINS
+        else:
+            font = self.first(ord(char))
+        self[char] = font
+        return font
+
+    def first(self, code: int) -> int:
+        """The first font that has a code point; 0 when none has."""
+        for number, font in enumerate(self._fonts):
+            if code in font.glyph_of:
+                return number
+        return 0
+
+
+class _Run(NamedTuple):
+    """Glyphs of one run, in visual order; lists of one length."""
+
+    font: int
+    glyphs: list[int]
+    advances: list[float]
+    dxs: list[float]
+    dys: list[float]
+    ats: list[int]
+
+
 class Shaper:
     """Shapes lines with a chain of fonts."""
 
@@ -66,8 +108,11 @@ class Shaper:
         that of a mark, where lines have some."""
         self._mark_width = mark_width
         self._fonts = fonts
+        self._font_of = _FontOf(fonts)
         self._space = space
         self._widths: dict[str, float] = {}
+        self._last: tuple[str, list[int]] = ("", [])
+        """The word measured last, and where its glyphs begin: an overlong one is cut next."""
 
     @cached_property
     def _shapers(self) -> list[Any]:
@@ -79,7 +124,9 @@ class Shaper:
         """Sum of the advances of a word, thousandths of the font size."""
         width = self._widths.get(word)
         if width is None:
-            width = sum(glyph.advance for glyph in self.line(word, rtl=False))
+            runs = self._shaped(word, _levels(word, rtl=False))
+            width = sum(itertools.chain.from_iterable(run.advances for run in runs))
+            self._last = word, list(itertools.chain.from_iterable(run.ats for run in runs))
             if len(self._widths) > _MAX_WORDS:
                 self._widths.clear()
             self._widths[word] = width
@@ -88,98 +135,100 @@ class Shaper:
     def line(self, text: str, *, rtl: bool, levels: bytes = b"") -> list[Shaped]:
         """The glyphs of a line from left to right; `rtl` is its paragraph's direction, `levels`
         are its characters' in there (paragraph_levels), empty where the line is a paragraph."""
-        levels = _line_levels(text, levels or paragraph_levels(text, rtl=rtl), rtl)
-        runs = list(self._runs(text, levels))
-        for level in range(max(levels, default=0), 0, -1):
-            runs = _reversed_from(runs, level)
         out: list[Shaped] = []
-        for begin, end, font, level in runs:
-            out += self._shape(text, begin, end, font, bool(level % 2))
+        for run in self._shaped(text, _levels(text, levels, rtl=rtl)):
+            rows = zip([run.font] * len(run.ats), *run[1:], strict=True)
+            out += [tuple.__new__(Shaped, row) for row in rows]  # skips a slow constructor
         return out
 
     def clusters(self, word: str) -> list[str]:
         """A word's parts that no line break may cut: letters with their marks and conjuncts."""
-        begins = sorted({0, *(glyph.at for glyph in self.line(word, rtl=False))})
+        if self._last[0] != word:
+            self._widths.pop(word, None)
+            self.width(word)
+        begins = sorted({0, *self._last[1]})
         return [word[a:b] for a, b in itertools.pairwise([*begins, len(word)]) if a < b]
+
+    def _shaped(self, text: str, levels: Sequence[int]) -> list[_Run]:
+        """The runs of a line from left to right."""
+        runs = list(self._runs(text, levels))
+        for level in range(max(levels, default=0), 0, -1):
+            runs = _reversed_from(runs, level)
+        return [
+            self._shape(text, begin, end, font, bool(level % 2)) for begin, end, font, level in runs
+        ]
 
     def _runs(self, text: str, levels: Sequence[int]) -> Iterator[tuple[int, int, int, int]]:
         """Stretches of one font and one level: begin, end, font, level."""
+        begin = 0
+        alike = itertools.groupby(zip(self._fonts_of(text), levels, strict=True))
+        for (font, level), stretch in alike:
+            end = begin + len(list(stretch))
+            for at in range(begin, end, _LONGEST_RUN):
+                yield at, min(at + _LONGEST_RUN, end), font, level
+            begin = end
+
+    def _fonts_of(self, text: str) -> list[int]:
+        """The font of every character."""
         fonts: list[int] = []
         for part in _PARTS.findall(text):
             letters = COMPLEX.match(part) and unicodedata.category(part[0])[0] != "M"
             font = self._font_for(part) if letters else None
             if font is not None:  # letters join only within one font
-                fonts.extend([font] * len(part))
+                fonts += [font] * len(part)
                 continue
-            for char in part:
-                if char in marks.MARKS:
-                    fonts.append(marks.FONT)
-                    continue
-                code = 0x20 if char == "\u00a0" else ord(char)
-                before = fonts[-1] if fonts else None
-                joins = unicodedata.category(char)[0] == "M" or char in _JOINING
-                if joins and before is not None and before != marks.FONT:
-                    keeps = code in self._fonts[before].glyph_of or char in _JOINERS
-                    fonts.append(before if keeps else self._font_of(code))
-                else:
-                    fonts.append(self._font_of(code))
-        begin = 0
-        for index in range(1, len(text) + 1):
-            same = (
-                index < len(text)
-                and index - begin < _LONGEST_RUN
-                and (fonts[index], levels[index]) == (fonts[begin], levels[begin])
-            )
-            if not same:
-                yield begin, index, fonts[begin], levels[begin]
-                begin = index
+            at = len(fonts)
+            fonts += map(self._font_of.__getitem__, part)
+            for _ in range(fonts.count(_FontOf.JOINS)):
+                at = fonts.index(_FontOf.JOINS, at)
+                fonts[at] = self._joined(text[at], fonts[at - 1] if at else marks.FONT)
+        return fonts
 
     def _font_for(self, word: str) -> int | None:
         """The first font that has all letters of a word; None when none has."""
-        codes = {ord(char) for char in word} - {0x200C, 0x200D}
+        codes = {ord(char) for char in set(word)} - {0x200C, 0x200D}
         for number, font in enumerate(self._fonts):
             if all(code in font.glyph_of for code in codes):
                 return number
         return None
 
-    def _font_of(self, code: int) -> int:
-        for number, font in enumerate(self._fonts):
-            if code in font.glyph_of:
-                return number
-        return 0
+    def _joined(self, char: str, before: int) -> int:
+        """The font of what goes with the character before it, if that one's has it."""
+        code = 0x20 if char == "\u00a0" else ord(char)
+        if before != marks.FONT and (code in self._fonts[before].glyph_of or char in _JOINERS):
+            return before
+        return self._font_of.first(code)
 
-    def _shape(self, text: str, begin: int, end: int, font: int, rtl: bool) -> list[Shaped]:
+    def _shape(self, text: str, begin: int, end: int, font: int, rtl: bool) -> _Run:
         import uharfbuzz
 
         if font == marks.FONT and self._mark_width is not None:
-            order = range(end - 1, begin - 1, -1) if rtl else range(begin, end)
-            return [
-                Shaped(font, marks.MARKS.index(text[at]), self._mark_width(text[at]), 0.0, 0.0, at)
-                for at in order
-            ]
+            ats = list(range(end - 1, begin - 1, -1) if rtl else range(begin, end))
+            none = [0.0] * len(ats)
+            widths = [self._mark_width(text[at]) for at in ats]
+            return _Run(font, [marks.MARKS.index(text[at]) for at in ats], widths, none, none, ats)
         buffer = uharfbuzz.Buffer()
         run = text[begin:end].replace("\u00a0", " ")
-        buffer.add_codepoints([ord(char) for char in run])
+        buffer.add_codepoints(list(map(ord, run)))
         buffer.guess_segment_properties()
         buffer.direction = "rtl" if rtl else "ltr"
         uharfbuzz.shape(self._shapers[font], buffer, _FEATURES)
         scale = 1000 / self._fonts[font].units_per_em
-        out = []
-        for item, place in zip(buffer.glyph_infos or [], buffer.glyph_positions or [], strict=True):
-            advance = place.x_advance * scale
-            if advance and self._space is not None and run[item.cluster] == " ":
-                advance = self._space
-            out.append(
-                Shaped(
-                    font,
-                    item.codepoint,
-                    advance,
-                    place.x_offset * scale,
-                    place.y_offset * scale,
-                    begin + item.cluster,
-                )
-            )
-        return out
+        infos, places = buffer.glyph_infos or [], buffer.glyph_positions or []
+        ats = [begin + info.cluster for info in infos]
+        advances = [place.x_advance * scale for place in places]
+        if self._space is not None and " " in run:
+            for index, at in enumerate(ats):
+                if advances[index] and run[at - begin] == " ":
+                    advances[index] = self._space
+        return _Run(
+            font,
+            [info.codepoint for info in infos],
+            advances,
+            [place.x_offset * scale for place in places],
+            [place.y_offset * scale for place in places],
+            ats,
+        )
 
 
 def is_rtl(text: str) -> bool:
@@ -217,8 +266,9 @@ def paragraph_levels(text: str, *, rtl: bool) -> bytes:
     return bytes(levels)
 
 
-def _line_levels(text: str, levels: bytes, rtl: bool) -> bytes:
-    """Rule L1 at the end of a line: its spaces have the paragraph's level."""
+def _levels(text: str, levels: bytes = b"", *, rtl: bool) -> bytes:
+    """Those of a line, from its paragraph's; by rule L1 spaces at its end have the paragraph's."""
+    levels = levels or paragraph_levels(text, rtl=rtl)
     kept = len(text.rstrip())
     return levels[:kept] + bytes([rtl]) * (len(text) - kept)
 

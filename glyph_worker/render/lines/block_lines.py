@@ -42,33 +42,24 @@ class Bulk:
         ends[closes] = line_ends[np.searchsorted(line_ends, stops[closes])] + 1
         shown = glued(block)
         drawn = [shown[a:b] for a, b in zip(begins.tolist(), stops.tolist(), strict=True)]
-        rows = zip(
-            *((starts + offset).tolist(), (ends + offset).tolist(), drawn, closes.tolist()),
-            *(
-                repeat(None),
-                repeat(True),
-                repeat(0.0),
-                repeat(0.0),
-                repeat(()),
-                repeat(False),
-                repeat(b""),
-                repeat(()),
-                repeat(False),
-            ),
-            strict=False,
-        )
-        self._lines = [tuple.__new__(Line, row) for row in rows]  # skips Line's slow constructor
         self._extras, self._words = extras.tolist(), words.tolist()
+        offsets: list[Sequence[int] | None] = [None] * len(drawn)
         for at in np.flatnonzero(begins != starts).tolist():  # spaces stripped before the line
-            own = range(offset + int(begins[at]), offset + int(stops[at]))
-            self._lines[at] = self._lines[at]._replace(offsets=own)
+            offsets[at] = range(offset + int(begins[at]), offset + int(stops[at]))
         for at in np.flatnonzero(words == 0).tolist():
-            self._lines[at] = self._lines[at]._replace(offsets=range(0))
+            offsets[at] = range(0)
+        squeezes = [0.0] * len(drawn)
         for at in np.flatnonzero(extras <= -TOUCH).tolist():
             spaces = drawn[at].count("\u00a0") + self._words[at] - 1
             if spaces > 0:
-                squeezed = as_poppler_reads(self._extras[at] / spaces)
-                self._lines[at] = self._lines[at]._replace(word_space=squeezed)
+                squeezes[at] = as_poppler_reads(self._extras[at] / spaces)
+        rows = zip(
+            *((starts + offset).tolist(), (ends + offset).tolist(), drawn, closes.tolist()),
+            *(offsets, repeat(True), repeat(0.0), squeezes),
+            *(repeat(()), repeat(False), repeat(b""), repeat(()), repeat(False)),
+            strict=False,
+        )
+        self._lines = list(map(tuple.__new__, repeat(Line), rows))  # skips Line's slow constructor
         firsts, lasts = np.flatnonzero(opens), np.flatnonzero(closes) + 1
         self._rows_of = dict(
             zip(

@@ -21,7 +21,7 @@ _MOST_CHARS = 16_384
 
 _BOX = re.compile("[\u2500-\u259f]")
 _PIPES = re.compile(r"\s*(?:\|.*\||\+[-=+]{3,}\+)\s*\Z")
-_INNER_TAB = re.compile(r"[^\t ][^\t]*\t+[^\t]*[^\t ]")
+_INNER_TAB = re.compile(r"[^\t ] *\t+ *[^\t ]")
 _WIDEST = 120
 """Longer lines were not wrapped by anybody."""
 _WORD, _WORDS = re.compile(r"\S+"), re.compile(r"\S+(?: \S+)*")

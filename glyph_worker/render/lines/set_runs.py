@@ -187,17 +187,16 @@ def _rows(
         return [Line(start, end, "", True, range(0))]
     offsets, places = run.offsets.data, list(zip(begins, stops, strict=True))
     first = [start, *(offsets[begin] for begin in begins[1:])]
-    rows = zip(
-        *(first, [*first[1:], end], [run.shown[begin:stop] for begin, stop in places]),
-        *(repeat(True), [offsets[begin:stop] for begin, stop in places], repeat(True)),
-        *(repeat(0.0), repeat(0.0), repeat(()), repeat(False), repeat(b""), repeat(())),
-        repeat(False),
-        strict=False,
-    )
-    lines = [tuple.__new__(Line, row) for row in rows]  # skips Line's slow constructor
+    shown = [run.shown[begin:stop] for begin, stop in places]
+    squeezes = [0.0] * len(places)
     for at, extra in enumerate(extras):
         if extra <= -TOUCH:
-            spaces = lines[at].shown.count("\u00a0") + words[at] - 1
-            squeeze = as_poppler_reads(extra / spaces) if spaces > 0 else 0.0
-            lines[at] = lines[at]._replace(word_space=squeeze)
-    return lines
+            spaces = shown[at].count("\u00a0") + words[at] - 1
+            squeezes[at] = as_poppler_reads(extra / spaces) if spaces > 0 else 0.0
+    rows = zip(
+        *(first, [*first[1:], end], shown, repeat(True)),
+        *([offsets[begin:stop] for begin, stop in places], repeat(True), repeat(0.0), squeezes),
+        *(repeat(()), repeat(False), repeat(b""), repeat(()), repeat(False)),
+        strict=False,
+    )
+    return list(map(tuple.__new__, repeat(Line), rows))  # skips Line's slow constructor

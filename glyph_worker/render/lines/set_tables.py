@@ -27,8 +27,11 @@ _MOST_COLUMNS = 64
 _FEW_ROWS = 6
 """So many rows, and those of a table with rules drawn, always stand below each other."""
 _PIPE = re.compile(r"\|")
+_PLUS = re.compile(r"\+")
 _CROSS = re.compile(r"[+|]")
 _RULE = re.compile(r"[\s+|:=-]+\Z")
+_RULE_CHARS = 5
+"""So much is drawn of a rule in a cell: a long one is letters to a reader of letters."""
 _NUMBER = re.compile(r"[-+(]?[$€£¥]?[\d.,:]*\d[%)]?\Z")
 
 
@@ -55,7 +58,12 @@ def set_table(
         return None
     own = RenderReport()
     rows = [
-        [_cell(line, source.start, begin, end, setter, own) for begin, end in columns]
+        [
+            _cell(
+                line, source.start, begin, end, setter, own, is_rule=_RULE.match(line) is not None
+            )
+            for begin, end in columns
+        ]
         for line, source, columns in zip(lines, sources, places, strict=True)
     ]
     em, room = setter.style.font_size, setter.later
@@ -167,7 +175,12 @@ def _places(lines: list[str]) -> list[list[tuple[int, int]]] | None:
         return [_stripped(line, _split(line, re.compile("\t"), keep=False)) for line in lines]
     if all(line.lstrip()[:1] in ("|", "+") for line in lines):
         found = []
+        crosses = [match.start() for match in _PLUS.finditer(lines[0])]
         for line in lines:
+            if crosses and all(line[at : at + 1] in ("|", "+") for at in crosses):
+                cuts = list(zip(crosses, [*crosses[1:], len(line)], strict=True))  # a grid's
+                found.append(_stripped(line, cuts))
+                continue
             at = _CROSS if _RULE.match(line) else _PIPE
             found.append(_stripped(line, _split(line, at, keep=True)))
         return found
@@ -199,11 +212,24 @@ def _stripped(line: str, places: list[tuple[int, int]]) -> list[tuple[int, int]]
 
 
 def _cell(
-    line: str, start: int, begin: int, end: int, setter: Typesetter, report: RenderReport
+    line: str,
+    start: int,
+    begin: int,
+    end: int,
+    setter: Typesetter,
+    report: RenderReport,
+    *,
+    is_rule: bool,
 ) -> Cell:
     shown, offsets = setter.speller.spell(line[begin:end], start + begin, report)
-    width = float(setter.glyphs.widths_of(shown).sum()) if shown else 0.0
     own = offsets if offsets is not None else list(range(start + begin, start + begin + len(shown)))
+    if is_rule and len(shown) > _RULE_CHARS:
+        # How long it was drawn says nothing of its column here; a colon at its end says how that
+        # is aligned.
+        kept = _RULE_CHARS - shown.endswith(":")
+        shown = shown[:kept] + shown[len(shown) + kept - _RULE_CHARS :]
+        own = own[:kept] + own[len(own) + kept - _RULE_CHARS :]
+    width = float(setter.glyphs.widths_of(shown).sum()) if shown else 0.0
     return Cell(shown, own, width)
 
 

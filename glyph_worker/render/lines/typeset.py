@@ -26,6 +26,8 @@ WIDE = re.compile(
     "[\u2e80-\u303f\u3041-\u30ff\u3105-\u312f\u31a0-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
 )
 """What makes a paragraph break by characters (flow)."""
+_FIRST = Line._fields.index("plain")
+_ORDINARY = Line(0, 0, "", True)[_FIRST:]
 
 
 class Typesetter:
@@ -326,8 +328,13 @@ def source_lines(text: str) -> Iterator[tuple[int, int, int]]:
 def joined(lines: Sequence[Line]) -> str:
     """All that decides the pixels of a run of lines, as one string for the digest."""
     special = [
-        (index, *line[5:])
+        (index, *line[_FIRST:])
         for index, line in enumerate(lines)
-        if line.left or line.word_space or line.marked or line.stops or line.mono or not line.plain
+        if line[_FIRST:] != _ORDINARY and _is_special(line)
     ]
     return "\n".join([line.shown for line in lines]) + f"\n\n{special!r}"
+
+
+def _is_special(line: Line) -> bool:
+    moved = line.left or line.word_space or line.marked or line.stops or line.mono
+    return bool(moved) or not line.plain

@@ -18,15 +18,20 @@ STEP = 8
 """Rows of pictures are padded to whole steps, so that a step can be copied at once."""
 PHASES = 4
 """Glyphs are drawn at quarter pixels, as poppler's Splash does."""
+_STRIP = 48
+"""Columns looked at together for the last ink."""
 
 
 @dataclass(frozen=True)
 class Loops:
-    """`blit` puts pictures onto a page, `place` finds pens; see blit_numpy and place_numpy. `wrap`
-    breaks lines in bulk (wraploop); None: wrap.py does, paragraph by paragraph."""
+    """`blit` puts pictures onto a page, `step` and `place` find pens, `last_column` where the ink
+    ends; see blit_numpy and its neighbours. `wrap` breaks lines in bulk (wrap_loop); None: wrap.py
+    does, paragraph by paragraph."""
 
     blit: Any
+    step: Any
     place: Any
+    last_column: Any
     wrap: Any
 
 
@@ -72,65 +77,45 @@ def blit_numpy(
         where, alpha = where[~first], alpha[~first]
 
 
-def _blit_loop(
-    flat: np.ndarray,
-    height: int,
-    width: int,
-    pictures: np.ndarray,
-    xs: np.ndarray,
-    ys: np.ndarray,
-    box: np.ndarray,
-    coverage: np.ndarray,
-    ink: int,
-) -> None:
-    for index in range(len(pictures)):
-        picture = pictures[index]
-        at = box[picture, 0]
-        rows = box[picture, 1]
-        columns = box[picture, 2]
-        left = xs[index] + box[picture, 3]
-        top = ys[index] + box[picture, 4]
-        stride = (columns + 7) // 8 * 8
-        inside = top >= 0 and left >= 0 and top + rows <= height and left + columns <= width
-        if inside and ink == 0:
-            for row in range(rows):
-                # Unsigned: numba then leaves out the check for negative indexes.
-                to = np.uint64((top + row) * width + left)
-                source = np.uint64(at + row * stride)
-                for _ in range(stride // 8):
-                    white = np.uint8(255)
-                    for k in range(np.uint64(8)):
-                        white &= flat[to + k]
-                    if white == 255:  # most of a page: 255 - a, eight at once
-                        for k in range(np.uint64(8)):
-                            flat[to + k] = ~coverage[source + k]
-                    else:
-                        for k in range(np.uint64(8)):
-                            a = np.uint32(coverage[source + k])
-                            if a:
-                                dst = np.uint32(flat[to + k])
-                                flat[to + k] = (np.uint32(255) - a) * dst // np.uint32(255)
-                    to += np.uint64(8)
-                    source += np.uint64(8)
-        else:
-            for row in range(max(0, -top), min(rows, height - top)):
-                for column in range(max(0, -left), min(columns, width - left)):
-                    a = np.uint32(coverage[at + row * stride + column])
-                    if a:
-                        to = np.uint64((top + row) * width + left + column)
-                        dst = np.uint32(flat[to])
-                        value = (np.uint32(255) - a) * dst + a * np.uint32(ink)
-                        flat[to] = value // np.uint32(255)
+def step_numpy(
+    codes: np.ndarray,
+    slot_of: np.ndarray,
+    advance: np.ndarray,
+    counts: np.ndarray,
+    spaces: np.ndarray,
+    space: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Slots int32[n] of characters, and steps float64[n] from each pen to the next, points.
+
+    codes uint32[n], code points; slot_of int32[0x110000], -1 where there is no slot yet; advance
+    float64[num_slots], points; counts int64[num_lines], characters of each line; spaces
+    float64[num_lines], points added to every space, whose slot is `space`. A step of a character
+    without a slot means nothing.
+    """
+    slots: np.ndarray = slot_of[codes]
+    steps = advance[np.maximum(slots, 0)]
+    if spaces.any():
+        steps += (slots == space) * np.repeat(spaces, counts)
+    return slots, steps
 
 
 def place_numpy(
-    steps: np.ndarray, counts: np.ndarray, lefts: np.ndarray, scale: float, origin: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Pen columns and quarter-pixel phases, int32[n] each.
+    slots: np.ndarray,
+    steps: np.ndarray,
+    counts: np.ndarray,
+    lefts: np.ndarray,
+    rows: np.ndarray,
+    scale: float,
+    origin: float,
+    phases: int,
+    picture_of: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Pictures, pen columns, pen rows and keys, int32[n] each; a picture is -1 until it is drawn.
 
-    steps float64[n], points from a glyph's pen to the next; counts int64[num_lines], glyphs of each
-    line; lefts float64[num_lines], points; a pen lies at pen * scale + origin pixels. Pens add up
-    one by one in doubles, as poppler moves them.
+    slots and steps as step_numpy gives them; counts int64[num_lines], glyphs of each line; lefts
+    float64[num_lines], points; rows int32[num_lines], pixels; a pen lies at pen * scale + origin
+    pixels. Pens add up one by one in doubles, as poppler moves them. phases: PHASES, or 1 where
+    glyphs sit on whole pixels. A key is slot * PHASES + phase, an index into picture_of.
     """
     pens = np.empty(len(steps), np.float64)
     at = 0
@@ -143,30 +128,26 @@ def place_numpy(
             at += count
     across = pens * scale + origin
     columns = np.floor(across)
-    phases = np.floor((across - columns) * PHASES)
-    return columns.astype(np.int32), phases.astype(np.int32)
+    keys = slots * np.int32(PHASES)
+    if phases > 1:
+        keys += np.floor((across - columns) * PHASES).astype(np.int32)
+    return picture_of[keys], columns.astype(np.int32), np.repeat(rows, counts), keys
 
 
-def _place_loop(
-    steps: np.ndarray, counts: np.ndarray, lefts: np.ndarray, scale: float, origin: float
-) -> tuple[np.ndarray, np.ndarray]:
-    columns = np.empty(len(steps), np.int32)
-    phases = np.empty(len(steps), np.int32)
-    at = 0
-    for line in range(len(counts)):
-        pen = lefts[line]
-        for _ in range(counts[line]):
-            across = pen * scale
-            across = across + origin
-            column = np.floor(across)
-            columns[at] = np.int32(column)
-            phases[at] = np.int32(np.floor((across - column) * 4.0))
-            pen += steps[at]
-            at += 1
-    return columns, phases
+def last_column_numpy(page: np.ndarray, level: int) -> int:
+    """The last column of a page, uint8[height, width], with a pixel darker than `level`; -1: none.
+
+    Strips from behind: ink is seldom far.
+    """
+    for stop in range(page.shape[1], 0, -_STRIP):
+        part = page[:, max(0, stop - _STRIP) : stop].min(axis=0)
+        inked = np.flatnonzero(part < level)
+        if len(inked):
+            return stop - len(part) + int(inked[-1])
+    return -1
 
 
-NUMPY = Loops(blit_numpy, place_numpy, None)
+NUMPY = Loops(blit_numpy, step_numpy, place_numpy, last_column_numpy, None)
 
 
 @cache
@@ -174,25 +155,37 @@ def fastest() -> Loops:
     """The compiled loops where numba is installed, else the numpy ones."""
     try:
         import numba
+
+        from glyph_worker.render.loops import compiled
     except ImportError:
         return NUMPY
-    signatures = (
-        "void(uint8[::1], int64, int64, int32[::1], int32[::1], int32[::1], int32[:, ::1],"
-        " uint8[::1], int64)",
-        "Tuple((int32[::1], int32[::1]))(float64[::1], int64[::1], float64[::1], float64, float64)",
-        "Tuple((int32[:, ::1], float64[::1]))(uint8[::1], float64[::1], float64, float64, float64,"
-        " float64)",
-    )
+    made: list[Any] = []
     # No fastmath: a fused multiply-add would move pens by a rounding error.
-    loops = (_blit_loop, _place_loop, wrap_loop)
-    try:
-        made = [
-            numba.njit(signature, cache=True, nogil=True)(loop)
-            for signature, loop in zip(signatures, loops, strict=True)
-        ]
-    except RuntimeError:  # nowhere to keep compiled code: compile for this process only
-        made = [
-            numba.njit(signature, nogil=True)(loop)
-            for signature, loop in zip(signatures, loops, strict=True)
-        ]
+    for loop, signature in (
+        (
+            compiled.blit_loop,
+            "void(uint8[::1], int64, int64, int32[::1], int32[::1], int32[::1], int32[:, ::1],"
+            " uint8[::1], int64)",
+        ),
+        (
+            compiled.step_loop,
+            "Tuple((int32[::1], float64[::1]))(Array(uint32, 1, 'C', readonly=True), int32[::1],"
+            " float64[::1], int64[::1], float64[::1], int64)",
+        ),
+        (
+            compiled.place_loop,
+            "Tuple((int32[::1], int32[::1], int32[::1], int32[::1]))(int32[::1], float64[::1],"
+            " int64[::1], float64[::1], int32[::1], float64, float64, int64, int32[::1])",
+        ),
+        (compiled.last_column_loop, "int64(Array(uint8, 2, 'C', readonly=True), int64)"),
+        (
+            wrap_loop,
+            "Tuple((int32[:, ::1], float64[::1]))(uint8[::1], float64[::1], float64, float64,"
+            " float64, float64)",
+        ),
+    ):
+        try:
+            made.append(numba.njit(signature, cache=True, nogil=True)(loop))
+        except RuntimeError:  # nowhere to keep compiled code: compile for this process only
+            made.append(numba.njit(signature, nogil=True)(loop))
     return Loops(*made)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +17,8 @@ from glyph_worker.render.loops.blit import NUMPY, PHASES, STEP, Loops, fastest
 from glyph_worker.render.pages.page import Block, LaidPage
 from glyph_worker.render.style.style import Style
 
+_PLAIN = itemgetter(Line._fields.index("plain"))
+_DRAWN = tuple(map(Line._fields.index, ("shown", "left", "word_space", "stops", "mono")))
 _LUMA = (19595, 38470, 7471)
 """ITU-R 601 in 16 bits, as Pillow's convert("L")."""
 
@@ -29,8 +32,8 @@ class Placed(NamedTuple):
     """int32[n], pen columns"""
     ys: np.ndarray
     """int32[n], pen rows"""
-    marked: np.ndarray
-    """bool[n], in the marker's colour"""
+    marked: np.ndarray | None
+    """bool[n], in the marker's colour; None: nothing is"""
     ends: np.ndarray
     """int64[num_lines], where each line's glyphs end"""
 
@@ -121,43 +124,56 @@ class Ink:
 
     def _placed(self, laid: LaidPage) -> Placed:
         scale, origin = self.style.scale, self._left * self.style.scale
-        place = (self.loops or fastest()).place
-        if all(line.plain for line in laid.lines):
+        loops = self.loops or fastest()
+        phases = PHASES if self._phased else 1
+        baselines = np.floor(laid.baselines).astype(np.int32)
+        if all(map(_PLAIN, laid.lines)):
             slots, steps, counts, lefts = self._plain(laid.lines)
-            columns, phases = place(steps, counts, lefts, scale, origin)
-            rows = np.repeat(np.floor(laid.baselines).astype(np.int32), counts)
+            known = self.glyphs.picture_of
+            places = (slots, steps, counts, lefts, baselines, scale, origin, phases, known)
+            pictures, columns, rows, keys = loops.place(*places)
+            if len(pictures) and pictures.min() < 0:
+                pictures = self.glyphs.pictures_of(keys)
         else:
-            slots, columns, phases, lifts, counts = self._mixed(laid.lines, scale, origin)
-            rows = np.repeat(np.floor(laid.baselines), counts) - np.round(lifts * scale)
-        if not self._phased:
-            phases[:] = 0
+            keys, columns, lifts, counts = self._mixed(laid.lines, scale, origin, phases)
+            rows = (np.repeat(baselines, counts) - np.round(lifts * scale)).astype(np.int32)
+            pictures = self.glyphs.pictures_of(keys)
         ends = np.cumsum(counts)
-        marked = np.zeros(len(slots), bool)
+        marked = None
         if self.style.marker:
+            marked = np.zeros(len(keys), bool)
             for line, count, end in zip(laid.lines, counts.tolist(), ends.tolist(), strict=True):
                 for low, high in line.marked if line.plain else ():
                     marked[end - count + low : end - count + high] = True
-        pictures = self.glyphs.pictures_of(slots, phases)
-        return Placed(pictures, columns, rows.astype(np.int32), marked, ends)
+        return Placed(pictures, columns, rows, marked, ends)
 
     def _plain(
         self, lines: tuple[Line, ...]
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Slots and steps of plain lines, and of every line the number of glyphs and the pen."""
-        shown = [line.shown for line in lines]
-        counts = np.array([len(text) for text in shown], np.int64)
-        slots = self.glyphs.slots_of("".join(shown))
-        steps = self.glyphs.advance[slots]
-        spaces = [line.word_space for line in lines]
-        if any(spaces):
-            steps += (slots == self._space) * np.repeat(spaces, counts)
-        lefts = np.array([line.left for line in lines]) + self._indent
-        ends = None
+        columns = list(zip(*lines, strict=True))
+        shown, pens, wider, stops, mono = (columns[field] for field in _DRAWN)
+        counts = np.array(list(map(len, shown)), np.int64)
+        spaces, lefts = np.array(wider), np.array(pens) + self._indent
+        codes = np.frombuffer("".join(shown).encode("utf-32-le"), np.uint32)
+        slots, steps = self.glyphs.steps_of(codes, counts, spaces, self.loops or fastest())
+        if any(stops) or any(mono):
+            self._at_stops(lines, slots, steps, counts, lefts)
+        return slots, steps, counts, lefts
+
+    def _at_stops(
+        self,
+        lines: tuple[Line, ...],
+        slots: np.ndarray,
+        steps: np.ndarray,
+        counts: np.ndarray,
+        lefts: np.ndarray,
+    ) -> None:
+        """Move the pens of tables to their stops and those of drawings into their cells."""
+        ends = np.cumsum(counts)
         for number, line in enumerate(lines):
             if not line.mono and not line.stops:
                 continue
-            if ends is None:
-                ends = np.cumsum(counts)
             own = slice(int(ends[number] - counts[number]), int(ends[number]))
             if line.mono:
                 slots[own] = self.glyphs.mono_slots_of(line.shown)
@@ -172,20 +188,20 @@ class Ink:
                 else:
                     lefts[number] = place + self._indent
                 pen, before = place + self._indent, own.start + index
-        return slots, steps, counts, lefts
 
     def _mixed(
-        self, lines: tuple[Line, ...], scale: float, origin: float
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Slots, columns, phases and lifts above the baseline (points), and glyphs per line, where
-        some lines are shaped."""
+        self, lines: tuple[Line, ...], scale: float, origin: float, phases: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Keys (slot and phase), columns and lifts above the baseline (points), and glyphs per
+        line, where some lines are shaped."""
         points = self.style.font_size / 1000
-        parts: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
+        parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        flat = np.zeros(1, np.int32)
         for line in lines:
             if line.plain:
-                slots, steps, counts, lefts = self._plain((line,))
-                columns, phases = NUMPY.place(steps, counts, lefts, scale, origin)
-                parts.append((slots, columns, phases, np.zeros(len(slots))))
+                places = (*self._plain((line,)), flat, scale, origin, phases)
+                _, columns, _, keys = NUMPY.place(*places, self.glyphs.picture_of)
+                parts.append((keys, columns, np.zeros(len(keys))))
                 continue
             glyphs = self._shaper.line(line.shown, rtl=line.rtl, levels=line.levels)
             slots = np.array([self.glyphs.slot(g.font, g.glyph) for g in glyphs], np.int32)
@@ -193,13 +209,13 @@ class Ink:
             pens = np.cumsum(steps)[:-1] + np.array([g.dx * points for g in glyphs])
             across = pens * scale + origin
             columns = np.floor(across).astype(np.int32)
-            phases = np.floor((across - columns) * PHASES).astype(np.int32)
-            parts.append((slots, columns, phases, np.array([g.dy * points for g in glyphs])))
+            keys = slots * np.int32(PHASES)
+            if phases > 1:
+                keys += np.floor((across - columns) * PHASES).astype(np.int32)
+            parts.append((keys, columns, np.array([g.dy * points for g in glyphs])))
         counts = np.array([len(part[0]) for part in parts], np.int64)
-        slots, columns, phases, lifts = (
-            np.concatenate(column) for column in zip(*parts, strict=True)
-        )
-        return slots.astype(np.int32), columns, phases, lifts, counts
+        keys, columns, lifts = (np.concatenate(column) for column in zip(*parts, strict=True))
+        return keys, columns, lifts, counts
 
     def _plane(
         self, laid: LaidPage, width: int, height: int, colors: tuple[int, ...], placed: Placed
@@ -229,7 +245,7 @@ class Ink:
             begin = int(placed.ends[block.first - 1]) if block.first else 0
             end = int(placed.ends[block.last - 1]) if block.last else 0
             runs = [(False, slice(0, end - begin))]
-            if style.marker:
+            if placed.marked is not None:
                 runs = _runs(placed.marked[begin:end])
             for is_marker, run in runs:
                 part = slice(begin + run.start, begin + run.stop)
@@ -237,9 +253,9 @@ class Ink:
                     flat,
                     height,
                     width,
-                    np.ascontiguousarray(placed.pictures[part]),
-                    np.ascontiguousarray(placed.xs[part]),
-                    np.ascontiguousarray(placed.ys[part]),
+                    placed.pictures[part],
+                    placed.xs[part],
+                    placed.ys[part],
                     store.box,
                     store.coverage,
                     marker_color if is_marker else text_color,

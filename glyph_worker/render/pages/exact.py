@@ -13,6 +13,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import accumulate, repeat
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +24,7 @@ from glyph_worker.render.fonts.reference_numbers import as_poppler_reads, printe
 from glyph_worker.render.lines.line import Line
 from glyph_worker.render.lines.paragraphs import Paragraphs
 from glyph_worker.render.lines.typeset import CJK, Typesetter, joined
+from glyph_worker.render.loops.blit import fastest
 from glyph_worker.render.pages.draw_lines import Ink
 from glyph_worker.render.pages.page import Block, LaidPage
 from glyph_worker.render.report import RenderReport
@@ -30,6 +32,7 @@ from glyph_worker.render.style.limits import FRAME_PADDING
 from glyph_worker.render.style.style import Style
 
 _FUZZ = 1e-6
+_LEFT = itemgetter(Line._fields.index("left"))
 _STRIDE = 48  # rows looked at together for the last ink
 
 
@@ -53,6 +56,9 @@ class Exact:
         y2 = y1 + (style.page_size[1] - style.margin_y - style.margin_y)
         self._floor = y1 + FRAME_PADDING
         self._ceiling = y2 - FRAME_PADDING
+        step, rows = as_poppler_reads(style.leading), int(style.page_size[1] / style.leading) + 2
+        self._downs = tuple(accumulate(repeat(-step, rows), initial=0.0))
+        """From a paragraph's first baseline to its others, points; they add up as poppler's do."""
 
     def pages(self, text: str, report: RenderReport) -> Iterator[LaidPage]:
         """The pages of a normalised text. Those to be cropped are drawn here, to learn their size.
@@ -121,7 +127,11 @@ class Exact:
         ground = (corner[(len(corner) - 1) // 2] + corner[len(corner) // 2]) / 2
         right, lower = width, height
         if self.style.auto_crop_width:
-            last = _last_inked(page.T, ground)
+            if ground + 5 >= 255:  # white paper: nothing on it is lighter
+                last = fastest().last_column(page, math.ceil(ground - 5))
+                last = None if last < 0 else last
+            else:
+                last = _last_inked(page.T, ground)
             if last is not None:
                 right = min(width, round(last + 1 + self.style.margin_x))
         if low:
@@ -132,7 +142,7 @@ class Exact:
 
     def _sheets(self, text: str, report: RenderReport) -> Iterator[Sheet]:
         """All pages of a normalised text, in order."""
-        by_chars = CJK.search(text) is not None
+        by_chars = not text.isascii() and CJK.search(text) is not None
         sheet, y = Sheet([], [], []), self._ceiling
         at_top, space_below = True, 0.0
         leading = self.style.leading
@@ -175,7 +185,7 @@ class Exact:
     def _place(self, sheet: Sheet, lines: list[Line], y: float) -> None:
         """Put a paragraph whose lower edge is at `y` points on the sheet."""
         style, scale = self.style, self.style.scale
-        leading, height = style.leading, len(lines) * style.leading
+        height = len(lines) * style.leading
         origin = as_poppler_reads(y) * -scale + as_poppler_reads(style.page_size[1]) * scale
         first = len(sheet.lines)
         low = as_poppler_reads(-style.border_padding)
@@ -184,9 +194,9 @@ class Exact:
         bottom = max(math.floor(origin - low * scale + 0.5), top + 1)
         if high == low:  # poppler leaves a faint trace of it
             top = bottom = math.floor(origin - low * scale)
-        pen, step = as_poppler_reads(height - style.font_size), as_poppler_reads(leading)
-        downs = accumulate(repeat(-step, len(lines) - 1), initial=0.0) if lines else ()
-        sheet.baselines.extend(origin - (down + pen) * scale for down in downs)
+        pen = as_poppler_reads(height - style.font_size)
+        downs = self._downs[: len(lines)]
+        sheet.baselines.extend([origin - (down + pen) * scale for down in downs])
         sheet.lines.extend(_moved(lines))
         sheet.blocks.append(Block(top, bottom, first, len(sheet.lines)))
 
@@ -209,7 +219,7 @@ def _split(lines: list[Line], count: int, by_chars: bool) -> tuple[list[Line], l
 
 def _moved(lines: list[Line]) -> list[Line]:
     """Lines with their pens where poppler's text moves leave them (rounded steps add up)."""
-    if not any(line.left for line in lines):
+    if not any(map(_LEFT, lines)):
         return lines
     out, at, back = [], 0.0, 0.0  # `back` is the move printed after the line before
     for line in lines:

@@ -92,6 +92,10 @@ class Flow:
         top = laid.baselines[index] - 0.8 * leading  # the rest is for descenders
         return top, top + leading
 
+    def reach(self, lines: list[Line]) -> float:
+        """Points from the frame's left edge to where the longest of some lines ends."""
+        return self._ink.reach(lines)
+
     def _width(self, lines: list[Line]) -> int:
         """Page width in pixels: the lines and the margins, up to the next crop multiple."""
         style = self.style

@@ -22,7 +22,7 @@ from glyph_worker.errors import InvalidStyle
 from glyph_worker.render.fonts.fontfile import FontFile, find_font
 from glyph_worker.render.style.limits import ALIGNMENTS, bad, check, read_markup
 
-LAYOUT_VERSION = {"exact": 3, "flow": 3, "grid": 2}
+LAYOUT_VERSION = {"exact": 3, "flow": 4, "grid": 2}
 """By layout; raised whenever the same style and text would give other pages or pixels. Part of
 every page digest."""
 
@@ -158,11 +158,17 @@ class Style:
         style.fonts  # noqa: B018  # a missing font fails here, where the key can be named
         return style
 
-    def to_json(self) -> dict[str, Any]:
-        """The mapping that from_json reads back to an equal style."""
+    def to_json(self, *, defaults: bool = False) -> dict[str, Any]:
+        """The mapping that from_json reads back to an equal style.
+
+        Without `defaults` only what differs from the default, and the name: a release that lacks a
+        key then reads every style that does not use it, as in a rolling upgrade it must.
+        """
         out: dict[str, Any] = {}
         for item in fields(self):
             value = getattr(self, item.name)
+            if value == item.default and item.name != "name" and not defaults:
+                continue
             if item.name == "page_size":
                 value = ",".join(repr(side) for side in value)
             out[item.name.replace("_", "-")] = list(value) if isinstance(value, tuple) else value
@@ -198,7 +204,6 @@ class Style:
             key: value
             for key, value in self.to_json().items()
             if key not in ("name", "font-path", "fallback-fonts", "mono-font-path")
-            and getattr(self, key.replace("-", "_")) != _DEFAULTS[key]
         }
         canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
         return digest(

@@ -19,8 +19,9 @@ for _, id in ipairs(redis.call('ZRANGE', key('active'), first, last)) do
       redis.call('PERSIST', record)
       redis.call('PERSIST', key('pending', seen[11] or '0', seen[10] or ''))
       redis.call('PERSIST', key('ring', seen[11] or '0'))
-      if seen[8] then keep_document(seen[8], id) end
     end
+    -- Such a version's workers also give an expiry to whatever document they read.
+    if seen[8] and redis.call('TTL', key('blob', seen[8])) >= 0 then keep_document(seen[8], id) end
     if seen[9] then
       redis.call('EXPIRE', key('idempotency', seen[10] or '', seen[9]), LONGEST)
     end

@@ -1,0 +1,16 @@
+"""Answer and document side by side: where the answer stands, and whether its literals are there.
+
+fold       one form for strings that differ in spacing, case, hyphens, forms of letters
+index      a document made ready to be searched: exact, folded, as eyes may confuse it
+align      a part of an answer → its places: exact, normalized, close
+literals   which numbers, dates, amounts, codes, URLs, addresses and names an answer has
+lookup     whether the document has a literal, also in another usual spelling
+confusions what eyes may have read in place of what stands there
+nearness   of several places, the one nearest to the question's words
+boxes      places → pages and pixels
+confidence probabilities of tokens → how likely the answer is right; "not found"
+guard      all of it, for one answer
+
+Knows neither queue nor model. Everything is bounded: an answer of 8,000 tokens and a document of
+one repeated line end in milliseconds, with what was not looked at said.
+"""

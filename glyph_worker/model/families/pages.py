@@ -1,0 +1,49 @@
+"""The page sizes that a checkpoint sees as they are. Light: two small JSON files, no torch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_PATCH = {"qwen3_vl": 16}
+"""Pixels a side of a patch where a checkpoint does not say; else 14."""
+_SQUARE = "blip-2"
+
+
+@dataclass(frozen=True, slots=True)
+class PageShape:
+    """Pages whose sides are multiples of `token` are never resized."""
+
+    token: int = 28
+    """Pixels a side of a visual token."""
+    square: int | None = None
+    """The one size of page, in pixels a side, that a model with a Q-Former sees."""
+
+
+def page_shape(folder: Path) -> PageShape:
+    """What the checkpoint in this folder sees unscaled; the default where there is none to read.
+
+    A render worker asks it, which may run where no checkpoint is.
+    """
+    config = _read(folder / "config.json")
+    stated = _read(folder / "preprocessor_config.json")
+    if not stated:
+        stated = _read(folder / "processor_config.json").get("image_processor") or {}
+    kind = config.get("model_type")
+    try:
+        if kind == _SQUARE:
+            return PageShape(square=int((stated.get("size") or {}).get("height", 224)))
+        patch = int(stated.get("patch_size", _PATCH.get(str(kind), 14)))
+        return PageShape(token=patch * int(stated.get("merge_size", 2)))
+    except (TypeError, ValueError):
+        return PageShape()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

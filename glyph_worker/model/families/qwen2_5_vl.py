@@ -1,0 +1,233 @@
+"""Qwen2.5-VL: windows of 112 px in most vision layers, rotary halves in blocks of 16, 24, 24."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from glyph_worker.model.families.family import Family
+from glyph_worker.model.language_parts import LanguageParts, LayerParts, Rotary, axes_in_blocks
+from glyph_worker.model.linear import Linear, slow_dtypes
+from glyph_worker.model.norms import Norm, rms_norm
+from glyph_worker.model.processor import Grid, ProcessorConfig, grid_processor
+from glyph_worker.model.vision_parts import (
+    MakeLinear,
+    block_coordinates,
+    cut_patches,
+    folded_patches,
+    linear_of,
+    patch_angles,
+    patch_attention,
+    rotate_halves,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    module: Any
+    whole: bool
+    """Attends over the page, not within windows."""
+    qkv: Linear
+    out: Linear
+    gate: Linear
+    up: Linear
+    down: Linear
+
+
+@dataclass(frozen=True, slots=True)
+class _Tables:
+    """Patches stand window by window, windows of one size together."""
+
+    order: Tensor  # int64 [num_tokens]: the visual token at each place
+    back: Tensor  # int64 [num_tokens]: the place of each visual token
+    cos: Tensor  # [num_patches, 1, head_dim // 2], in that order
+    sin: Tensor
+    windows: tuple[tuple[int, int], ...]
+    """How many windows of how many patches, one after the other."""
+
+
+class _Tower:
+    """The library's `Qwen2_5_VisionTransformerPretrainedModel`; its weights are shared."""
+
+    def __init__(self, model: Any, processor: ProcessorConfig) -> None:
+        self.visual = model.model.visual
+        self.processor = processor
+        self.device: torch.device = self.visual.patch_embed.proj.weight.device
+        self.dtype: torch.dtype = self.visual.patch_embed.proj.weight.dtype
+        self.fused_attention = True
+        self._slow = slow_dtypes(self.device)
+        self._tables: dict[Grid, _Tables] = {}
+
+    def lay_out(self, make: MakeLinear) -> None:
+        visual = self.visual
+        self._patch = make(*folded_patches(visual.patch_embed.proj, self.processor))
+        self._blocks = [
+            _Block(
+                module=module,
+                whole=index in visual.fullatt_block_indexes,
+                qkv=linear_of(module.attn.qkv, make),
+                out=linear_of(module.attn.proj, make),
+                gate=linear_of(module.mlp.gate_proj, make),
+                up=linear_of(module.mlp.up_proj, make),
+                down=linear_of(module.mlp.down_proj, make),
+            )
+            for index, module in enumerate(visual.blocks)
+        ]
+        self._merge_in = linear_of(visual.merger.mlp[0], make)
+        self._merge_out = linear_of(visual.merger.mlp[2], make)
+
+    def forward(self, pixels: Tensor, grid: Grid, dtype: torch.dtype) -> Tensor:
+        visual, tables, merge = self.visual, self._tables[grid], self.processor.merge_size
+        num_pages = pixels.shape[0]
+        x = cut_patches(pixels, grid, self.processor.patch_size, merge, dtype)
+        x = x.view(num_pages, len(tables.order), merge * merge, -1)[:, tables.order]
+        hidden = self._patch(x.flatten(1, 2))  # [num_pages, num_patches, dim]
+        for block in self._blocks:
+            module = block.module
+            hidden = hidden + self._attention(block, rms_norm(hidden, module.norm1), tables)
+            normed = rms_norm(hidden, module.norm2)
+            gated = module.mlp.act_fn(block.gate(normed)) * block.up(normed)
+            hidden = hidden + block.down(gated)
+        merged = rms_norm(hidden, visual.merger.ln_q).view(num_pages, len(tables.order), -1)
+        return self._merge_out(F.gelu(self._merge_in(merged)))[:, tables.back]
+
+    def _attention(self, block: _Block, hidden: Tensor, tables: _Tables) -> Tensor:
+        attn = block.module.attn
+        num_pages, num_patches, _ = hidden.shape
+        qkv = block.qkv(hidden).view(num_pages, num_patches, 3, attn.num_heads, -1)
+        q, k, v = qkv.unbind(2)  # [num_pages, num_patches, heads, head_dim]
+        q = rotate_halves(q, tables.cos, tables.sin)
+        k = rotate_halves(k, tables.cos, tables.sin)
+        mixed = []
+        start = 0
+        for count, size in ((1, num_patches),) if block.whole else tables.windows:
+            here = slice(start, start + count * size)
+            one = [
+                part[:, here].reshape(num_pages * count, size, *part.shape[2:])
+                for part in (q, k, v)
+            ]
+            out = patch_attention(
+                *one, scale=attn.scaling, fused=self.fused_attention, slow=self._slow
+            )
+            mixed.append(out.view(num_pages, count * size, -1))
+            start += count * size
+        return block.out(torch.cat(mixed, dim=1) if len(mixed) > 1 else mixed[0])
+
+    def prepare(self, grid: Grid) -> None:
+        if grid not in self._tables:
+            self._tables[grid] = self._make_tables(grid)
+
+    def _make_tables(self, grid: Grid) -> _Tables:
+        merge = self.processor.merge_size
+        side = self.visual.window_size // merge // self.processor.patch_size
+        rows, columns = grid[0] // merge, grid[1] // merge
+        ids = torch.arange(rows * columns).view(rows, columns)
+        windows = [
+            ids[top : top + side, left : left + side].flatten()
+            for top in range(0, rows, side)
+            for left in range(0, columns, side)
+        ]
+        windows.sort(key=len, reverse=True)  # stable: equal ones keep their order on the page
+        sizes = [len(window) for window in windows]
+        order = torch.cat(windows).to(self.device)
+        y, x = block_coordinates(grid, merge, self.device)
+        angle = patch_angles(y, x, self.visual.rotary_pos_emb.inv_freq)
+        angle = angle.view(len(order), merge * merge, 1, -1)[order].flatten(0, 1)
+        return _Tables(
+            order=order,
+            back=torch.argsort(order),
+            cos=angle.cos(),
+            sin=angle.sin(),
+            windows=tuple(
+                (sizes.count(size), size * merge * merge)
+                for size in sorted(set(sizes), reverse=True)
+            ),
+        )
+
+
+def _language(model: Any) -> LanguageParts:
+    text = model.model.language_model
+    config, attn, rotary = text.config, text.layers[0].self_attn, text.rotary_emb
+    return LanguageParts(
+        layers=tuple(qwen_layer(layer) for layer in text.layers),
+        embed=text.embed_tokens.weight,
+        final_norm=Norm(text.norm),
+        head=model.lm_head.weight,
+        num_heads=config.num_attention_heads,
+        num_kv_heads=config.num_key_value_heads,
+        head_dim=attn.head_dim,
+        scale=attn.scaling,
+        rotary=Rotary(
+            inv_freq=rotary.inv_freq,
+            axes=axes_in_blocks(tuple(rotary.mrope_section)),
+            halves=True,
+            scale=float(rotary.attention_scaling),
+        ),
+    )
+
+
+def qwen_layer(layer: Any) -> LayerParts:
+    """A decoder layer of Qwen2.5 or, with norms over its heads, of Qwen3."""
+    attn, mlp = layer.self_attn, layer.mlp
+    has_head_norms = hasattr(attn, "q_norm")
+    return LayerParts(
+        attention_norm=Norm(layer.input_layernorm),
+        query=attn.q_proj,
+        key=attn.k_proj,
+        value=attn.v_proj,
+        query_norm=Norm(attn.q_norm) if has_head_norms else None,
+        key_norm=Norm(attn.k_norm) if has_head_norms else None,
+        out=attn.o_proj,
+        mlp_norm=Norm(layer.post_attention_layernorm),
+        wide=(mlp.gate_proj, mlp.up_proj),
+        gated=True,
+        activation=mlp.act_fn,
+        down=mlp.down_proj,
+    )
+
+
+def refuse_moving_rope(text: Mapping[str, Any]) -> str | None:
+    """Rotary frequencies that change with the prompt's length would change cached keys."""
+    rope = text.get("rope_parameters") or text.get("rope_scaling") or {}
+    kind = rope.get("rope_type", rope.get("type"))
+    if kind in ("dynamic", "longrope"):
+        return f"its rotary embedding is {kind!r}, which changes with a prompt's length"
+    return None
+
+
+def _refuse(config: Mapping[str, Any]) -> str | None:
+    # Published configurations state the text half flat, the library's own nested.
+    text = config.get("text_config") or config
+    if text.get("use_sliding_window"):
+        return "it uses sliding-window attention (use_sliding_window)"
+    if "hidden_size" not in text or "vision_config" not in config:
+        return "its config.json lacks hidden_size or vision_config; download it again"
+    return refuse_moving_rope(text)
+
+
+QWEN2_5_VL = Family(
+    name="qwen2_5_vl",
+    classes={"qwen2_5_vl": "Qwen2_5_VLForConditionalGeneration"},
+    revision="qwen2_5_vl-1",
+    checkpoints=(
+        "Qwen/Qwen2.5-VL-3B-Instruct",
+        "Qwen/Qwen2.5-VL-7B-Instruct",
+        "Qwen/Qwen2.5-VL-32B-Instruct",
+    ),
+    refuse=_refuse,
+    processor=grid_processor(
+        # Defaults of the library's Qwen2-VL image processor.
+        patch_size=14,
+        shortest_edge=56 * 56,
+        longest_edge=28 * 28 * 1_280,
+        counts_frames=False,
+    ),
+    tower=_Tower,
+    language=_language,
+    end_words=("<|im_end|>", "<|endoftext|>"),
+)

@@ -1,0 +1,200 @@
+"""Qwen3-VL: patches of 16 px, features of three vision depths, rotary axes interleaved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from glyph_worker.model.answer_text import END_THINK, THINK
+from glyph_worker.model.families.family import Family
+from glyph_worker.model.families.qwen2_5_vl import qwen_layer, refuse_moving_rope
+from glyph_worker.model.language_parts import LanguageParts, Rotary, axes_interleaved
+from glyph_worker.model.linear import Linear, slow_dtypes
+from glyph_worker.model.norms import Norm, layer_norm
+from glyph_worker.model.processor import Grid, ProcessorConfig, grid_processor
+from glyph_worker.model.vision_parts import (
+    MakeLinear,
+    block_coordinates,
+    cut_patches,
+    folded_patches,
+    linear_of,
+    patch_angles,
+    patch_attention,
+    rotate_halves,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Merger:
+    module: Any
+    first: Linear
+    last: Linear
+
+    def __call__(self, hidden: Tensor, merged: int) -> Tensor:
+        """[num_pages, num_patches, dim] to [num_pages, num_patches / merged, out]."""
+        width = merged * hidden.shape[-1]
+        if self.module.use_postshuffle_norm:
+            x = layer_norm(hidden.reshape(hidden.shape[0], -1, width), self.module.norm)
+        else:
+            x = layer_norm(hidden, self.module.norm).view(hidden.shape[0], -1, width)
+        return self.last(F.gelu(self.first(x)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    module: Any
+    qkv: Linear
+    out: Linear
+    wide: Linear
+    down: Linear
+    deep: _Merger | None
+    """Makes what the language model's first layers are given of this depth."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Tables:
+    position: Tensor  # [num_patches, hidden], the learned table sampled at this grid
+    cos: Tensor  # [num_patches, 1, head_dim // 2]
+    sin: Tensor
+
+
+class _Tower:
+    """The library's `Qwen3VLVisionModel`; its weights are shared.
+
+    Features of a page are [num_tokens, (1 + num_deep) * hidden]: the last layer's, then those of
+    each depth.
+    """
+
+    def __init__(self, model: Any, processor: ProcessorConfig) -> None:
+        self.visual = model.model.visual
+        self.processor = processor
+        self.device: torch.device = self.visual.patch_embed.proj.weight.device
+        self.dtype: torch.dtype = self.visual.patch_embed.proj.weight.dtype
+        self.fused_attention = True
+        self._slow = slow_dtypes(self.device)
+        self._tables: dict[Grid, _Tables] = {}
+
+    def lay_out(self, make: MakeLinear) -> None:
+        visual, depths = self.visual, list(self.visual.deepstack_visual_indexes)
+
+        def merger(module: Any) -> _Merger:
+            return _Merger(
+                module, linear_of(module.linear_fc1, make), linear_of(module.linear_fc2, make)
+            )
+
+        self._patch = make(*folded_patches(visual.patch_embed.proj, self.processor))
+        self._blocks = [
+            _Block(
+                module=module,
+                qkv=linear_of(module.attn.qkv, make),
+                out=linear_of(module.attn.proj, make),
+                wide=linear_of(module.mlp.linear_fc1, make),
+                down=linear_of(module.mlp.linear_fc2, make),
+                deep=merger(visual.deepstack_merger_list[depths.index(index)])
+                if index in depths
+                else None,
+            )
+            for index, module in enumerate(visual.blocks)
+        ]
+        self._merger = merger(visual.merger)
+
+    def forward(self, pixels: Tensor, grid: Grid, dtype: torch.dtype) -> Tensor:
+        tables, merge = self._tables[grid], self.processor.merge_size
+        hidden = self._patch(cut_patches(pixels, grid, self.processor.patch_size, merge, dtype))
+        hidden = hidden + tables.position.to(dtype)  # [num_pages, num_patches, dim]
+        deep = []
+        for block in self._blocks:
+            module = block.module
+            hidden = hidden + self._attention(block, layer_norm(hidden, module.norm1), tables)
+            wide = block.wide(layer_norm(hidden, module.norm2))
+            hidden = hidden + block.down(module.mlp.act_fn(wide))
+            if block.deep is not None:
+                deep.append(block.deep(hidden, merge * merge))
+        return torch.cat([self._merger(hidden, merge * merge), *deep], dim=-1)
+
+    def _attention(self, block: _Block, hidden: Tensor, tables: _Tables) -> Tensor:
+        attn = block.module.attn
+        num_pages, num_patches, _ = hidden.shape
+        qkv = block.qkv(hidden).view(num_pages, num_patches, 3, attn.num_heads, -1)
+        q, k, v = qkv.unbind(2)  # [num_pages, num_patches, heads, head_dim]
+        q = rotate_halves(q, tables.cos, tables.sin)
+        k = rotate_halves(k, tables.cos, tables.sin)
+        return block.out(
+            patch_attention(
+                q, k, v, scale=attn.scaling, fused=self.fused_attention, slow=self._slow
+            )
+        )
+
+    def prepare(self, grid: Grid) -> None:
+        if grid not in self._tables:
+            self._tables[grid] = self._make_tables(grid)
+
+    def _make_tables(self, grid: Grid) -> _Tables:
+        y, x = block_coordinates(grid, self.processor.merge_size, self.device)
+        angle = patch_angles(y, x, self.visual.rotary_pos_emb.inv_freq)
+        table = self.visual.pos_embed.weight.detach().float()
+        side = round(table.shape[0] ** 0.5)
+        square = table.view(1, side, side, -1).permute(0, 3, 1, 2)
+        sampled = F.interpolate(square, size=grid, mode="bilinear", align_corners=True)
+        position = sampled[0][:, y, x].T.to(self.dtype).contiguous()
+        return _Tables(position, angle.cos(), angle.sin())
+
+
+def _language(model: Any) -> LanguageParts:
+    text = model.model.language_model
+    config, attn, rotary = text.config, text.layers[0].self_attn, text.rotary_emb
+    return LanguageParts(
+        layers=tuple(qwen_layer(layer) for layer in text.layers),
+        embed=text.embed_tokens.weight,
+        final_norm=Norm(text.norm),
+        head=model.lm_head.weight,
+        num_heads=config.num_attention_heads,
+        num_kv_heads=config.num_key_value_heads,
+        head_dim=attn.head_dim,
+        scale=attn.scaling,
+        rotary=Rotary(
+            inv_freq=rotary.inv_freq,
+            axes=axes_interleaved(tuple(rotary.mrope_section), len(rotary.inv_freq)),
+            halves=True,
+            scale=float(rotary.attention_scaling),
+        ),
+        num_deep=len(model.model.visual.deepstack_visual_indexes),
+    )
+
+
+def _refuse(config: Mapping[str, Any]) -> str | None:
+    text = config.get("text_config")
+    if not isinstance(text, dict):
+        # The library would build its default of 8 B parameters in place of what is missing.
+        return "its config.json has no text_config; download the checkpoint's present revision"
+    return refuse_moving_rope(text)
+
+
+QWEN3_VL = Family(
+    name="qwen3_vl",
+    classes={"qwen3_vl": "Qwen3VLForConditionalGeneration"},
+    revision="qwen3_vl-1",
+    checkpoints=(
+        "Qwen/Qwen3-VL-2B-Instruct",
+        "Qwen/Qwen3-VL-4B-Instruct",
+        "Qwen/Qwen3-VL-8B-Instruct",
+        "Qwen/Qwen3-VL-8B-Thinking",
+    ),
+    refuse=_refuse,
+    processor=grid_processor(
+        # Those of the published checkpoints; the library's class is Qwen2-VL's.
+        patch_size=16,
+        shortest_edge=256 * 256,
+        longest_edge=4_096 * 4_096,
+        counts_frames=False,
+    ),
+    tower=_Tower,
+    language=_language,
+    end_words=("<|im_end|>", "<|endoftext|>"),
+    tags=(THINK, END_THINK),
+)

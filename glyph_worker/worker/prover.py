@@ -1,0 +1,136 @@
+"""Brings an answer and its document together: text, pages and probabilities → its proof."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from glyph_worker.document import Page
+from glyph_worker.errors import GlyphError
+from glyph_worker.evidence.boxes import PageMap
+from glyph_worker.evidence.confidence import Calibration, stands
+from glyph_worker.evidence.guard import Guarded, Mode, guard
+from glyph_worker.evidence.index import DocumentIndex
+from glyph_worker.evidence.original import Original
+from glyph_worker.proof import CheckedLiteral, Citation
+from glyph_worker.render.style.style import Style
+
+log = structlog.get_logger(__name__)
+
+MAX_CHARS = 16_000_000
+"""Of documents kept ready for their next question, with up to some 16 bytes for each character."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Proof:
+    """What an Answer carries beside its text."""
+
+    text: str
+    citations: tuple[Citation, ...] = ()
+    literals: tuple[CheckedLiteral, ...] = ()
+    verified: bool | None = None
+    found: bool | None = None
+    confidence: float | None = None
+    num_unchecked: int = 0
+
+
+class _Known:
+    """One document's forms; its pages in the style last asked for."""
+
+    def __init__(self, text: str) -> None:
+        self.original = Original(text)
+        self.index = DocumentIndex(self.original.normal)
+        self._pages: tuple[str, tuple[str, ...], PageMap] | None = None
+
+    def page_map(self, style: Style, pages: Sequence[Page]) -> PageMap:
+        digests = tuple(page.digest for page in pages)
+        if self._pages is None or self._pages[:2] != (style.digest, digests):
+            self._pages = style.digest, digests, PageMap(self.index.text, style, pages)
+        return self._pages[2]
+
+
+class Prover:
+    """One per answer worker; thread-safe. Keeps recent documents ready for their next question."""
+
+    def __init__(self, folder: Path) -> None:
+        """`folder` is the checkpoint's. Raises ModelUnusable for a broken calibration."""
+        self._calibration = Calibration.of_folder(folder)
+        self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def prove(
+        self,
+        text: str,
+        question: str,
+        *,
+        document_digest: str,
+        read: Callable[[], str],
+        style: Style,
+        pages: Sequence[Page],
+        mode: Mode,
+        cut: bool,
+        mean_log_prob: float | None = None,
+        min_log_prob: float | None = None,
+    ) -> Proof:
+        """The answer with its proof; without citations where the document can no longer be read.
+
+        `read` brings the document's text, where it is not known. `cut`: the answer ended by length.
+        """
+        try:
+            known = self._document(document_digest, read)
+        except GlyphError as exc:
+            # The pages were there, the text is not: better an answer without proof than none.
+            log.warning("answer.not_proved", error=exc.code)
+            return Proof(text=text)
+        found = guard(
+            known.index, text, question, mode=mode, cut=cut, phrases=self._calibration.not_found
+        )
+        return Proof(
+            text=found.text,
+            citations=_cited(known, known.page_map(style, pages), found),
+            literals=found.literals,
+            verified=found.verified,
+            found=found.found,
+            confidence=self._calibration.confidence(mean_log_prob, min_log_prob, stands(found)),
+            num_unchecked=found.num_unchecked,
+        )
+
+    def _document(self, digest: str, read: Callable[[], str]) -> _Known:
+        with self._lock:
+            if digest in self._known:
+                self._known.move_to_end(digest)
+                return self._known[digest]
+        known = _Known(read())
+        with self._lock:
+            self._known[digest] = known
+            while len(self._known) > 1 and self._num_chars() > MAX_CHARS:
+                self._known.popitem(last=False)
+        return known
+
+    def _num_chars(self) -> int:
+        return sum(known.index.num_chars for known in self._known.values())
+
+
+def _cited(known: _Known, page_map: PageMap, found: Guarded) -> tuple[Citation, ...]:
+    out = []
+    for place in found.places:
+        start, end = known.original.span(place.document)
+        out.append(
+            Citation(
+                start=start,
+                end=end,
+                text=known.original.text[start:end],
+                page=page_map.page_of(place.document),
+                boxes=page_map.boxes(place.document),
+                kind=place.kind,
+                score=place.score,
+                answer_start=place.answer[0],
+                answer_end=place.answer[1],
+            )
+        )
+    return tuple(out)
