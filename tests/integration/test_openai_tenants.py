@@ -186,7 +186,7 @@ def test_a_batch_whose_window_closes_has_every_line_in_its_error_file(
     row = {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": BODY}
     now = time.time()
     with connect(url) as broker:
-        BatchStore(broker, Keys("glyph"), url=url).create(
+        BatchStore(broker, Keys("glyph")).create(
             Batch(
                 id="batch_late", tenant="acme", endpoint="/v1/chat/completions",
                 input_file_id="file-x", completion_window="1m", created_at=now,
@@ -291,7 +291,7 @@ def test_a_line_asked_before_a_gateway_died_is_taken_back_with_its_batch(
         job_id=job_id_of("batch_half", 0),
     )  # fmt: skip
     with connect(url) as broker:
-        store = BatchStore(broker, Keys("glyph"), url=url)
+        store = BatchStore(broker, Keys("glyph"))
         made = Batch(
             id="batch_half", tenant="acme", endpoint="/v1/chat/completions",
             input_file_id="file-x", completion_window="1h", created_at=now, expires_at=now - 1,
