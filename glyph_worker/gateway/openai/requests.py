@@ -9,19 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from glyph_worker.gateway.openai.bodies import Body
 from glyph_worker.gateway.schemas import Options
 from glyph_worker.options import (
-    DeadlineS,
     MaxNewTokens,
-    MinQuality,
-    PriorityName,
     Seed,
     StopString,
     StopStrings,
-    StyleName,
     Temperature,
-    TopK,
     TopP,
-    TtlS,
-    WebhookUrl,
 )
 
 _MODEL = "nano"
