@@ -93,9 +93,6 @@ def up(
 def gateway(
     host: Annotated[str | None, typer.Option(help="Default: GLYPH_GATEWAY_HOST.")] = None,
     port: Annotated[int | None, typer.Option(help="0: a free one.")] = None,
-    exit_with_parent: Annotated[
-        bool, typer.Option("--exit-with-parent", help="Stop when standard input ends.")
-    ] = False,
 ) -> None:
     """Serve HTTP: the API, the page, metrics. Needs the extra `gateway`."""
     from glyph_worker.cli.extras import require
@@ -111,4 +108,4 @@ def gateway(
     )
     settings = settings.model_copy(update={"gateway": section})
     configure_logging(settings.log_level)
-    serve(settings, exit_with_parent=exit_with_parent)
+    serve(settings)

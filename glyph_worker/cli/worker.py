@@ -11,13 +11,10 @@ from glyph_worker.settings import Settings
 
 app = typer.Typer(help="Serve one queue.", no_args_is_help=True)
 
-ExitWithParent = Annotated[
-    bool, typer.Option("--exit-with-parent", help="Drain when standard input ends.")
-]
 Concurrency = Annotated[int, typer.Option(min=0, help="0: chosen for this machine.")]
 
 
-def _serve(kind: Any, concurrency: int, exit_with_parent: bool) -> None:
+def _serve(kind: Any, concurrency: int) -> None:
     from glyph_worker.cli.extras import require
 
     require(kind)
@@ -26,21 +23,19 @@ def _serve(kind: Any, concurrency: int, exit_with_parent: bool) -> None:
 
     settings = Settings.load()
     configure_logging(settings.log_level)
-    raise SystemExit(
-        run_worker(settings, kind, concurrency=concurrency, exit_with_parent=exit_with_parent)
-    )
+    raise SystemExit(run_worker(settings, kind, concurrency=concurrency))
 
 
 @app.command("render")
-def worker_render(concurrency: Concurrency = 0, exit_with_parent: ExitWithParent = False) -> None:
+def worker_render(concurrency: Concurrency = 0) -> None:
     """Lay out and draw pages: one process per core."""
-    _serve("render", concurrency, exit_with_parent)
+    _serve("render", concurrency)
 
 
 @app.command("answer")
-def worker_answer(concurrency: Concurrency = 0, exit_with_parent: ExitWithParent = False) -> None:
+def worker_answer(concurrency: Concurrency = 0) -> None:
     """Answer questions: one process per GPU, or one on the CPU."""
-    _serve("answer", concurrency, exit_with_parent)
+    _serve("answer", concurrency)
 
 
 Kind = Annotated[str | None, typer.Argument(help="render or answer; default: any.")]

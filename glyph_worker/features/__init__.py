@@ -21,5 +21,4 @@ known_pages   which pages need no pixels
 maintenance   stats, audit, clear, warm for the CLI
 types         what is asked of others
 counters      what happened, counted
-memory        the store's contract in this process, for tests and single workers
 """

@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import sys
-import threading
 from collections.abc import Callable
 from functools import partial
 
@@ -32,7 +31,7 @@ BACKLOG = 2_048
 """Connections the system holds until they are accepted."""
 
 
-def serve(settings: Settings, *, exit_with_parent: bool = False) -> None:
+def serve(settings: Settings) -> None:
     """Blocks. Raises InvalidSetting for an address that is taken, or open to strangers, and
     StoreDenied or StoreUnsuitable when the broker refuses us, now or later."""
     gateway = settings.gateway
@@ -60,8 +59,6 @@ def serve(settings: Settings, *, exit_with_parent: bool = False) -> None:
         h11_max_incomplete_event_size=64 * 1024,
     )
     server = _Server(config, connections, app.state.context.watcher.close)
-    if exit_with_parent:
-        threading.Thread(target=_follow_parent, name="parent", daemon=True).start()
     # uvicorn raises the signal that ended it again when all is closed: an orderly end is code 0.
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: None)
@@ -117,17 +114,11 @@ class _Server(uvicorn.Server):
         self._on_stop()
 
 
-def _follow_parent() -> None:
-    while os.read(0, 1024):
-        pass
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
 def main() -> None:
     settings = Settings.load()
     configure_logging(settings.log_level)
     try:
-        serve(settings, exit_with_parent="--exit-with-parent" in sys.argv)
+        serve(settings)
     except GlyphError as exc:
         print(f"error[{exc.code}]: {exc}", file=sys.stderr)
         raise SystemExit(exc.exit_code) from None

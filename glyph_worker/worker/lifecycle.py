@@ -47,17 +47,14 @@ GIVE_UP_S = 10.0
 Kind = Literal["render", "answer"]
 
 
-def run_worker(
-    settings: Settings, kind: Kind, *, concurrency: int = 0, exit_with_parent: bool = False
-) -> int:
+def run_worker(settings: Settings, kind: Kind, *, concurrency: int = 0) -> int:
     """Serve one queue until told to stop. Returns the exit code.
 
     A server that is away, full, loading or read-only is waited for. Raises ConfigurationError, or
     returns its exit code, for what only an operator can mend: a wrong password, say.
 
     `concurrency` 0: one process per core to render; a quarter more threads than slots to answer,
-    so that the next jobs' features are there when a slot falls free. `exit_with_parent`: drain
-    when standard input ends, which it does when the parent dies, however it dies.
+    so that the next jobs' features are there when a slot falls free.
     """
     app = make_app(settings)
     for secret in (settings.broker_url, settings.cache_url):
@@ -106,8 +103,6 @@ def run_worker(
     drain = Drain(worker, stage, grace_s=settings.queue.drain_s)
     signals.worker_ready.connect(drain.install, weak=False)
     signals.setup_logging.connect(_keep_logging, weak=False)
-    if exit_with_parent:
-        threading.Thread(target=_follow_parent, name="parent", daemon=True).start()
     log.info(
         "worker.starting",
         kind=kind,
@@ -305,10 +300,3 @@ def _nothing() -> None:
 
 def _keep_logging(**_: Any) -> None:
     """Connected, it keeps Celery from setting up logging of its own."""
-
-
-def _follow_parent() -> None:
-    # Not through sys.stdin: its lock would be held for ever in the children that the pool forks.
-    while os.read(0, 1024):
-        pass
-    os.kill(os.getpid(), signal.SIGTERM)

@@ -352,7 +352,8 @@ def report(
     extra: dict[str, Any],
     options: argparse.Namespace,
 ) -> None:
-    ratios, bars = {}, {}
+    ratios: dict[str, float] = {}
+    bars: dict[str, dict[str, Any]] = {}
     for group, front in extra.get("fronts", {}).items():
         beaten = dominated(front)
         bars[f"dominated_presets_{group}"] = {"value": len(beaten), "target": 0, "met": not beaten}

@@ -77,12 +77,14 @@ def gain_of(reader: Reader, rounds: int, *, quick: bool) -> tuple[list[float], f
     ratios, answers = [], []
     for _ in range(rounds):
         found: dict[str, list[list[int]]] = {}
-        slow = cost_of(
-            lambda: found.update(
-                library=[generate_one(reader, workload, job) for job in workload.jobs]
-            )
-        )
-        fast = cost_of(lambda: found.update(own=run_engine(reader, workload, settings_of())[0]))
+
+        def library(into: dict[str, list[list[int]]] = found) -> None:
+            into["library"] = [generate_one(reader, workload, job) for job in workload.jobs]
+
+        def own(into: dict[str, list[list[int]]] = found) -> None:
+            into["own"] = run_engine(reader, workload, settings_of())[0]
+
+        slow, fast = cost_of(library), cost_of(own)
         ratios.append(slow.cpu_s / fast.cpu_s)
         pairs = zip(found["library"], found["own"], strict=True)
         answers.append(statistics.mean(float(one == other) for one, other in pairs))

@@ -209,7 +209,7 @@ def sixteen(reader: Reader, form: AnswerForm | None, tokens: list[int]) -> Drive
 
 
 def step_cost(reader: Reader, rounds: int, say: Callable[[str], None]) -> dict[str, Any]:
-    """CPU seconds of a step with and without a form, in turns, so that both meet the same machine."""
+    """CPU seconds of a step with and without a form, in turns: both meet the same machine."""
     tokens = longest_first(reader, SAMPLE)
     sides: dict[str, list[float]] = {"free": [], "formed": []}
     ratios: list[float] = []

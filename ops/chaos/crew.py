@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from chaos import disk, namespaces
+from chaos import child, disk, namespaces
 from chaos.before import environ_before
 from chaos.disk import SmallDisk
 from chaos.follow import Gateway, key_of
@@ -69,8 +68,8 @@ class Worker:
         self.next_environ = {}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*self.prefix, sys.executable, "-m", "glyph_worker.cli", "worker", self.kind,
-                 "--concurrency", "1" if self.kind == "render" else "0", "--exit-with-parent"],
+                [*self.prefix, *child.command("worker", self.kind, "--concurrency",
+                                              "1" if self.kind == "render" else "0")],
                 stdin=subprocess.PIPE, stdout=log, stderr=log, env=environ, cwd=self.code,
                 start_new_session=True,  # a group of its own: its children die and stop with it
             )  # fmt: skip

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import redis
+from memory_store import MemoryStore
 from pydantic import SecretStr
 from waiting import wait_until
 
 from glyph_worker.document import digest
 from glyph_worker.errors import StoreDenied, StoreUnavailable
-from glyph_worker.features.memory import MemoryStore
 from glyph_worker.features.types import FeatureStore
 from glyph_worker.settings import FeatureSettings, Settings
 from glyph_worker.store.features import CacheStore

@@ -8,12 +8,12 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from chaos import child
 from waiting import PATIENCE_S, wait_until
 
 from glyph_worker.client import Client
@@ -80,7 +80,7 @@ class Fleet:
         """Start a worker; by default return when it serves."""
         log = (self.folder / f"{kind}-{next(self._numbers)}.log").open("wb")
         process = subprocess.Popen(
-            [sys.executable, "-m", "glyph_worker.cli", "worker", kind, "--exit-with-parent"],
+            child.command("worker", kind),
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,

@@ -139,7 +139,7 @@ prefork.TaskPool.on_stop = hang
 signals.worker_ready.connect(fail, weak=False)
 settings = Settings.load()
 configure_logging(settings.log_level)
-raise SystemExit(run_worker(settings, "render", concurrency=1, exit_with_parent=True))
+raise SystemExit(run_worker(settings, "render", concurrency=1))
 """
 
 

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 import torch
 from made_up import FakeEncoder, fake_page, fake_request
+from memory_store import MemoryStore
 from waiting import wait_until
 
 from glyph_worker.errors import EngineFault, StoreFull, StoreUnavailable
 from glyph_worker.features.cache import FeatureCache
-from glyph_worker.features.memory import MemoryStore
 from glyph_worker.settings import FeatureSettings
 from glyph_worker.store import breaker
 

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 from made_up import FakeEncoder, fake_page, fake_request
+from memory_store import MemoryStore
 from waiting import PATIENCE_S, wait_until
 
 from glyph_worker.errors import EngineFault, WorkerDraining
 from glyph_worker.features.cache import FeatureCache
-from glyph_worker.features.memory import MemoryStore
 from glyph_worker.features.types import PageRequest, Source
 from glyph_worker.settings import FeatureSettings
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from memory_store import MemoryStore
+
 from glyph_worker.errors import StoreDenied, StoreFull, StoreUnavailable
-from glyph_worker.features.memory import MemoryStore
 from glyph_worker.store.breaker import CircuitBreaker
 
 

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 import pytest
 import torch
 from made_up import FakeEncoder, fake_page, fake_request
+from memory_store import MemoryStore
 
 from glyph_worker.errors import StoreUnavailable
 from glyph_worker.features import maintenance, wire
 from glyph_worker.features.cache import FeatureCache
 from glyph_worker.features.known_pages import KnownPages
-from glyph_worker.features.memory import MemoryStore
 from glyph_worker.settings import FeatureSettings
 
 ALWAYS = FeatureSettings(break_even=False, audit_share=0.0)

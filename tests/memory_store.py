@@ -1,4 +1,4 @@
-"""The cache server's contract in this process's memory: for tests and single workers. No network.
+"""The cache server's contract in this process's memory. No network.
 
 Bound by bytes with the same least-recently-used rule as the server's `allkeys-lru`.
 """
