@@ -17,6 +17,7 @@ from glyph_worker.gateway.openai.bodies import parse
 from glyph_worker.gateway.openai.errors import OpenAIErrors, error_of_problem, is_ours
 from glyph_worker.gateway.openai.growth import AnswerChanged, Joined
 from glyph_worker.gateway.openai.requests import ChatBody, GlyphExtras, Message, ResponseBody
+from glyph_worker.gateway.openai.responses import surface_of
 from glyph_worker.gateway.openai.turns import Asked, FilePart, asked_by
 from glyph_worker.gateway.problems import problem
 from glyph_worker.job import Delta
@@ -162,6 +163,15 @@ def test_options_are_the_clients() -> None:
     }  # fmt: skip
     with pytest.raises(InvalidOption, match="another thing"):
         chat_options(parse(ChatBody, body(seed=3, glyph={"seed": 4})))
+
+
+def test_a_record_keeps_no_document_to_show_a_response_again() -> None:
+    base = {"model": "m", "input": "Who?", "metadata": {"a": "b"}}
+    short = parse(ResponseBody, json.dumps(base | {"instructions": "Be short."}).encode())
+    assert surface_of(short)["instructions"] == "Be short."
+    long = parse(ResponseBody, json.dumps(base | {"instructions": LONG * 200}).encode())
+    assert "instructions" not in surface_of(long)
+    assert surface_of(long)["metadata"] == {"a": "b"}
 
 
 def test_every_neutral_value_is_taken_and_no_other() -> None:
