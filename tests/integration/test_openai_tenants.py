@@ -73,8 +73,16 @@ def acme(settings: Settings) -> Client:
 
 
 @pytest.fixture
-def empty(acme: Client) -> None:
-    """No job of acme's is unfinished, so that quotas begin anew."""
+def empty(acme: Client, ais: dict[str, openai.OpenAI]) -> None:
+    """No batch and no job of acme's is unfinished, so that quotas begin anew."""
+    final = ("completed", "failed", "expired", "cancelled")
+    for batch in ais["acme"].batches.list():
+        if batch.status not in final:
+            ais["acme"].batches.cancel(batch.id)
+    wait_until(
+        lambda: all(batch.status in final for batch in ais["acme"].batches.list()),
+        description="earlier batches end",
+    )
     for job in acme.list_jobs(statuses=[JobStatus.QUEUED], limit=200).jobs:
         acme.cancel(job.id)
 
