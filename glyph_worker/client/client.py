@@ -83,7 +83,8 @@ class Client:
 
         `options` are SubmitOptions: how to answer (max_new_tokens, temperature, top_p, top_k, seed,
         stop), how to think (thinking, max_thinking_tokens, include_thinking), what form the answer
-        has (response_format, choices or regex), how to draw (style, min_quality), and these:
+        has (response_format, choices or regex), how to draw (style, min_quality), what becomes of
+        an answer's numbers and names (literals), and these:
         `idempotency_key`: the same key and payload give the same job, however often they are sent,
         as long as its record is kept.
         `priority`: `interactive` or `bulk`. `deadline_s`: seconds from now after which the answer

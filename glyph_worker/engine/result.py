@@ -9,6 +9,9 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
+
 from glyph_worker.engine.scheduled import SequenceState
 from glyph_worker.engine.sequence import FinishReason, Sequence
 
@@ -71,6 +74,9 @@ class SequenceResult:
     min_log_prob: float | None = None
     """The same of the least likely token."""
     thoughts: str = ""
+    page_attention: npt.NDArray[np.float32] | None = None
+    """Where the model looked as it began its answer: shares of its attention, float32
+    [num_visual_tokens], all pages in order; None for a document without pages."""
 
     @classmethod
     def of(cls, live: Sequence, text: str, thoughts: str = "") -> SequenceResult:
@@ -107,6 +113,7 @@ class SequenceResult:
             mean_log_prob=mean,
             min_log_prob=min(phases.log_probs) if mean is not None else None,
             thoughts=thoughts,
+            page_attention=live.page_attention,
         )
 
 

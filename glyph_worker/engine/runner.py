@@ -12,6 +12,7 @@ from torch import Tensor
 
 from glyph_worker.engine.graphs import DecodeGraphs, DecodeRows
 from glyph_worker.engine.kv import KVPool
+from glyph_worker.engine.looked_at import looking
 from glyph_worker.engine.pieces import Group, PieceTable, cut_pieces
 from glyph_worker.engine.prefix import PrefixNode
 from glyph_worker.engine.sampler import Draw, choose
@@ -136,7 +137,11 @@ class Runner:
         # Keys and values keep the group's format; a device without its products takes float32.
         wide = dtype != self.language.dtype and dtype in slow_dtypes(self.language.device)
         step = self._build(work, torch.float32 if wide else dtype, table)
-        return askers, self.language.forward(step, self.pool.view(dtype))
+        assert step.logit_rows is not None
+        ends = askers[len(work.decodes) :]
+        rows = list(zip(step.logit_rows[len(work.decodes) :].tolist(), ends, strict=True))
+        with looking(self.language, rows, self._size):
+            return askers, self.language.forward(step, self.pool.view(dtype))
 
     # -- tensors of a step ---------------------------------------------------------------------
 

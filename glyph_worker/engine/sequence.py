@@ -93,6 +93,8 @@ class Sequence:
     fetches: list[tuple[float, float]] = field(default_factory=list)
     """Begin and end of each fetch of page features, on the engine's clock."""
     num_first_reused: int = 0
+    page_attention: npt.NDArray[np.float32] | None = None
+    """Where the model looked as it began its answer: float32 [num_visual_tokens], all pages."""
     forced: list[int] | None = None
     """Tokens to take in place of the model's own: for the self-test, which compares logits."""
     kept: list[int] = field(default_factory=list)

@@ -7,6 +7,7 @@ literals   which numbers, dates, amounts, codes, URLs, addresses and names an an
 lookup     whether the document has a literal, also in another usual spelling
 confusions what eyes may have read in place of what stands there
 nearness   of several places, the one nearest to the question's words
+gaze       of several places, the one that the model looked at
 boxes      places → pages and pixels
 confidence probabilities of tokens → how likely the answer is right; "not found"
 guard      all of it, for one answer

@@ -81,19 +81,19 @@ class _FromRecords(Collector):
     def collect(self) -> Iterable[Metric]:
         up = GaugeMetricFamily("glyph_broker_up", "1 while the broker answers.")
         try:
-            look = self._gauges.look()
+            state = self._gauges.read()
         except GlyphError:
             up.add_metric([], 0)
             yield up
             return
         up.add_metric([], 1)
         yield up
-        yield from _queue(look)
-        yield from _work(look.sums)
-        yield from _engines(look.engines)
+        yield from _queue(state)
+        yield from _work(state.sums)
+        yield from _engines(state.engines)
 
 
-def _queue(look: QueueState) -> Iterable[Metric]:
+def _queue(state: QueueState) -> Iterable[Metric]:
     waiting = GaugeMetricFamily(
         "glyph_jobs_waiting", "Jobs not yet running.", labels=["priority", "tenant"]
     )
@@ -101,7 +101,7 @@ def _queue(look: QueueState) -> Iterable[Metric]:
         "glyph_oldest_waiting_seconds", "Age of the oldest job not yet published.",
         labels=["priority", "tenant"],
     )  # fmt: skip
-    for line in look.lines:
+    for line in state.lines:
         waiting.add_metric([line.priority, line.tenant], line.num_waiting)
         oldest.add_metric([line.priority, line.tenant], line.oldest_s)
     yield waiting
@@ -109,29 +109,29 @@ def _queue(look: QueueState) -> Iterable[Metric]:
     messages = GaugeMetricFamily(
         "glyph_queue_messages", "Messages on Celery's queues.", labels=["queue"]
     )
-    for queue, number in look.num_messages.items():
+    for queue, number in state.num_messages.items():
         messages.add_metric([queue], number)
     yield messages
     plain = {
-        "glyph_jobs_unfinished": ("Jobs that are not final.", look.num_unfinished),
-        "glyph_oldest_unfinished_seconds": ("Age of the oldest such job.", look.oldest_s),
-        "glyph_jobs_dead": ("Jobs filed as poisonous.", look.num_dead),
-        "glyph_webhooks_waiting": ("Webhooks to be called.", look.num_webhooks),
-        "glyph_load": ("(queued + running) / capacity of the answer workers.", look.load),
-        "glyph_style_steps": ("Presets denser, for the load, of willing jobs.", look.style_steps),
-        "glyph_broker_memory_bytes": ("Memory the broker uses.", look.memory_bytes),
+        "glyph_jobs_unfinished": ("Jobs that are not final.", state.num_unfinished),
+        "glyph_oldest_unfinished_seconds": ("Age of the oldest such job.", state.oldest_s),
+        "glyph_jobs_dead": ("Jobs filed as poisonous.", state.num_dead),
+        "glyph_webhooks_waiting": ("Webhooks to be called.", state.num_webhooks),
+        "glyph_load": ("(queued + running) / capacity of the answer workers.", state.load),
+        "glyph_style_steps": ("Presets denser, for the load, of willing jobs.", state.style_steps),
+        "glyph_broker_memory_bytes": ("Memory the broker uses.", state.memory_bytes),
     }
     for name, (text, value) in plain.items():
         yield GaugeMetricFamily(name, text, value=value)
     ended = CounterMetricFamily("glyph_jobs_ended", "Jobs ended, by status.", labels=["status"])
-    for status, count in look.totals.items():
+    for status, count in state.totals.items():
         ended.add_metric([status], count)
     yield ended
     for name, text, values in (
-        ("glyph_workers", "Living workers.", look.num_workers),
-        ("glyph_workers_draining", "Of these, those that take no more.", look.num_draining),
-        ("glyph_worker_capacity", "Jobs they work on at once.", look.capacity),
-        ("glyph_jobs_held", "Jobs they hold.", look.num_held),
+        ("glyph_workers", "Living workers.", state.num_workers),
+        ("glyph_workers_draining", "Of these, those that take no more.", state.num_draining),
+        ("glyph_worker_capacity", "Jobs they work on at once.", state.capacity),
+        ("glyph_jobs_held", "Jobs they hold.", state.num_held),
     ):
         family = GaugeMetricFamily(name, text, labels=["kind"])
         for kind, value in values.items():

@@ -60,7 +60,7 @@ class QueueStateReader:
         self._workers = WorkerStore(client, keys)
         self._tally = Tally(client, keys)
 
-    def look(self) -> QueueState:
+    def read(self) -> QueueState:
         """Four round trips, whatever the length of the queue."""
         keys = self._keys
         pipe = self._client.pipeline(transaction=False)

@@ -35,7 +35,7 @@ class Takeover:
         self._lease_s = lease_s
         self._allowed = True
 
-    def look(self) -> int:
+    def poll(self) -> int:
         """Returns how many messages were taken over. Raises StoreUnavailable, StoreFull."""
         if not self._allowed:
             return 0

@@ -103,7 +103,7 @@ class CircuitBreaker(Generic[S]):
         except StoreFull as exc:
             # Reads go on; only what writes must pause.
             self._full_until = self._clock() + FULL_PAUSE_S
-            self._tell("store_full", what, exc)
+            self._notify("store_full", what, exc)
             return None
         except Exception as exc:  # noqa: BLE001 - a lying server may break any parser below us
             self._failed(what, exc)
@@ -120,7 +120,7 @@ class CircuitBreaker(Generic[S]):
             self._store.ping()
         except Exception as exc:  # noqa: BLE001 - as above
             self._rest.lengthen()
-            self._tell("store_down", "ping", exc)
+            self._notify("store_down", "ping", exc)
             return
         with self._lock:
             self._open, self._failures = False, 0
@@ -134,9 +134,9 @@ class CircuitBreaker(Generic[S]):
             if not self._open and (self._failures >= TRIP or isinstance(exc, StoreDenied)):
                 self._open = True
                 self._rest.lengthen()
-        self._tell("store_failed", what, exc)
+        self._notify("store_failed", what, exc)
 
-    def _tell(self, event: str, what: str, exc: Exception) -> None:
+    def _notify(self, event: str, what: str, exc: Exception) -> None:
         code = exc.code if isinstance(exc, GlyphError) else type(exc).__name__
         fields: Mapping[str, Any] = {"call": what, "code": code, "error": str(exc)[:200]}
         self._observer(event, {**fields, "open": self._open})

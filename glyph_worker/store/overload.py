@@ -52,7 +52,7 @@ class Overload:
         self._client, self._keys, self._workers = client, keys, workers
         self._settings = settings
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Called about once a second by every worker; the first within a second looks."""
         if not self._client.set(f"{self._keys.ladder}:turn", "1", nx=True, px=900):
             return

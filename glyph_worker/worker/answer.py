@@ -99,7 +99,7 @@ class AnswerStage:
 
     def stop(self) -> None:
         self._stopping.set()
-        self._reporter.look(self.parts.engine, now=True)
+        self._reporter.poll(self.parts.engine, now=True)
         self.parts.stop()
         self._traces.close()
 
@@ -197,7 +197,7 @@ class AnswerStage:
 
     def _beat(self) -> None:
         while not self._stopping.wait(HEARTBEAT_S):
-            self._reporter.look(self.parts.engine)
+            self._reporter.poll(self.parts.engine)
             for run in list(self._runs.values()):
                 claimed = run.claimed
                 if claimed is None or run.done.is_set():

@@ -112,6 +112,8 @@ class AnswerRun:
             cut=outcome.finish_reason == "length",
             mean_log_prob=outcome.mean_log_prob,
             min_log_prob=outcome.min_log_prob,
+            page_attention=outcome.page_attention,
+            grid_of=parts.reader.processor.visual_grid,
         )
         guard_ms = (time.perf_counter() - began) * 1e3
         return Answer(

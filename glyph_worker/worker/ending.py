@@ -31,7 +31,7 @@ class Ending:
         self._on_begin = on_begin
         self._begun = threading.Event()
 
-    def tell(self, exit_code: int) -> None:
+    def end_with(self, exit_code: int) -> None:
         """End in order, with this code. From any thread."""
         state.should_stop = exit_code
         self._worker.exitcode = exit_code

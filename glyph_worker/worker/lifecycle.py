@@ -39,7 +39,7 @@ log = structlog.get_logger(__name__)
 
 DEAF_S = 10.0
 """Idle beside waiting messages for so long, a worker is deaf; its supervisor starts another."""
-CACHE_LOOK_S = 10.0
+CACHE_CHECK_S = 10.0
 """How often a worker asks whether the cache server lets it in."""
 GIVE_UP_S = 10.0
 """After the grace, time to hand back, before a draining worker ends without."""
@@ -147,7 +147,7 @@ class Presence:
             stores.jobs, stores.broker, self._keys, lease_s=settings.queue.lease_s
         )
         self._ending, self._leaving = ending, leaving
-        self._cache, self._cache_look_at = stores.cache, 0.0
+        self._cache, self._cache_checked_at = stores.cache, 0.0
         self._backlog, self._ladder = stores.backlog, stores.ladder
         self._workers, self._name = stores.workers, stores.owner
         self._kind, self._capacity, self._drain = kind, capacity, drain
@@ -174,7 +174,7 @@ class Presence:
             self._announce()
         except ConfigurationError as exc:
             log.error("worker.misconfigured", error=exc.code, message=str(exc))
-            self._ending.tell(exc.exit_code)
+            self._ending.end_with(exc.exit_code)
         with contextlib.suppress(GlyphError):
             self._workers.leave(self._name)
 
@@ -198,19 +198,19 @@ class Presence:
                 self._style_check.poll(time.monotonic())
                 self._probe()
                 self._backlog.dispatch()
-                self._ladder.look()
-                self._reconciler.look(self._name)
-                self._look_at_cache()
+                self._ladder.poll()
+                self._reconciler.poll(self._name)
+                self._check_cache()
             except ConfigurationError:
                 raise
             except Exception as exc:  # noqa: BLE001 - whatever it was, the next second may be better
                 log.warning("presence.missed", error=type(exc).__name__)
             self._leaving.wait(ANNOUNCE_S)
 
-    def _look_at_cache(self) -> None:
+    def _check_cache(self) -> None:
         """A cache that refuses us would fail every job; one that is away only slows them."""
-        if time.monotonic() >= self._cache_look_at:
-            self._cache_look_at = time.monotonic() + CACHE_LOOK_S
+        if time.monotonic() >= self._cache_checked_at:
+            self._cache_checked_at = time.monotonic() + CACHE_CHECK_S
             with contextlib.suppress(TransientError):
                 self._cache.ping()
 

@@ -8,17 +8,24 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import structlog
 
 from glyph_worker.document import Page
 from glyph_worker.errors import GlyphError
 from glyph_worker.evidence.boxes import PageMap
 from glyph_worker.evidence.confidence import Calibration, stands
+from glyph_worker.evidence.gaze import Gaze
 from glyph_worker.evidence.guard import Guarded, Mode, guard
-from glyph_worker.evidence.index import DocumentIndex
+from glyph_worker.evidence.index import DocumentIndex, Span
+from glyph_worker.evidence.nearness import nearest
 from glyph_worker.evidence.original import Original
 from glyph_worker.proof import CheckedLiteral, Citation
 from glyph_worker.render.style.style import Style
+
+GridOf = Callable[[int, int], tuple[int, int]]
+"""Rows and columns of the visual tokens of a page given in pixels, width and height."""
 
 log = structlog.get_logger(__name__)
 
@@ -76,10 +83,13 @@ class Prover:
         cut: bool,
         mean_log_prob: float | None = None,
         min_log_prob: float | None = None,
+        page_attention: npt.NDArray[np.float32] | None = None,
+        grid_of: GridOf | None = None,
     ) -> Proof:
         """The answer with its proof; without citations where the document can no longer be read.
 
         `read` brings the document's text, where it is not known. `cut`: the answer ended by length.
+        `page_attention` is SequenceResult's, `grid_of` lays a page's visual tokens out.
         """
         try:
             known = self._document(document_digest, read)
@@ -87,12 +97,28 @@ class Prover:
             # The pages were there, the text is not: better an answer without proof than none.
             log.warning("answer.not_proved", error=exc.code)
             return Proof(text=text)
+        page_map = known.page_map(style, pages)
+        gaze = None
+        if page_attention is not None and grid_of is not None:
+            grids = [grid_of(page.width, page.height) for page in pages]
+            gaze = Gaze(page_attention, pages, grids, page_map)
+
+        def choose(places: Sequence[Span]) -> Span:
+            looked_at = gaze.looked_at(places) if gaze is not None else None
+            return looked_at or nearest(known.index, places, question)
+
         found = guard(
-            known.index, text, question, mode=mode, cut=cut, phrases=self._calibration.not_found
+            known.index,
+            text,
+            question,
+            mode=mode,
+            cut=cut,
+            phrases=self._calibration.not_found,
+            choose=choose,
         )
         return Proof(
             text=found.text,
-            citations=_cited(known, known.page_map(style, pages), found),
+            citations=_cited(known, page_map, found),
             literals=found.literals,
             verified=found.verified,
             found=found.found,

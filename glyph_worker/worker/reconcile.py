@@ -43,7 +43,7 @@ class Reconciler:
         self._suspects: dict[str, float] = {}
         """When each was first seen to wait on no queue."""
 
-    def look(self, owner: str) -> int:
+    def poll(self, owner: str) -> int:
         """One look. Returns how many jobs were published again.
 
         Raises StoreUnavailable, StoreFull or StoreDenied.
@@ -54,7 +54,7 @@ class Reconciler:
             self._suspects = {}
             return 0
         self._client.pexpire(self._lock_key, 3_000)
-        self._takeover.look()
+        self._takeover.poll()
         jobs = self._jobs.unfinished(start=self._start, limit=SLICE)
         self._start = self._start + SLICE if len(jobs) == SLICE else 0
         waiting = {job.job_id: job for job in jobs if job.dispatched and job.waiting_s > GRACE_S}

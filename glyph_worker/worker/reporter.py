@@ -36,7 +36,7 @@ class Reporter:
         self._tally.add(answer.receipt)
         self._tally.add_literals(answer.receipt.model, (one.status for one in answer.literals))
 
-    def look(self, engine: HasStats, *, now: bool = False) -> None:
+    def poll(self, engine: HasStats, *, now: bool = False) -> None:
         """Once a second: flush the sums, say how the engine is."""
         if not now and time.monotonic() < self._next:
             return

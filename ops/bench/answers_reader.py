@@ -45,6 +45,8 @@ class Answered:
     got: str
     mean_log_prob: float | None
     min_log_prob: float | None
+    page_attention: np.ndarray | None = None
+    """float32 [num_visual_tokens], as SequenceResult has it."""
 
     @property
     def right(self) -> bool:
@@ -118,6 +120,7 @@ def _answer(
             got=outcome.text,
             mean_log_prob=outcome.mean_log_prob,
             min_log_prob=outcome.min_log_prob,
+            page_attention=outcome.page_attention,
         )
 
     return list(pool.map(ask, enumerate(document.questions)))

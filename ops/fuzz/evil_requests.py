@@ -25,6 +25,7 @@ OPTIONS = (
     "regex",
     "style",
     "min_quality",
+    "literals",
     "priority",
     "deadline_s",
     "ttl_s",

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 import redis
-from waiting import wait_until
+from waiting import PATIENCE_S, wait_until
 
 from glyph_worker import Client, Settings, __version__
 from glyph_worker.job import Answer, FinishReason, Priority, Receipt, Stage
@@ -45,7 +45,7 @@ def cli(broker_url: str) -> Callable[..., subprocess.CompletedProcess[str]]:
     def run(*words: str, **more: Any) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             _command(*words), env=_environ(broker_url), capture_output=True, text=True, check=False,
-            timeout=150, **more,
+            timeout=PATIENCE_S, **more,
         )  # fmt: skip
 
     return run
@@ -259,11 +259,10 @@ def test_an_interrupted_wait_says_how_to_go_on(
         wait_until(
             lambda: any(one["cmd"] == "hgetall" for one in server.client_list()),
             description="it waits",
-            timeout_s=60,
         )
     (job_id,) = client._jobs.newest(2)
     process.send_signal(signal.SIGINT)
-    printed, said = process.communicate(timeout=60)
+    printed, said = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130
     assert printed == ""
     assert f"the jobs go on: {job_id}" in said

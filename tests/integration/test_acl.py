@@ -101,7 +101,7 @@ def test_workers_producers_a_gateway_and_flower_do_their_work_as_users_of_their_
         with gateway.http() as http:
             body = {"document": "a desk: 90 EUR\n" * 9, "question": "what?", "max_new_tokens": 8}
             job = http.post("/v1/jobs", json=body).json()
-            client.wait(job["id"], timeout=120)
+            client.wait(job["id"], timeout=PATIENCE_S)
             assert http.get(f"/v1/jobs/{job['id']}").json()["status"] == "succeeded"
             assert "event: end" in http.get(f"/v1/jobs/{job['id']}/events").text
             assert http.get(f"/v1/jobs/{job['id']}/pages/1.png").status_code == 200

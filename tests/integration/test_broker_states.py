@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,14 +16,14 @@ import pytest
 import redis
 from flower_process import Flower
 from gateway_process import GatewayProcess
-from waiting import wait_until
+from waiting import PATIENCE_S, wait_until
 
 from glyph_worker.local.server import free_port
 from glyph_worker.store.connection import connect
 from glyph_worker.store.keys import Keys
 from glyph_worker.store.workers import WorkerStore
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(480)]
+pytestmark = pytest.mark.slow
 
 TEXT = "a lamp: 12 EUR\n" * 9
 EX_CONFIG = 78
@@ -73,18 +72,17 @@ def test_workers_outlive_every_state_and_take_up_work_by_themselves(
                 wait_until(
                     lambda path=path, read=read: len(FELT.findall(path.read_text()[read:])) >= 2,
                     description=f"{path.name} feels a broker that is {name}",
-                    timeout_s=60,
                 )
             mend_it(admin)
-            client.wait(before.id, timeout=90)
+            client.wait(before.id, timeout=PATIENCE_S)
             after = client.submit(f"after {name}\n{TEXT}", "what?", max_new_tokens=8)
-            client.wait(after.id, timeout=90)
+            client.wait(after.id, timeout=PATIENCE_S)
             ended = [process.poll() for process in fleet.processes]
             assert ended == [None, None], fleet.logs()
 
 
 @pytest.mark.parametrize("kind", ["render", "answer"])
-def test_a_worker_told_to_stop_ends_within_its_drain_time_and_is_announced_no_longer(
+def test_a_worker_told_to_stop_ends_although_the_broker_refuses_and_is_announced_no_longer(
     fleet: Any, own_redis: Any, kind: str
 ) -> None:
     break_it, mend_it = STATES["read-only"]
@@ -103,12 +101,9 @@ def test_a_worker_told_to_stop_ends_within_its_drain_time_and_is_announced_no_lo
     with redis.Redis(port=own_redis.port) as admin:
         break_it(admin)
         worker.send_signal(signal.SIGTERM)
-        began = time.monotonic()
-        assert worker.wait(timeout=60) in (0, 75), fleet.logs()
-        took_s = time.monotonic() - began
+        # The broker stays as it is: who waited for it would never end.
+        assert worker.wait(timeout=PATIENCE_S) in (0, 75), fleet.logs()
         mend_it(admin)
-    # Three seconds to drain and ten to hand back; the rest is for a busy machine.
-    assert took_s < 40
     url = own_redis.url(0)
     with connect(url) as client:
         store = WorkerStore(client, Keys("glyph"))
@@ -160,17 +155,15 @@ def test_a_worker_whose_pool_never_ends_is_over_within_its_drain_time(
             assert worker.poll() is None, log.read_text()
             return worker.pid in {info.pid for info in store.living()}
 
-        wait_until(announced, description="it is announced", timeout_s=120)
+        wait_until(announced, description="it is announced")
         (child,) = psutil.Process(worker.pid).children()
         hung = lambda: "the pool hangs" in log.read_text()  # noqa: E731
-        wait_until(hung, description="its pool hangs", timeout_s=60)
-        began = time.monotonic()
+        wait_until(hung, description="its pool hangs")
         wait_until(
             lambda: worker.pid not in {info.pid for info in store.living()},
             description="it is announced no longer",
         )
-        assert worker.wait(timeout=60) == 1, log.read_text()
-        assert time.monotonic() - began < 25, "three seconds, and what a busy machine adds"
+        assert worker.wait(timeout=PATIENCE_S) == 1, log.read_text()
         assert "worker.end_gave_up" in log.read_text()
         wait_until(lambda: not child.is_running(), description="its children end with it")
         assert worker.stdin is not None
@@ -193,12 +186,12 @@ def test_a_broker_that_refuses_from_now_on_ends_all_that_would_ask_it_for_ever(
     gateway = GatewayProcess(tmp_path, fleet.environ)
     flower = Flower(own_redis.url(0))
     try:
-        wait_until(flower.answers, description="flower answers", timeout_s=120)
+        wait_until(flower.answers, description="flower answers")
         for process in fleet.processes:
             fleet.wait_ready(process)
         _lock(own_redis.port)
         for process in (*fleet.processes, gateway.process, flower.process):
-            assert process.wait(timeout=60) == EX_CONFIG, fleet.logs()
+            assert process.wait(timeout=PATIENCE_S) == EX_CONFIG, fleet.logs()
         assert "store_denied" in gateway.log
     finally:
         for other in (gateway.process, flower.process):
@@ -239,7 +232,7 @@ def test_a_wrong_password_ends_each_at_its_start_with_78(
             env=os.environ
             | {"GLYPH_BROKER_URL": urls["broker"], "GLYPH_CACHE_URL": urls["cache"]}
             | {"FLOWER_BASIC_AUTH": "a:b"},
-            capture_output=True, text=True, timeout=120, check=False,
+            capture_output=True, text=True, timeout=PATIENCE_S, check=False,
         )  # fmt: skip
     finally:
         with redis.Redis(port=own_redis.port, password="secret") as admin:
@@ -262,7 +255,7 @@ def test_a_cache_that_refuses_ends_the_worker_and_no_job(
             other.wait_ready(process)
         _lock(own_redis.port)
         job = other.client.submit(TEXT, "what?", max_new_tokens=8)
-        assert renders.wait(timeout=60) == EX_CONFIG, other.logs()
+        assert renders.wait(timeout=PATIENCE_S) == EX_CONFIG, other.logs()
         assert not other.client.status(job.id).status.final
         with redis.Redis(port=own_redis.port, password="secret") as admin:
             admin.config_set("requirepass", "")
@@ -270,7 +263,6 @@ def test_a_cache_that_refuses_ends_the_worker_and_no_job(
         wait_until(
             lambda: other.revive() or other.client.result(job.id) is not None,
             description="the job is answered",
-            timeout_s=120,
         )
     finally:
         other.stop()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import redis
+from waiting import PATIENCE_S
 
 from glyph_worker.client import Client
 from glyph_worker.job import Answer
@@ -33,7 +34,7 @@ def cache(service: Any) -> Iterator[redis.Redis]:
 def ask(service: Any, document: str, question: str, tenant: str = "default") -> Answer:
     client = Client(service.settings, tenant=tenant)
     job = client.submit(document, question, max_new_tokens=8)
-    return client.wait(job.id, timeout=60)
+    return client.wait(job.id, timeout=PATIENCE_S)
 
 
 def layouts(cache: redis.Redis) -> set[bytes]:

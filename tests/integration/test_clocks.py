@@ -14,7 +14,7 @@ import pytest
 import redis
 from gateway_process import GatewayProcess
 from shifted_clock import shifted
-from waiting import wait_until
+from waiting import PATIENCE_S, wait_until
 
 from glyph_worker.errors import JobFailed
 
@@ -43,7 +43,7 @@ import json, sys
 from glyph_worker.client import Client
 client = Client.from_env()
 job = client.submit(sys.argv[1], "what?", max_new_tokens=8, deadline_s=float(sys.argv[2]))
-answer = client.wait(job.id, timeout=60)
+answer = client.wait(job.id, timeout=600)
 now = client.status(job.id)
 print(json.dumps({
     "id": job.id, "text": answer.text, "total_ms": answer.receipt.total_ms,
@@ -55,7 +55,8 @@ print(json.dumps({
 def run(script: str, *args: str, environ: dict[str, str], off_s: int) -> Any:
     done = subprocess.run(
         [sys.executable, "-c", script, *args],
-        env=environ | shifted(off_s), capture_output=True, text=True, timeout=120, check=False,
+        env=environ | shifted(off_s), capture_output=True, text=True, check=False,
+        timeout=PATIENCE_S,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout)
@@ -94,8 +95,8 @@ def test_a_reader_whose_clock_is_off_sees_the_workers_and_forgets_none(
 def test_a_producers_deadline_is_seconds_from_now_whatever_its_clock_says(
     service: Any, off_s: int
 ) -> None:
-    seen = run(_PRODUCER, DOCUMENT, "20", environ=service.full_environ, off_s=off_s)
-    assert seen["left_s"] == pytest.approx(20, abs=1)
+    seen = run(_PRODUCER, DOCUMENT, "80", environ=service.full_environ, off_s=off_s)
+    assert seen["left_s"] == pytest.approx(80, abs=1)
     assert 0 < seen["total_ms"] < 60_000
 
 
@@ -111,11 +112,11 @@ def test_a_gateway_whose_clock_is_off_measures_ages_and_workers_rightly(
             body = {
                 "document": DOCUMENT,
                 "question": "what?",
-                "deadline_s": 40,
+                "deadline_s": 80,
                 "max_new_tokens": 8,
             }
             job = http.post("/v1/jobs", json=body).json()
-            service.client.wait(job["id"], timeout=60)
+            service.client.wait(job["id"], timeout=PATIENCE_S)
             lines = dict(
                 line.rsplit(" ", 1)
                 for line in http.get("/metrics").text.splitlines()
@@ -144,21 +145,18 @@ def kill_all(fleet: Any) -> None:
 
 
 @OFF
-@pytest.mark.timeout(400)
 def test_workers_whose_clocks_are_off_keep_deadlines_and_receipts(
     off_fleet: Any, off_s: int
 ) -> None:
     client = off_fleet.client
-    answer = client.wait(
-        client.submit(DOCUMENT, "what?", deadline_s=40, max_new_tokens=64).id, timeout=120
-    )
+    job = client.submit(DOCUMENT, "what?", deadline_s=80, max_new_tokens=64)
+    answer = client.wait(job.id, timeout=PATIENCE_S)
     assert 0 < answer.receipt.total_ms < 60_000
     assert 0 <= answer.receipt.queue_ms < 60_000
     status = client.status(client.submit(DOCUMENT, "again?").id)
     assert status.created_at == pytest.approx(time.time(), abs=30)
 
 
-@pytest.mark.timeout(400)
 @OFF
 def test_a_running_job_is_ended_at_its_deadline_by_a_worker_whose_clock_is_off(
     endless_fleet: Any, off_s: int
@@ -169,7 +167,7 @@ def test_a_running_job_is_ended_at_its_deadline_by_a_worker_whose_clock_is_off(
         endless_fleet.wait_ready(process)
     client = endless_fleet.client
     job = client.submit(DOCUMENT, "all?", max_new_tokens=20_000, deadline_s=10)
-    wait_until(lambda: client.status(job.id).status.final, description="it is ended", timeout_s=60)
+    wait_until(lambda: client.status(job.id).status.final, description="it is ended")
     with pytest.raises(JobFailed) as caught:
         client.result(job.id)
     assert caught.value.code == "deadline_passed"

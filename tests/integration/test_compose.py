@@ -242,7 +242,7 @@ def test_every_command_runs_gets_healthy_answers_and_stops(composition: Composit
     url = f"http://127.0.0.1:{composition.ports['gateway']}"
     key = composition.values["GLYPH_GATEWAY_API_KEYS"].partition(":")[2]
     token = composition.values["GLYPH_GATEWAY_METRICS_TOKEN"]
-    with httpx.Client(base_url=url, headers={"X-API-Key": key}, timeout=60) as http:
+    with httpx.Client(base_url=url, headers={"X-API-Key": key}, timeout=PATIENCE_S) as http:
         job = http.post(
             "/v1/jobs", json={"document": "text", "question": "a?", "max_new_tokens": 4}
         ).json()

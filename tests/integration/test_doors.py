@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from waiting import wait_until
+from waiting import PATIENCE_S, wait_until
 
 from glyph_worker.local.side_services import SideServices
 from glyph_worker.settings import Settings
@@ -65,7 +65,6 @@ def test_a_gateway_that_dies_comes_back_and_all_end_together(
     assert not [pid for pid in pids(tmp_path) if psutil.pid_exists(pid)]
 
 
-@pytest.mark.timeout(240)
 def test_up_prints_its_urls_on_stdout_and_what_happens_on_stderr(
     broker_url: str, tmp_path: Path
 ) -> None:
@@ -82,7 +81,6 @@ def test_up_prints_its_urls_on_stdout_and_what_happens_on_stderr(
         wait_until(
             lambda: process.poll() is not None or "Ctrl-C" in said.read_text(),
             description="it serves",
-            timeout_s=180,
         )
         page = re.search(r"^page +(http://127.0.0.1:\d+)/$", printed.read_text(), re.MULTILINE)
         assert page is not None, printed.read_text() + said.read_text()
@@ -91,4 +89,4 @@ def test_up_prints_its_urls_on_stdout_and_what_happens_on_stderr(
         assert "http" not in said.read_text()
     finally:
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=60) == 0
+        assert process.wait(timeout=PATIENCE_S) == 0

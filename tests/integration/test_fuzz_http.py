@@ -6,16 +6,15 @@ import json
 import subprocess
 from pathlib import Path
 
-import pytest
+from waiting import PATIENCE_S
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.timeout(400)
 def test_random_requests_bring_no_fault_and_health_is_answered_throughout() -> None:
     # The command's own bar of one second is for a quiet machine.
     command = [str(ROOT / "ops/fuzz/http"), "--count", "150", "--seed", "5", "--patience", "60"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=380)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(done.stdout)
     assert found["requests"] == 150

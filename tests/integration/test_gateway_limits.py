@@ -15,7 +15,7 @@ import httpx
 import psutil
 import pytest
 from gateway_process import GatewayProcess
-from waiting import wait_until
+from waiting import PATIENCE_S, wait_until
 
 from glyph_worker.client import Client
 
@@ -52,7 +52,7 @@ def patient(redis_server: Any, tmp_path: Path) -> Iterator[GatewayProcess]:
 
 
 def dial(gateway: GatewayProcess, raw: bytes = b"") -> socket.socket:
-    connection = socket.create_connection(("127.0.0.1", gateway.port), timeout=60)
+    connection = socket.create_connection(("127.0.0.1", gateway.port), timeout=PATIENCE_S)
     connection.sendall(raw)
     return connection
 

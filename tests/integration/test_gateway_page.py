@@ -214,7 +214,6 @@ def test_the_page_asks_and_shows_answers_pages_and_receipts(
         wait_until(
             lambda: driver.execute_script(failed) == 2,
             description="both have failed",
-            timeout_s=90,
         )
         assert one("id", "problem").text == ""
         assert "2 of 2 questions failed. 2 times: " in one("id", "summary").text

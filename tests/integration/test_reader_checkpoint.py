@@ -6,23 +6,21 @@ import itertools
 
 import numpy as np
 import pytest
-
-torch = pytest.importorskip("torch")
-
-from train.answer import answer  # noqa: E402
-from train.corpus import samples  # noqa: E402
-from transformers import (  # noqa: E402
+import torch
+from train.answer import answer
+from train.corpus import samples
+from transformers import (
     AutoImageProcessor,
     AutoTokenizer,
     Glm4vForConditionalGeneration,
 )
 
-from glyph_worker.model.checkpoint import load_reader  # noqa: E402
-from glyph_worker.model.embedded import checkpoint_path  # noqa: E402
-from glyph_worker.model.reader import Reader  # noqa: E402
-from glyph_worker.render.out import raster  # noqa: E402
-from glyph_worker.render.paginate import paginate  # noqa: E402
-from glyph_worker.render.style.presets import preset_style  # noqa: E402
+from glyph_worker.model.checkpoint import load_reader
+from glyph_worker.model.embedded import checkpoint_path
+from glyph_worker.model.reader import Reader
+from glyph_worker.render.out import raster
+from glyph_worker.render.paginate import paginate
+from glyph_worker.render.style.presets import preset_style
 
 
 @pytest.fixture(scope="module")

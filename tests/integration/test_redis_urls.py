@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 from redis_kinds import tls_server, unix_server, watched_servers
-from waiting import wait_until
+from waiting import PATIENCE_S, wait_until
 
-from glyph_worker import doctor
+from glyph_worker.doctor import servers
 from glyph_worker.client import Client
 from glyph_worker.errors import ConfigurationError, StoreDenied, StoreUnsuitable
 from glyph_worker.queue.app import make_app
@@ -94,7 +94,7 @@ def test_client_and_workers_read_the_same_url(
             client.flushdb()
         job = Client(settings).submit("a lamp: 12 EUR", "what does it cost?")
         assert _taken(make_app(settings)) == [job.id]
-        (broker, *_) = doctor._redis(settings)
+        (broker, *_) = servers.redis(settings)
         assert (broker.what, broker.level) == ("broker", "ok")
 
 
@@ -150,7 +150,7 @@ def test_a_database_that_is_not_there_is_the_operators_to_mend(redis_server: Any
         done = subprocess.run(
             [sys.executable, "-m", "glyph_worker.cli", "worker", kind],
             env=os.environ | {"GLYPH_BROKER_URL": url}, capture_output=True, text=True,
-            timeout=120, check=False,
+            timeout=PATIENCE_S, check=False,
         )  # fmt: skip
         assert done.returncode == 78, done.stderr
         assert "error[store_unsuitable]" in done.stderr
@@ -176,7 +176,6 @@ def test_a_sentinel_that_is_not_there_is_passed_over_at_once(
         assert client.ping()
 
 
-@pytest.mark.timeout(480)
 @pytest.mark.parametrize("kind", [_unix, _sentinel_over_tls])
 def test_a_fleet_answers_over_it(
     kind: Kind, tmp_path: Path, redis_server: Any, tiny_checkpoint: Path, fleet_class: Any
@@ -187,12 +186,11 @@ def test_a_fleet_answers_over_it(
             fleet.start("render", wait=False)
             fleet.start("answer")
             job = fleet.client.submit("a lamp: 12 EUR\n" * 9, "what?", max_new_tokens=8)
-            assert fleet.client.wait(job.id, timeout=120).receipt.pages_rendered == 1
+            assert fleet.client.wait(job.id, timeout=PATIENCE_S).receipt.pages_rendered == 1
         finally:
             fleet.stop()
 
 
-@pytest.mark.timeout(480)
 def test_jobs_go_on_at_the_server_that_took_over(
     tmp_path: Path, tiny_checkpoint: Path, fleet_class: Any
 ) -> None:
@@ -203,10 +201,10 @@ def test_jobs_go_on_at_the_server_that_took_over(
             fleet.start("answer")
             ask = fleet.client.submit
             first = ask("a lamp: 12 EUR\n" * 9, "what?", max_new_tokens=8)
-            fleet.client.wait(first.id, timeout=120)
+            fleet.client.wait(first.id, timeout=PATIENCE_S)
             watched.fail_over()
             second = ask("a chair: 40 EUR\n" * 9, "what?", max_new_tokens=8)
-            fleet.client.wait(second.id, timeout=120)
+            fleet.client.wait(second.id, timeout=PATIENCE_S)
             assert all(process.poll() is None for process in fleet.processes), fleet.logs()
         finally:
             fleet.stop()

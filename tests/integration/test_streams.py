@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from byte_level import write_byte_checkpoint
+from waiting import PATIENCE_S
 
 from glyph_worker.job import JobStatus
 
@@ -22,7 +23,6 @@ def byte_fleet(tmp_path: Path, broker_url: str, cache_url: str, fleet_class: Any
     fleet.stop()
 
 
-@pytest.mark.timeout(400)
 def test_an_answer_of_single_bytes_is_streamed_as_it_is_stored(byte_fleet: Any) -> None:
     byte_fleet.start("render", wait=False)
     byte_fleet.start("answer")
@@ -32,7 +32,7 @@ def test_an_answer_of_single_bytes_is_streamed_as_it_is_stored(byte_fleet: Any) 
         options |= {"temperature": 1.0, "seed": 7, "max_new_tokens": 400}
         job = client.submit(DOCUMENT, "what is it?", **options)
         deltas = list(client.stream(job.id))
-        answer = client.wait(job.id, timeout=120)
+        answer = client.wait(job.id, timeout=PATIENCE_S)
         assert "".join(delta.text for delta in deltas) == answer.text
         assert deltas[-1].status is JobStatus.SUCCEEDED
         assert "".join(d.text for d in client.stream(job.id)) == answer.text, "and read again"

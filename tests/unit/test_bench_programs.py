@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from waiting import PATIENCE_S
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -21,7 +22,7 @@ def test_a_bench_without_its_program_names_what_installs_it(
     environ = {**os.environ, "PATH": str(tmp_path), "PYTHONPATH": str(ROOT / "ops")}
     done = subprocess.run(
         [sys.executable, "-m", f"bench.{bench}", "--quick"],
-        env=environ, capture_output=True, text=True, check=False, timeout=150,
+        env=environ, capture_output=True, text=True, check=False, timeout=PATIENCE_S,
     )  # fmt: skip
     assert done.returncode != 0
     assert "Traceback" not in done.stderr

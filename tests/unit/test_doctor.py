@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from glyph_worker import doctor
-from glyph_worker.doctor import Finding, examine
+from glyph_worker.doctor import Finding, checks, examine, machine, servers
 from glyph_worker.errors import InvalidSetting
 from glyph_worker.settings import Settings
 
@@ -111,9 +110,9 @@ def test_a_server_older_than_our_commands_is_a_fault(
     redis_server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = Settings.load(environ={"GLYPH_BROKER_URL": redis_server.url(5)})
-    assert {finding.level for finding in doctor._redis(settings)} <= {"ok", "note"}
-    monkeypatch.setattr(doctor, "OLDEST_REDIS", (99, 0))
-    faults = [finding for finding in doctor._redis(settings) if finding.level == "fault"]
+    assert {finding.level for finding in servers.redis(settings)} <= {"ok", "note"}
+    monkeypatch.setattr(servers, "OLDEST_REDIS", (99, 0))
+    faults = [finding for finding in servers.redis(settings) if finding.level == "fault"]
     assert [fault.what for fault in faults] == ["broker", "cache"]
     assert "too old" in faults[0].found
     assert "ops/docs/redis.md" in faults[0].fix
@@ -124,13 +123,13 @@ def test_what_was_found_before_a_fault_stays_found() -> None:
         yield Finding(what="first", level="ok", found="fine")
         raise InvalidSetting("the second is wrong; mend it")
 
-    first, second = doctor._guarded(check, Settings())
+    first, second = checks.guarded(check, Settings())
     assert first.found == "fine"
     assert (second.level, second.found, second.fix) == ("fault", "the second is wrong", "mend it")
 
 
 def test_it_names_the_attention_backend_that_a_worker_here_would_choose() -> None:
-    found = [f for f in doctor._model(Settings(device="cpu")) if f.what == "attention"]
+    found = [f for f in machine.model(Settings(device="cpu")) if f.what == "attention"]
     assert [(finding.level, finding.found) for finding in found] == [("ok", "torch on cpu")]
 
 
@@ -139,9 +138,9 @@ def test_a_compiler_is_not_asked_for_on_the_cpu(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CC", raising=False)
-    (finding,) = doctor._compiler(Settings(device="cpu"))
+    (finding,) = machine.compiler(Settings(device="cpu"))
     assert (finding.level, finding.found) == ("ok", "no C compiler; not needed on the CPU")
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    (finding,) = doctor._compiler(Settings())
+    (finding,) = machine.compiler(Settings())
     assert finding.level == "fault"
     assert "install gcc" in finding.fix

@@ -7,17 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
+from train import vocabulary as v
+from train.export import tokenizer
+from train.packing import Prefix, question_tokens
 
-torch = pytest.importorskip("torch")
-
-from train import vocabulary as v  # noqa: E402
-from train.export import tokenizer  # noqa: E402
-from train.packing import Prefix, question_tokens  # noqa: E402
-
-from glyph_worker.model.embedded import checkpoint_path  # noqa: E402
-from glyph_worker.render.style.presets import preset_style  # noqa: E402
-from glyph_worker.render.style.style import Style  # noqa: E402
+from glyph_worker.model.embedded import checkpoint_path
+from glyph_worker.render.style.presets import preset_style
+from glyph_worker.render.style.style import Style
 
 
 def test_importing_the_package_brings_no_torch() -> None:

@@ -6,21 +6,19 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
+from train import vocabulary as v
+from train.configure import reader_config
+from train.corpus import samples
+from train.draw import cell_atlas, draw, normalise
+from train.export import export
+from train.forward import packed_mask, read, see
+from train.packing import IGNORE, pack, page_cells
+from transformers import AutoImageProcessor, Glm4vForConditionalGeneration
 
-torch = pytest.importorskip("torch")
-
-from train import vocabulary as v  # noqa: E402
-from train.configure import reader_config  # noqa: E402
-from train.corpus import samples  # noqa: E402
-from train.draw import cell_atlas, draw, normalise  # noqa: E402
-from train.export import export  # noqa: E402
-from train.forward import packed_mask, read, see  # noqa: E402
-from train.packing import IGNORE, pack, page_cells  # noqa: E402
-from transformers import AutoImageProcessor, Glm4vForConditionalGeneration  # noqa: E402
-
-from glyph_worker.render.out import raster  # noqa: E402
-from glyph_worker.render.paginate import paginate  # noqa: E402
-from glyph_worker.render.style.presets import preset_style  # noqa: E402
+from glyph_worker.render.out import raster
+from glyph_worker.render.paginate import paginate
+from glyph_worker.render.style.presets import preset_style
 
 
 @pytest.fixture(scope="module")

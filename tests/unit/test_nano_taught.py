@@ -10,11 +10,9 @@ from functools import cached_property
 
 import numpy as np
 import pytest
-
-torch = pytest.importorskip("torch")
-
-from train import vocabulary as v  # noqa: E402
-from train.attention_targets import (  # noqa: E402
+import torch
+from train import vocabulary as v
+from train.attention_targets import (
     AHEAD,
     ANCHORS,
     BACK,
@@ -31,11 +29,11 @@ from train.attention_targets import (  # noqa: E402
     meet,
     onward,
 )
-from train.corpus import samples  # noqa: E402
-from train.geometry import TOKEN_COLUMNS  # noqa: E402
-from train.ideal_tokens import Oracle  # noqa: E402
-from train.packing import IGNORE, Batch, pack  # noqa: E402
-from train.sample import Question, Sample  # noqa: E402
+from train.corpus import samples
+from train.geometry import TOKEN_COLUMNS
+from train.ideal_tokens import Oracle
+from train.packing import IGNORE, Batch, pack
+from train.sample import Question, Sample
 
 LENGTH = 384
 

@@ -114,6 +114,48 @@ def test_forms_are_chosen_by_content() -> None:
     assert kinds("import os\nimport sys\nimport textwrap\n") == [(RUN, 3, 0)]
 
 
+def test_lines_of_a_log_that_happen_to_have_gaps_are_no_table() -> None:
+    rng = random.Random(4)
+    levels = ["INFO "] * 12 + [rng.choice(("INFO ", "DEBUG")) for _ in range(40)] + ["DEBUG"] * 20
+    log = "".join(f"2026-11-01T10:00:{n:02d}Z {one} [db] retry\n" for n, one in enumerate(levels))
+    assert kinds(log)
+    assert all(kind == RUN for kind, _, _ in kinds(log))
+
+
+GRID = """\
++----------------------------------------------------------+-----------------------------+
+| Operator                                                 | Description                 |
+|==========================================================|=============================|
+| "|"                                                      | Bitwise OR                  |
++----------------------------------------------------------+-----------------------------+
+"""
+
+
+def test_a_grid_is_cut_at_its_crosses_and_its_rules_are_short() -> None:
+    page = only_page(GRID, PRESETS["balanced"])
+    end = marks.LINE_END
+    assert [line.shown for line in page.lines] == [
+        f"+---- +---- +{end}",
+        f"| Operator | Description |{end}",
+        f"|==== |==== |{end}",
+        f'| "|" | Bitwise OR |{end}',
+        f"+---- +---- +{end}",
+    ]
+    assert "".join(GRID[line.start : line.end] for line in page.lines) == GRID
+    lefts = {
+        tuple(page.layout.boxes(page, at)[[0, line.shown.rindex(end) - 1], 0].round(3))
+        for at, line in enumerate(page.lines)
+    }
+    assert len(lefts) == 1
+
+
+def test_a_short_rule_keeps_the_colon_that_aligns_its_column() -> None:
+    page = only_page("| a | b |\n|-----------:|:---|\n| 1 | 2 |\n", PRESETS["balanced"])
+    assert page.lines[1].shown == f"|---:|:---|{marks.LINE_END}"
+    offsets = [page.lines[1].offset_of(at) for at in (3, 4)]
+    assert offsets == [10 + 3, 10 + 12]
+
+
 def test_blocks_tile_the_text() -> None:
     text = (WRAPPED + "\n" + CODE + TABS + "\n\n" + BOX + "x\n") * 40
     ends = [0]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from glyph_worker import doctor
+from glyph_worker.doctor import servers
 from glyph_worker.store.workers import WorkerInfo, by_style
 from glyph_worker.worker.style_check import PERIOD_S, StyleCheck
 
@@ -73,9 +73,9 @@ def test_a_worker_hears_of_a_difference_as_soon_as_it_starts() -> None:
 
 
 def test_doctor_calls_differing_styles_a_fault() -> None:
-    (fine,) = doctor._styles([worker("one", **NANO), worker("two", **NANO)])
+    (fine,) = servers.styles([worker("one", **NANO), worker("two", **NANO)])
     assert fine.level == "ok"
-    (fault,) = doctor._styles([worker("one", **NANO), worker("two", **DENSE)])
+    (fault,) = servers.styles([worker("one", **NANO), worker("two", **DENSE)])
     assert fault.level == "fault"
     assert "drawn twice" in fault.found
     assert "GLYPH_MODEL" in fault.fix
@@ -84,7 +84,7 @@ def test_doctor_calls_differing_styles_a_fault() -> None:
 def test_doctor_names_each_workers_attention_and_every_refusal_of_a_better_one() -> None:
     slow = {"kind": "answer", "backend": "torch", "refusals": ["triton+graphs: no C compiler"]}
     quick = {"kind": "answer", "backend": "triton+graphs"}
-    found = list(doctor._engines([worker("a", **slow), worker("b", **slow), worker("c", **quick)]))
+    found = list(servers.engines([worker("a", **slow), worker("b", **slow), worker("c", **quick)]))
     assert [(f.level, f.found) for f in found] == [
         ("ok", "torch"),
         ("fault", "slower than wanted, refused triton+graphs: no C compiler"),
@@ -96,4 +96,4 @@ def test_doctor_names_each_workers_attention_and_every_refusal_of_a_better_one()
 
 @pytest.mark.parametrize("kind", ["render", "answer"])
 def test_doctor_says_nothing_of_engines_where_no_worker_has_one(kind: str) -> None:
-    assert list(doctor._engines([worker("a", kind=kind)])) == []
+    assert list(servers.engines([worker("a", kind=kind)])) == []

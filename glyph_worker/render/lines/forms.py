@@ -162,7 +162,7 @@ def _parts(lines: list[str]) -> list[tuple[str, int, int]]:
         if look == "box":
             kind = CELLS
         elif look == "gaps":
-            many = len(own) >= min(_MANY_LINES, 0.7 * len(lines))
+            many = len(own) >= 0.7 * len(lines)  # fewer are alike by chance, as in a log
             kind = TABLE if many and _lined_up(own) else RUN
         elif look and len(own) > 1:
             kind = TABLE
