@@ -132,6 +132,8 @@ class JobResults:
         own, own_url = by_url(named, app.loader)
         self._own = own(app=app, url=own_url)
         self._app = app
+        self._pending: set[str] = set()
+        """Results that the own backend was told to watch."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_own"):
@@ -179,11 +181,14 @@ class JobResults:
     def add_pending_result(self, result: Any, weak: bool = False) -> Any:
         if self._find(result.id) is not None:
             return result
+        self._pending.add(result.id)
         return self._own.add_pending_result(result, weak=weak)
 
     def remove_pending_result(self, result: Any) -> Any:
-        if self._find(result.id) is not None:
+        # Called for every result that goes out of use: it must ask no server.
+        if result.id not in self._pending:
             return result
+        self._pending.discard(result.id)
         return self._own.remove_pending_result(result)
 
     def forget(self, task_id: str) -> None:

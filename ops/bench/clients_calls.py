@@ -30,6 +30,13 @@ BATCH_FINAL = frozenset({"completed", "failed", "expired", "cancelled"})
 _IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
 
 
+_SCHEMA = {
+    "type": "object", "additionalProperties": False, "required": ["customer"],
+    "properties": {"customer": {"type": "string", "maxLength": 30}},
+}  # fmt: skip
+FORM = {"type": "json_schema", "json_schema": {"name": "invoice", "schema": _SCHEMA}}
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Call:
     kind: str
@@ -65,10 +72,17 @@ def calls(client: Client, model: str, *, num_lines: int) -> list[Call]:
         Call(kind="cancel", body=_response(model, QUESTIONS[n]), expected={"ended": True})
         for n in range(3)
     ]
-    schema = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object"}}}
+    held = client.submit(DOCUMENT, QUESTIONS[0], max_new_tokens=64, response_format=FORM)
+    found.append(
+        Call(
+            kind="chat",
+            body=_chat(model, QUESTIONS[0])
+            | {"max_completion_tokens": 64, "response_format": FORM},
+            expected={"text": client.wait(held.id, timeout=300).text},
+        )
+    )
     picture = {"role": "user", "content": [_IMAGE, {"type": "text", "text": QUESTIONS[0]}]}
     refused = {
-        "response_format": _chat(model, QUESTIONS[0]) | {"response_format": schema},
         "messages[0].content[0]": _chat(model, QUESTIONS[0]) | {"messages": [picture]},
         "n": _chat(model, QUESTIONS[0]) | {"n": 4},
         "model": _chat("another-model", QUESTIONS[0]),

@@ -428,7 +428,7 @@ def test_a_jobs_end_is_noted_in_its_applications_outbox_once(broker_url: str, st
 
     def outbox(name: str) -> Outbox:
         return Outbox(
-            client._redis, KEYS, url=broker_url, tenant="acme", name=name, ttl_s=60
+            client._redis, KEYS, tenant="acme", name=name, ttl_s=60
         )  # fmt: skip
 
     shop = outbox("shop")
@@ -436,7 +436,7 @@ def test_a_jobs_end_is_noted_in_its_applications_outbox_once(broker_url: str, st
     if status == "cancelled":
         client.cancel(job.id)
     else:
-        jobs = JobStore(client._redis, KEYS, url=broker_url, ttl_s=60, lease_s=30)
+        jobs = JobStore(client._redis, KEYS, ttl_s=60, lease_s=30)
         _, claimed = jobs.claim(job.id, owner="w", stage=Stage.DECODING)
         assert claimed is not None
         if status == "failed":

@@ -51,6 +51,7 @@ def parts(*texts: str) -> list[Any]:
     return [{"role": "user", "content": [{"type": "text", "text": text} for text in texts]}]
 
 
+INPUT = f"{DOCUMENT}\n\n{TOTAL}"
 ASK: dict[str, Any] = {"model": "nano", "messages": parts(DOCUMENT, TOTAL), "max_tokens": 32}
 
 
@@ -216,6 +217,37 @@ def test_a_schema_is_kept_by_chats_and_responses(ai: openai.OpenAI) -> None:
     assert list(json.loads(done.output_text)) == ["total"]
 
 
+SCHEMA = {
+    "type": "object", "additionalProperties": False, "required": ["total"],
+    "properties": {"total": {"type": "string", "maxLength": 12}},
+}  # fmt: skip
+
+
+def test_a_schema_holds_the_answer_of_a_chat_and_of_a_response(ai: openai.OpenAI) -> None:
+    form = {"name": "invoice", "schema": SCHEMA, "strict": True}
+    chat = ai.chat.completions.create(
+        **ASK | {"max_tokens": 64},
+        response_format={"type": "json_schema", "json_schema": form},  # type: ignore[arg-type]
+    )
+    assert set(json.loads(chat.choices[0].message.content or "")) == {"total"}
+    response = ai.responses.create(
+        model="nano", input=INPUT, max_output_tokens=64,
+        text={"format": {"type": "json_schema", **form}},  # type: ignore[arg-type]
+    )  # fmt: skip
+    assert response.output_text == chat.choices[0].message.content
+    with pytest.raises(openai.BadRequestError):
+        ai.chat.completions.create(
+            **ASK, response_format={"type": "json_schema", "json_schema": {"name": "a"}}
+        )
+
+
+def test_every_option_of_a_job_may_stand_in_the_field_glyph(ai: openai.OpenAI) -> None:
+    done = ai.chat.completions.create(
+        **ASK, extra_body={"glyph": {"choices": ["yes", "no"], "literals": "off"}}
+    )
+    assert done.choices[0].message.content in ("yes", "no")
+
+
 def test_other_endpoints_are_refused_by_name(ai: openai.OpenAI) -> None:
     with pytest.raises(openai.NotFoundError) as found:
         ai.embeddings.create(model="nano", input="x")
@@ -259,9 +291,6 @@ def test_a_repeated_key_asks_once(ai: openai.OpenAI) -> None:
     assert len(ids) == 1
     with pytest.raises(openai.ConflictError):
         ai.chat.completions.create(**ASK | {"max_tokens": 3}, extra_headers=key)
-
-
-INPUT = f"{DOCUMENT}\n\n{TOTAL}"
 
 
 def test_a_background_response_is_polled_to_its_end(ai: openai.OpenAI, told: str) -> None:

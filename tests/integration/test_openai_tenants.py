@@ -14,6 +14,8 @@ from gateway_process import GatewayProcess
 from waiting import PATIENCE_S, wait_until
 
 from glyph_worker import Client, Job, JobStatus, Settings
+from glyph_worker.gateway.openai.batch_lines import job_id_of
+from glyph_worker.store.backlog import Noted
 from glyph_worker.store.batches import Batch, BatchStore
 from glyph_worker.store.connection import connect
 from glyph_worker.store.keys import Keys
@@ -71,8 +73,16 @@ def acme(settings: Settings) -> Client:
 
 
 @pytest.fixture
-def empty(acme: Client) -> None:
-    """No job of acme's is unfinished, so that quotas begin anew."""
+def empty(acme: Client, ais: dict[str, openai.OpenAI]) -> None:
+    """No batch and no job of acme's is unfinished, so that quotas begin anew."""
+    final = ("completed", "failed", "expired", "cancelled")
+    for batch in ais["acme"].batches.list():
+        if batch.status not in final:
+            ais["acme"].batches.cancel(batch.id)
+    wait_until(
+        lambda: all(batch.status in final for batch in ais["acme"].batches.list()),
+        description="earlier batches end",
+    )
     for job in acme.list_jobs(statuses=[JobStatus.QUEUED], limit=200).jobs:
         acme.cancel(job.id)
 
@@ -184,7 +194,7 @@ def test_a_batch_whose_window_closes_has_every_line_in_its_error_file(
     row = {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": BODY}
     now = time.time()
     with connect(url) as broker:
-        BatchStore(broker, Keys("glyph"), url=url).create(
+        BatchStore(broker, Keys("glyph")).create(
             Batch(
                 id="batch_late", tenant="acme", endpoint="/v1/chat/completions",
                 input_file_id="file-x", completion_window="1m", created_at=now,
@@ -273,3 +283,30 @@ def test_what_was_uploaded_never_runs_as_a_page(
     assert reply.headers["content-type"] == "application/octet-stream"
     assert reply.headers["x-content-type-options"] == "nosniff"
     assert reply.headers["content-disposition"] == "attachment"
+
+
+@pytest.mark.usefixtures("empty")
+def test_a_line_asked_before_a_gateway_died_is_taken_back_with_its_batch(
+    ais: dict[str, openai.OpenAI], acme: Client, settings: Settings
+) -> None:
+    """It died between the submit and noting it."""
+    assert settings.broker_url is not None
+    url = settings.broker_url.get_secret_value()
+    row = {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": BODY}
+    now = time.time()
+    job = acme.submit_noted(
+        DOCUMENT, "Who pays?", noted=Noted(surface=b'{"api": "chat", "model": "nano"}'),
+        job_id=job_id_of("batch_half", 0),
+    )  # fmt: skip
+    with connect(url) as broker:
+        store = BatchStore(broker, Keys("glyph"))
+        made = Batch(
+            id="batch_half", tenant="acme", endpoint="/v1/chat/completions",
+            input_file_id="file-x", completion_window="1h", created_at=now, expires_at=now - 1,
+        )  # fmt: skip
+        store.create(made, json.dumps(row).encode())
+    wait_until(
+        lambda: ais["acme"].batches.retrieve("batch_half").status == "expired",
+        description="the batch has ended",
+    )
+    assert acme.status(job.id).status is JobStatus.CANCELLED

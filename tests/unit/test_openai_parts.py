@@ -16,10 +16,12 @@ from glyph_worker.gateway.openai.batch_lines import MAX_ERRORS, job_id_of, lines
 from glyph_worker.gateway.openai.bodies import parse
 from glyph_worker.gateway.openai.errors import OpenAIErrors, error_of_problem, is_ours
 from glyph_worker.gateway.openai.growth import AnswerChanged, Joined
-from glyph_worker.gateway.openai.requests import ChatBody, Message, ResponseBody
+from glyph_worker.gateway.openai.requests import ChatBody, GlyphExtras, Message, ResponseBody
+from glyph_worker.gateway.openai.responses import surface_of
 from glyph_worker.gateway.openai.turns import Asked, FilePart, asked_by
 from glyph_worker.gateway.problems import problem
 from glyph_worker.job import Delta
+from glyph_worker.options import OPTION_NAMES
 
 LONG = "Orchid GmbH pays 1,204.50 EUR.\nDue on 2026-12-01.\n"
 
@@ -139,7 +141,7 @@ def body(**more: Any) -> bytes:
         ({"tools": [{}]}, "tools"),
         ({"temperature": "1"}, "temperature"),
         ({"stream_options": {"nothing": 1}}, "stream_options.nothing"),
-        ({"glyph": {"ocr": True}}, "glyph.ocr"),
+        ({"glyph": {"ink": True}}, "glyph.ink"),
         ({"messages": []}, "messages"),
     ],
 )
@@ -163,6 +165,15 @@ def test_options_are_the_clients() -> None:
         chat_options(parse(ChatBody, body(seed=3, glyph={"seed": 4})))
 
 
+def test_a_record_keeps_no_document_to_show_a_response_again() -> None:
+    base = {"model": "m", "input": "Who?", "metadata": {"a": "b"}}
+    short = parse(ResponseBody, json.dumps(base | {"instructions": "Be short."}).encode())
+    assert surface_of(short)["instructions"] == "Be short."
+    long = parse(ResponseBody, json.dumps(base | {"instructions": LONG * 200}).encode())
+    assert "instructions" not in surface_of(long)
+    assert surface_of(long)["metadata"] == {"a": "b"}
+
+
 def test_every_neutral_value_is_taken_and_no_other() -> None:
     for kind in (ChatBody, ResponseBody):
         base = {"model": "m", "messages": [{"role": "user", "content": "a"}], "input": "a"}
@@ -172,6 +183,10 @@ def test_every_neutral_value_is_taken_and_no_other() -> None:
                 parse(kind, json.dumps(base | {name: value}).encode())
             with pytest.raises(InvalidOption, match=name):
                 parse(kind, json.dumps(base | {name: "something else"}).encode())
+
+
+def test_every_option_of_a_submit_is_one_of_the_field_glyph() -> None:
+    assert set(OPTION_NAMES) - {"idempotency_key"} <= set(GlyphExtras.model_fields)
 
 
 def entry(text: str, attempt: int = 1) -> Delta:

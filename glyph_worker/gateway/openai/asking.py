@@ -92,7 +92,7 @@ def _options(extras: GlyphExtras | None, *, tier: str | None, **said: Any) -> di
     chosen = {name: value for name, value in said.items() if value is not None}
     if tier == "flex":
         chosen["priority"] = "bulk"
-    for name, value in (extras.options() if extras else {}).items():
+    for name, value in (extras.chosen() if extras else {}).items():
         if name in chosen and chosen[name] != value:
             raise InvalidOption(
                 f"glyph.{name} says another thing than the request; send one", param=f"glyph.{name}"

@@ -7,25 +7,14 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from glyph_worker.gateway.openai.bodies import Body
+from glyph_worker.gateway.schemas import Options
 from glyph_worker.options import (
-    AnswerRegex,
-    Choices,
-    DeadlineS,
-    IncludeThinking,
-    Literals,
     MaxNewTokens,
-    MaxThinkingTokens,
-    MinQuality,
-    PriorityName,
     Seed,
     StopString,
     StopStrings,
-    StyleName,
     Temperature,
-    TopK,
     TopP,
-    TtlS,
-    WebhookUrl,
 )
 
 _MODEL = "nano"
@@ -44,34 +33,13 @@ ServiceTier = Annotated[
 LABELS = frozenset({"user", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"})
 
 
-class GlyphExtras(BaseModel):
-    """Ours, in the one field `glyph` (`extra_body={"glyph": …}` in OpenAI's Python client)."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
+class GlyphExtras(Options):
+    """Ours, in the one field `glyph` (`extra_body={"glyph": …}` in OpenAI's Python client): every
+    option of a job, and the document and the question where the turns are not to be read for them.
+    """
 
     document: str | None = Field(None, description="The document; the turns then only ask.")
     question: str | None = Field(None, description="The question; else the turns have it.")
-    top_k: TopK | None = None
-    seed: Seed | None = None
-    stop: StopString | StopStrings | None = None
-    choices: Choices | None = None
-    regex: AnswerRegex | None = None
-    max_thinking_tokens: MaxThinkingTokens | None = None
-    include_thinking: IncludeThinking | None = None
-    literals: Literals | None = None
-    style: StyleName | None = None
-    min_quality: MinQuality | None = None
-    priority: PriorityName | None = None
-    deadline_s: DeadlineS | None = None
-    ttl_s: TtlS | None = None
-    webhook: WebhookUrl | None = None
-
-    def options(self) -> dict[str, Any]:
-        values = self.model_dump(exclude_none=True)
-        return {name: value for name, value in values.items() if name not in _TURNS}
-
-
-_TURNS = ("document", "question")
 
 
 class Part(BaseModel):

@@ -39,6 +39,9 @@ router = APIRouter(tags=["openai"])
 CANCEL_WAIT_S = 3.0
 """A cancel's reply waits so long for the step that ends the job."""
 
+MAX_SHOWN_CHARS = 4_096
+"""Longest instructions that a response shows again."""
+
 ResponseId = Annotated[str, Path(max_length=200, description="As POST /v1/responses returned it.")]
 _EVENTS: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
@@ -109,9 +112,11 @@ async def create(
 
 def surface_of(body: ResponseBody) -> dict[str, Any]:
     """What the record keeps to show the response again."""
+    instructions = body.instructions or ""
     said = {
         "background": bool(body.background),
-        "instructions": body.instructions,
+        # Longer ones may be the document, which every look at the record would carry along.
+        "instructions": instructions if 0 < len(instructions) <= MAX_SHOWN_CHARS else None,
         "max_output_tokens": body.max_output_tokens,
         "temperature": body.temperature,
         "top_p": body.top_p,
