@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -454,9 +455,7 @@ def test_overflow_in_float16_starts_again_in_bfloat16_and_says_so(half_reader: R
 
     def overflow(work: Work) -> list[Sampled]:
         return [
-            Sampled(
-                item.live, item.token, item.finite and item.live.scheduled.dtype_group != "float16"
-            )
+            replace(item, finite=item.finite and item.live.scheduled.dtype_group != "float16")
             if item.live.request.sequence_id.startswith("hot")
             else item
             for item in real(work)
@@ -497,7 +496,7 @@ def test_an_overflow_within_an_answer_keeps_the_tokens_that_were_streamed(
                 before[:] = item.live.token_ids
             # In bfloat16 the model would say something else, and must not be asked.
             token = item.token if late or item.live.scheduled.dtype_group == "float16" else 7
-            found.append(Sampled(item.live, token, not late))
+            found.append(replace(item, token=token, finite=not late))
         return found
 
     core.runner.run = overflow  # type: ignore[method-assign]
@@ -516,7 +515,7 @@ def test_logits_not_finite_in_float32_fail_the_job(make_house: Callable[..., Hou
     house = make_house()
     real = house.engine.core.runner.run
     house.engine.core.runner.run = lambda work: [  # type: ignore[method-assign]
-        Sampled(item.live, item.token, False) for item in real(work)
+        replace(item, finite=False) for item in real(work)
     ]
     house.engine.start()
     house.ask("q")
