@@ -94,5 +94,6 @@ def _shares(heads: Tensor, keys: Tensor, places: Tensor, scale: float) -> Tensor
     """
     num_kv, _, dim = keys.shape
     query = (heads[: -2 * num_kv] * scale).view(num_kv, -1, dim)
-    scores = query @ keys.index_select(1, places).transpose(1, 2)
+    seen = keys.index_select(1, places).to(query.dtype)  # [num_kv_heads, num_places, dim]
+    scores = query @ seen.transpose(1, 2)
     return torch.softmax(scores.float(), dim=-1).mean(dim=(0, 1))

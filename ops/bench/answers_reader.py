@@ -74,7 +74,8 @@ def strangers() -> Iterator[Document]:
 
 
 def answer_all(reader: Reader, documents: Iterable[Document]) -> tuple[list[Answered], float]:
-    """Every question on every document, and the seconds it took, pages drawn and encoded first."""
+    """Every question on every document, and the seconds of processor time that it took, pages and
+    all."""
     engine = Engine(reader, EngineSettings(max_slots=AT_ONCE))
     engine.start()
     out: list[Answered] = []
@@ -82,9 +83,9 @@ def answer_all(reader: Reader, documents: Iterable[Document]) -> tuple[list[Answ
     try:
         with ThreadPoolExecutor(AT_ONCE) as pool:
             for number, document in enumerate(documents):
-                began = time.perf_counter()
+                began = time.process_time()
                 out += _answer(reader, engine, pool, number, document)
-                spent += time.perf_counter() - began
+                spent += time.process_time() - began
     finally:
         engine.stop()
     return out, spent

@@ -68,9 +68,19 @@ def test_an_answer_of_single_bytes_is_streamed_as_it_is_stored(byte_fleet: Any) 
             **chosen,
         )
         streamed = "".join(delta.text for delta in client.stream(job.id))
-        answer = client.wait(job.id, timeout=120)
+        answer = client.wait(job.id, timeout=PATIENCE_S)
         assert streamed == answer.text
         assert 0 < answer.receipt.thinking_tokens <= 60
         assert 0 < answer.receipt.answer_tokens <= 20
         assert bool(answer.thinking) is asked
         assert client.status(job.id).progress.num_answer_tokens == answer.receipt.answer_tokens
+
+    # What may still be put right comes in one piece, so that deltas join to the answer.
+    job = client.submit(
+        DOCUMENT, "what is it?", literals="correct", temperature=1.0, seed=7, max_new_tokens=400,
+        thinking="off",
+    )
+    deltas = [delta for delta in client.stream(job.id) if delta.text]
+    answer = client.wait(job.id, timeout=PATIENCE_S)
+    assert [delta.text for delta in deltas] == [answer.text]
+    assert answer.receipt.guard_ms > 0

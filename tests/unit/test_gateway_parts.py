@@ -16,6 +16,7 @@ from glyph_worker.errors import (
     KeyMissing,
     NotAllowed,
 )
+from glyph_worker.gateway.collectors import _work
 from glyph_worker.gateway.problems import KINDS
 from glyph_worker.gateway.schemas import Options
 from glyph_worker.gateway.serve import listen
@@ -24,6 +25,7 @@ from glyph_worker.gateway.tenants import Tenants
 from glyph_worker.options import OPTION_NAMES
 from glyph_worker.settings import GatewaySettings
 from glyph_worker.store.streams import is_sequence
+from glyph_worker.store.tally import Sums
 
 KEY = "a-key-of-sixteen-or-more"
 
@@ -108,3 +110,13 @@ def test_the_listener_lets_small_answers_leave_at_once() -> None:
     # asyncio turns Nagle's algorithm off only on sockets that name their protocol.
     with listen(GatewaySettings(port=0)) as listener:
         assert listener.proto == socket.IPPROTO_TCP
+
+
+def test_literals_are_counted_by_model_and_status() -> None:
+    sums = Sums({"literals:0a1b/verified": 3.0, "literals:0a1b/unsupported": 1.0})
+    (family,) = [one for one in _work(sums) if one.name == "glyph_literals"]
+    counted = {tuple(row.labels.items()): row.value for row in family.samples}
+    assert counted == {
+        (("model", "0a1b"), ("status", "verified")): 3.0,
+        (("model", "0a1b"), ("status", "unsupported")): 1.0,
+    }
