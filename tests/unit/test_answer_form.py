@@ -103,6 +103,11 @@ def test_a_schema_has_limits_and_says_them() -> None:
         check_schema({"enum": ["x" * 1_000 for _ in range(1_000)]})
     with pytest.raises(InvalidSchema, match=f"over {MAX_VALUES} values"):
         check_schema({"enum": list(range(1_000_000))})
+    wordy = {"type": "json_schema", "json_schema": {"description": "x" * 10**6, "schema": {}}}
+    with pytest.raises(InvalidSchema, match=f"limit is {MAX_SCHEMA_BYTES}"):
+        check({"response_format": wordy})
+    with pytest.raises(InvalidSchema, match=f"limit is {MAX_SCHEMA_BYTES}"):
+        check({"choices": [f"{number}" * 200 for number in range(1_000)]})
 
 
 def test_an_answer_has_one_form_and_no_stop_string_beside_it() -> None:
