@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from glyph_worker.answer_form import (
@@ -148,6 +148,7 @@ JSON: Any = st.recursive(
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.sampled_from(KEYWORDS), JSON, max_size=4))
 def test_any_json_is_a_schema_or_is_refused(schema: dict[str, Any]) -> None:
     try:
