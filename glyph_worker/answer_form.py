@@ -80,12 +80,20 @@ class AnswerForm:
         if schema is not None:
             return cls("json_schema", compact(schema))
         if choices:
-            return cls("choices", compact(list(choices)))
+            source = compact(list(choices))
+            if len(source.encode()) > MAX_SCHEMA_BYTES:
+                raise InvalidSchema(
+                    f"choices have {len(source.encode())} bytes together, limit is "
+                    f"{MAX_SCHEMA_BYTES}; offer fewer, or shorter ones",
+                    option="choices",
+                )
+            return cls("choices", source)
         return cls("regex", regex) if regex else None
 
 
 def schema_of(response_format: Mapping[str, Any]) -> dict[str, Any] | None:
     """The schema that a `response_format` asks for; None for plain text. Raises InvalidSchema."""
+    _check_bounds(dict(response_format), ())
     kind = response_format.get("type")
     allowed = {"type", "json_schema"} if kind == "json_schema" else {"type"}
     if kind not in ("text", "json_object", "json_schema"):
@@ -101,6 +109,8 @@ def schema_of(response_format: Mapping[str, Any]) -> dict[str, Any] | None:
     for name in named:
         if name not in ("name", "description", "schema", "strict"):
             raise _bad(("json_schema", name), f"is not known; the shape is {SHAPE}")
+    if not isinstance(named.get("name", ""), str):
+        raise _bad(("json_schema", "name"), "must be text")
     at = ("json_schema", "schema")
     schema = named.get("schema")
     if not isinstance(schema, dict):

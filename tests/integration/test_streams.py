@@ -77,7 +77,12 @@ def test_an_answer_of_single_bytes_is_streamed_as_it_is_stored(byte_fleet: Any) 
 
     # What may still be put right comes in one piece, so that deltas join to the answer.
     job = client.submit(
-        DOCUMENT, "what is it?", literals="correct", temperature=1.0, seed=7, max_new_tokens=400,
+        DOCUMENT,
+        "what is it?",
+        literals="correct",
+        temperature=1.0,
+        seed=7,
+        max_new_tokens=400,
         thinking="off",
     )
     deltas = [delta for delta in client.stream(job.id) if delta.text]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from glyph_worker.answer_form import (
@@ -103,6 +103,11 @@ def test_a_schema_has_limits_and_says_them() -> None:
         check_schema({"enum": ["x" * 1_000 for _ in range(1_000)]})
     with pytest.raises(InvalidSchema, match=f"over {MAX_VALUES} values"):
         check_schema({"enum": list(range(1_000_000))})
+    wordy = {"type": "json_schema", "json_schema": {"description": "x" * 10**6, "schema": {}}}
+    with pytest.raises(InvalidSchema, match=f"limit is {MAX_SCHEMA_BYTES}"):
+        check({"response_format": wordy})
+    with pytest.raises(InvalidSchema, match=f"limit is {MAX_SCHEMA_BYTES}"):
+        check({"choices": [f"{number}" * 200 for number in range(1_000)]})
 
 
 def test_an_answer_has_one_form_and_no_stop_string_beside_it() -> None:
@@ -149,6 +154,7 @@ JSON: Any = st.recursive(
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.sampled_from(KEYWORDS), JSON, max_size=4))
 def test_any_json_is_a_schema_or_is_refused(schema: dict[str, Any]) -> None:
     try:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from glyph_worker.engine.engine import (
@@ -212,6 +212,7 @@ def written(phases: Phases, chosen: Sequence[int], capacity: int) -> tuple[list[
     return out, False
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(st.integers(0, len(PIECES) - 1), max_size=60),
     st.integers(0, 8),
@@ -235,15 +236,17 @@ def test_whatever_a_model_writes_thoughts_and_answer_keep_their_budgets(
     told = AnswerText(PIECES.__getitem__, MARKS, thinking=opened)
     deltas = []
     for token in out:
-        before = told.text
+        before, thought = told.text, told.thinking
         told.feed((token,))
         deltas.append(told.text[len(before) :])
-        assert not (told.thinking and deltas[-1].strip()), "a thought is never told as answer"
+        # What was held back before a thought began may come with its mark.
+        assert not (thought and told.thinking and deltas[-1]), "a thought is never told as answer"
     before = told.text
     whole = told.finish()
     assert "".join(deltas) + whole[len(before) :] == whole == streamed.finish()
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(st.sampled_from(["a", "b<", " ", "\n", "{", '"', "é"]), max_size=6),
     st.lists(st.sampled_from(["</think>", "<answer>", " x ", "</answer>", "\n", "元"]), max_size=8),
