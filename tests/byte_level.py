@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from endless import make_endless
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from glyph_worker.model.synthetic import (
@@ -19,13 +19,13 @@ from glyph_worker.model.synthetic import (
 from glyph_worker.render.style.presets import preset_style
 
 
-def byte_tokenizer() -> PreTrainedTokenizerFast:
+def byte_tokenizer(*, thinks: bool) -> PreTrainedTokenizerFast:
     """As GLM's and Qwen's, without merges; special tokens as in our made-up checkpoints."""
     names = [*SPECIALS, *sorted(pre_tokenizers.ByteLevel.alphabet())]
     core = Tokenizer(models.BPE({name: at for at, name in enumerate(names)}, []))
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(
+    tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=core,
         unk_token="<unk>",
         pad_token="<|endoftext|>",
@@ -34,12 +34,15 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
         chat_template=CHAT_TEMPLATE,
         clean_up_tokenization_spaces=False,
     )
+    if thinks:
+        tokenizer.add_tokens([AddedToken(mark, special=False) for mark in SPECIALS[-2:]])
+    return tokenizer
 
 
-def write_byte_checkpoint(folder: Path) -> Path:
+def write_byte_checkpoint(folder: Path, *, thinks: bool = False) -> Path:
     """Random weights and no end: its answers are odd bytes and pieces of characters."""
     shape = {**SHAPES["tiny"], "text": {**SHAPES["tiny"]["text"], "vocab_size": 271}}
     write_checkpoint(folder, shape)
-    byte_tokenizer().save_pretrained(folder)
+    byte_tokenizer(thinks=thinks).save_pretrained(folder)
     (folder / "render_style.json").write_text(json.dumps(preset_style("nano").to_json()))
     return make_endless(folder)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 
+from glyph_worker.model.families.glm import GLM
 from glyph_worker.model.prompt import Prompt
 from glyph_worker.model.synthetic import make_config
 
@@ -16,7 +17,12 @@ def make_endless(folder: Path) -> Path:
     The first number of every token's embedding outweighs what the layers add to it, and only the
     heads of the end tokens look at it.
     """
-    prompt = Prompt(folder, image_token_id=make_config("tiny").image_token_id, eos_token_ids=())
+    prompt = Prompt(
+        folder,
+        image_token_id=make_config("tiny").image_token_id,
+        eos_token_ids=(),
+        end_words=GLM.end_words,
+    )
     file = folder / "model.safetensors"
     weights = load_file(file)
     weights["model.language_model.embed_tokens.weight"][:, 0] = 1_000.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -55,6 +55,9 @@ def checked(
     job_options = JobOptions.of(
         {name: value for name, value in options.items() if name in JOB_OPTION_NAMES}
     )
+    if "max_new_tokens" not in options:  # a default is no wish: it never exceeds the limit
+        most = min(job_options.max_new_tokens, limits.max_new_tokens)
+        job_options = replace(job_options, max_new_tokens=most)
     if job_options.max_new_tokens > limits.max_new_tokens:
         raise InvalidOption(
             f"max_new_tokens is {job_options.max_new_tokens}, limit is {limits.max_new_tokens}; "

@@ -100,8 +100,10 @@ def model(settings: Settings) -> Iterator[Finding]:
 
     folder = checkpoint_folder(settings.model)
     reader = load_reader(folder, device=settings.device, dtype=settings.dtype)
-    found = f"{settings.model} ({reader.identity[:12]}), hidden size {reader.hidden_size}"
+    found = f"{settings.model} ({reader.identity[:12]}), family {reader.family.name}"
     yield Finding(what="model", level="ok", found=found)
+    reason = f"{reader.dtype_name}: {reader.format_reason}"
+    yield Finding(what="format", level="ok", found=reason)
     # As a worker here would choose, self-test and all.
     prepare(reader, settings.engine)
     backend, refusals = choose_backend(reader, settings.engine)

@@ -17,6 +17,8 @@ kv         the pool itself, device and host
 kv_budget  how large it may be
 runner     a plan becomes tensors, tensors become tokens
 sampler    logits to tokens
+grammar    which tokens keep an answer's form
+phases     thought or answer, and what is forced
 step       one step; a failed one is retried in parts
 pieces     keys cut evenly for decoding rows
 backend    which kernels, cut or not, replayed or not

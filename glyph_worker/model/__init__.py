@@ -29,6 +29,7 @@ capture         recording a CUDA graph
 cores           who computes on the CPU
 library         the library's own forward: the yardstick
 synthetic       random checkpoints for tests; synthetic_families: of the others
+thinking        what opens a thought, and what ends it
 answer_text     tokens to text while they come
 token_bytes     which bytes a token stands for
 formats         which number formats this machine multiplies at speed

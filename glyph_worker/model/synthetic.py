@@ -199,7 +199,12 @@ def make_reader(
         folder=place,
         identity=f"random-{seed}",
         processor=read_processor(place),
-        prompt=Prompt(place, image_token_id=config.image_token_id, eos_token_ids=()),
+        prompt=Prompt(
+            place,
+            image_token_id=config.image_token_id,
+            eos_token_ids=(),
+            end_words=GLM.end_words,
+        ),
         family=GLM,
     )
 

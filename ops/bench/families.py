@@ -1,7 +1,8 @@
 """Every family against the library: features, prompts, positions and logits, FP16 with planted
 outliers, no shared features, and the engine's gain over `generate`. Small random checkpoints.
 
-Usage: ops/bench/families [--quick] [--json PATH] [--rounds N] [--family NAME].
+Usage: ops/bench/families [--quick] [--json PATH] [--rounds N] [--family NAME]
+[--size tiny|small].
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,17 +77,18 @@ def gain_of(reader: Reader, rounds: int, *, quick: bool) -> tuple[list[float], f
     workload = workload_of(reader, quick=quick)
     generate_one(reader, workload, workload.jobs[0])
     ratios, answers = [], []
+    sides: dict[str, Callable[[], list[list[int]]]] = {
+        "library": lambda: [generate_one(reader, workload, job) for job in workload.jobs],
+        "own": lambda: run_engine(reader, workload, settings_of())[0],
+    }
+    found: dict[str, list[list[int]]] = {}
+
+    def keep(name: str) -> None:
+        found[name] = sides[name]()
+
     for _ in range(rounds):
-        found: dict[str, list[list[int]]] = {}
-
-        def library(into: dict[str, list[list[int]]] = found) -> None:
-            into["library"] = [generate_one(reader, workload, job) for job in workload.jobs]
-
-        def own(into: dict[str, list[list[int]]] = found) -> None:
-            into["own"] = run_engine(reader, workload, settings_of())[0]
-
-        slow, fast = cost_of(library), cost_of(own)
-        ratios.append(slow.cpu_s / fast.cpu_s)
+        costs = {name: cost_of(partial(keep, name)) for name in sides}
+        ratios.append(costs["library"].cpu_s / costs["own"].cpu_s)
         pairs = zip(found["library"], found["own"], strict=True)
         answers.append(statistics.mean(float(one == other) for one, other in pairs))
     return ratios, statistics.mean(answers)
@@ -132,6 +135,9 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="a small workload on tiny models")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument(
+        "--size", choices=("tiny", "small"), default="small", help="of what is timed: 1 M or 30 M"
+    )
     parser.add_argument("--family", choices=checks.FAMILIES, help="only this one")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -160,7 +166,7 @@ def main() -> int:
             if family in SCALED:
                 found = half_difference(family, Path(place) / f"{family}-outliers")
                 bar(f"{family}_fp16_outliers", found, HALF, at_most)
-            size = "tiny" if options.quick else "small"
+            size = "tiny" if options.quick else options.size
             timed = load_reader(write_family(family, Path(place) / f"{family}-{size}", size))
             gains, equal = gain_of(timed, rounds, quick=options.quick)
             ratios[f"{family}_vs_generate"] = round(statistics.median(gains), 2)
@@ -178,7 +184,12 @@ def main() -> int:
         "bench": "families",
         "commit": commit(),
         "device": device_name(),
-        "settings": {"quick": options.quick, "rounds": rounds, "torch": torch.__version__},
+        "settings": {
+            "quick": options.quick,
+            "rounds": rounds,
+            "timed": "tiny" if options.quick else options.size,
+            "torch": torch.__version__,
+        },
         "ratios": ratios,
         "bars": bars,
         "equal_answers": equal_answers,

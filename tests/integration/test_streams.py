@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 from byte_level import write_byte_checkpoint
-from waiting import PATIENCE_S
+from waiting import PATIENCE_S, wait_until
 
-from glyph_worker.job import JobStatus
+from glyph_worker.job import JobStatus, Stage
 
 DOCUMENT = "a lamp: 12 EUR\n" * 9
 
 
 @pytest.fixture
 def byte_fleet(tmp_path: Path, broker_url: str, cache_url: str, fleet_class: Any) -> Iterator[Any]:
-    folder = write_byte_checkpoint(tmp_path / "bytes")
+    folder = write_byte_checkpoint(tmp_path / "bytes", thinks=True)
     fleet = fleet_class.on(tmp_path, broker_url, cache_url, folder)
     yield fleet
     fleet.stop()
@@ -29,7 +29,7 @@ def test_an_answer_of_single_bytes_is_streamed_as_it_is_stored(byte_fleet: Any) 
     client = byte_fleet.client
 
     def ask(**options: Any) -> str:
-        options |= {"temperature": 1.0, "seed": 7, "max_new_tokens": 400}
+        options |= {"temperature": 1.0, "seed": 7, "max_new_tokens": 400, "thinking": "off"}
         job = client.submit(DOCUMENT, "what is it?", **options)
         deltas = list(client.stream(job.id))
         answer = client.wait(job.id, timeout=PATIENCE_S)
@@ -46,3 +46,31 @@ def test_an_answer_of_single_bytes_is_streamed_as_it_is_stored(byte_fleet: Any) 
     assert plain.startswith(cut)
     assert stop not in cut
     assert cut == plain[: plain.index(stop)].rstrip()
+
+    # A thought is a stage, has its own tokens, comes on request, and is never streamed.
+    chosen = {"temperature": 1.0, "seed": 7, "thinking": "on"}
+    long = client.submit(DOCUMENT, "think?", max_thinking_tokens=8_192, **chosen)
+    wait_until(
+        lambda: (
+            (seen := client.status(long.id)).stage is Stage.THINKING
+            and seen.progress.num_thinking_tokens > 0
+        ),
+        description="it thinks",
+    )
+    client.cancel(long.id)
+    for asked in (True, False):
+        job = client.submit(
+            DOCUMENT,
+            "and then?",
+            max_thinking_tokens=60,
+            include_thinking=asked,
+            max_new_tokens=20,
+            **chosen,
+        )
+        streamed = "".join(delta.text for delta in client.stream(job.id))
+        answer = client.wait(job.id, timeout=120)
+        assert streamed == answer.text
+        assert 0 < answer.receipt.thinking_tokens <= 60
+        assert 0 < answer.receipt.answer_tokens <= 20
+        assert bool(answer.thinking) is asked
+        assert client.status(job.id).progress.num_answer_tokens == answer.receipt.answer_tokens

@@ -173,11 +173,15 @@ def test_measuring_the_peak_runs_a_full_chunk_and_a_full_micro_batch(reader: Rea
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["engine", "gpu"])
-def test_benchmarks_run_quick_and_speak_their_language(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "more"), [("engine", []), ("gpu", []), ("families", ["--family", "qwen3_vl"])]
+)
+def test_benchmarks_run_quick_and_speak_their_language(
+    name: str, more: list[str], tmp_path: Path
+) -> None:
     script, out = ROOT / "ops" / "bench" / name, tmp_path / "out.json"
     done = subprocess.run(
-        [str(script), "--quick", "--json", str(out)],
+        [str(script), "--quick", "--json", str(out), *more],
         capture_output=True,
         text=True,
         check=False,

@@ -123,6 +123,9 @@ def test_questions_may_come_from_a_generator_and_not_without_end() -> None:
 def test_a_cap_names_its_setting() -> None:
     with pytest.raises(InvalidOption, match=r"2000, limit is 1024; .*GLYPH_MAX_NEW_TOKENS"):
         checked("text", ["why?"], {"max_new_tokens": 2_000}, LIMITS)
+    low = LimitSettings(max_new_tokens=100)
+    assert checked("text", ["why?"], {}, low).options.max_new_tokens == 100, "the default gives way"
+    assert checked("text", ["why?"], {}, LIMITS).options.max_new_tokens == 512
 
 
 def test_every_option_has_its_place() -> None:
