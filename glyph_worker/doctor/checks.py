@@ -41,5 +41,3 @@ def guarded(check: Callable[[Settings], Iterator[Finding]], settings: Settings) 
         fix = "pip install 'glyph_worker[all]'"
         findings.append(Finding(what=name, level="note", found=f"not examined: {exc}", fix=fix))
     return findings
-
-

@@ -23,5 +23,3 @@ def attention(what: str, backend: str, refusals: Iterable[str]) -> Iterator[Find
             fix="mend that, or choose what is used: GLYPH_ENGINE_ATTENTION=torch, "
             "GLYPH_OFF=compile,cuda_graphs",
         )  # fmt: skip
-
-

@@ -114,5 +114,3 @@ def style(settings: Settings) -> Iterator[Finding]:
 
     style = resolve_style(settings, "auto")
     yield Finding(what="style", level="ok", found=f"{style.name} ({style.digest[:12]})")
-
-

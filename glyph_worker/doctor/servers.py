@@ -194,5 +194,3 @@ def _answers(url: str) -> int | None:
         return exc.code
     except (OSError, ValueError):
         return None
-
-

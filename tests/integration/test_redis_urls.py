@@ -15,8 +15,8 @@ import pytest
 from redis_kinds import tls_server, unix_server, watched_servers
 from waiting import wait_until
 
-from glyph_worker.doctor import servers
 from glyph_worker.client import Client
+from glyph_worker.doctor import servers
 from glyph_worker.errors import ConfigurationError, StoreDenied, StoreUnsuitable
 from glyph_worker.queue.app import make_app
 from glyph_worker.queue.names import RENDER_QUEUE
