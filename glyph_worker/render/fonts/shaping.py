@@ -177,11 +177,13 @@ class Shaper:
             if font is not None:  # letters join only within one font
                 fonts += [font] * len(part)
                 continue
-            at = len(fonts)
-            fonts += map(self._font_of.__getitem__, part)
-            for _ in range(fonts.count(_FontOf.JOINS)):
-                at = fonts.index(_FontOf.JOINS, at)
-                fonts[at] = self._joined(text[at], fonts[at - 1] if at else marks.FONT)
+            own = list(map(self._font_of.__getitem__, part))
+            at = 0
+            for _ in range(own.count(_FontOf.JOINS)):
+                at = own.index(_FontOf.JOINS, at)
+                before = own[at - 1] if at else fonts[-1] if fonts else marks.FONT
+                own[at] = self._joined(part[at], before)
+            fonts += own
         return fonts
 
     def _font_for(self, word: str) -> int | None:
