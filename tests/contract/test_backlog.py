@@ -422,7 +422,7 @@ def test_a_document_that_an_older_versions_worker_has_read_is_kept_for_the_other
     line: Line,
 ) -> None:
     """That worker gives it an expiry, although jobs of this version still wait for it."""
-    blobs = BlobStore(line.client, KEYS, url=line.url, ttl_s=60)
+    blobs = BlobStore(line.client, KEYS, ttl_s=60)
     document = Document.of("a text", max_bytes=100)
     blobs.put(document)
     line.submit(job_id="new", document_digest=document.digest)

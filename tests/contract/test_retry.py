@@ -14,7 +14,7 @@ from glyph_worker.store.webhooks import WebhookStore
 def test_a_retry_keeps_its_webhook_only_where_somebody_calls_it(broker_url: str) -> None:
     client, keys = Client.from_env(broker_url=broker_url), Keys("glyph")
     with connect(broker_url) as server:
-        webhooks = WebhookStore(server, keys, url=broker_url, ttl_s=60)
+        webhooks = WebhookStore(server, keys, ttl_s=60)
         webhooks.announce()
         job = client.submit("text", "a?", webhook="http://93.184.215.14/hook")
         client.cancel(job.id)

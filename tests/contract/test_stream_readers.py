@@ -29,8 +29,8 @@ class Service:
         self.client = Client.from_env(broker_url=url)
         self.server: redis.Redis = connect(url)
         self.keys = Keys("glyph")
-        self.streams = StreamStore(self.server, self.keys, url, 60)
-        self.jobs = JobStore(self.server, self.keys, url=url, ttl_s=60, lease_s=2.0)
+        self.streams = StreamStore(self.server, self.keys, 60)
+        self.jobs = JobStore(self.server, self.keys, ttl_s=60, lease_s=2.0)
         self.job_id = self.client.submit("text", "why?").id
         self.key = self.keys.stream(self.job_id)
 
