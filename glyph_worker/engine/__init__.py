@@ -27,4 +27,5 @@ result     how far a sequence is, how it ended
 stats      counters and a snapshot
 selftest   at load: equal to the library, or do not serve
 watchdog   notices a step that hangs
+looked_at  where the model looked as it began its answer
 """

@@ -35,4 +35,6 @@ deliverer     calls webhooks, each for itself
 signer        their signatures
 threads       blocking calls beside the event loop
 broker_watch  ends a gateway whose broker refuses it
+head          HEAD wherever there is GET
+version       which release answers
 """

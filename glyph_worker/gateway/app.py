@@ -29,7 +29,7 @@ from glyph_worker.gateway.body_limit import BodyLimit
 from glyph_worker.gateway.collectors import HttpMetrics
 from glyph_worker.gateway.deps import Context
 from glyph_worker.gateway.head import HeadAsGet
-from glyph_worker.gateway.openai import batches, chat, files, models, unsupported
+from glyph_worker.gateway.openai import batches, chat, models, unsupported, uploads
 from glyph_worker.gateway.openai import requests as openai_requests
 from glyph_worker.gateway.openai import responses as openai_responses
 from glyph_worker.gateway.openai.batch_runner import BatchRunner
@@ -82,7 +82,7 @@ def create_app(settings: Settings) -> FastAPI:
     pages = (page_images, infer, reader, version, webhooks, health, metrics, site)
     for part in (jobs, events, *pages):
         app.include_router(part.router)
-    for part in (models, chat, openai_responses, files, batches, unsupported):
+    for part in (models, chat, openai_responses, uploads, batches, unsupported):
         app.include_router(part.router)
     install(app)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]

@@ -15,4 +15,5 @@ consumer       Celery's, which knows what passes by itself
 discarding     messages that are no jobs of ours, logged without content
 takeover       jobs that wait under the names of version 0.1
 flower_broker  our broker in Flower's words
+results        a Celery result backend that reads job records
 """

@@ -25,4 +25,8 @@ url          what a Redis URL says, read once for everybody
 aio          the same server for asyncio
 watcher      news of many jobs over one connection
 clock        the server's time, for machines that differ
+batches      OpenAI batches: their lines, their state
+listing      a tenant's jobs, filtered, page by page
+outbox       ended jobs of which a Celery application is to be told
+uploads      files kept for OpenAI's clients
 """

@@ -20,4 +20,5 @@ answer_stream  one attempt's text into the job's stream
 ending         a worker that ends: announced no longer, soon over
 heartbeat      a file that says it lives
 style_check    do all workers mean the same style by `auto`
+prover         an answer and its document → its proof
 """

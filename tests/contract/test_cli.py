@@ -251,13 +251,16 @@ def test_an_answers_form_is_given_as_json_or_as_a_file(
 def test_an_interrupted_wait_says_how_to_go_on(
     client: Client, broker_url: str, document: str
 ) -> None:
-    process = subprocess.Popen(
-        _command("submit", document, "-q", "why?", "--wait"), env=_environ(broker_url),
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
     with redis.Redis.from_url(broker_url) as server:
+        others = {one["id"] for one in server.client_list()}
+        process = subprocess.Popen(
+            _command("submit", document, "-q", "why?", "--wait"), env=_environ(broker_url),
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
         wait_until(
-            lambda: any(one["cmd"] == "hgetall" for one in server.client_list()),
+            lambda: any(
+                one["cmd"] == "hgetall" and one["id"] not in others for one in server.client_list()
+            ),
             description="it waits",
         )
     (job_id,) = client._jobs.newest(2)

@@ -19,7 +19,7 @@ from waiting import wait_until
 from glyph_worker import Client, Settings, __version__
 from glyph_worker.store.connection import connect
 
-KEYS = "acme:acme-key-0123456789,birch:birch-key-0123456789"
+KEYS = "acme:acme-key-0123456789,birch:birch-key-0123456789,cedar:cedar-key-0123456789"
 ACME, BIRCH = ({"X-API-Key": f"{name}-key-0123456789"} for name in ("acme", "birch"))
 
 
@@ -198,7 +198,7 @@ def test_a_typed_client_is_made_of_the_schema_and_works(
     submit = importlib.import_module(f"{api.__name__}.{_one(names, 'submit_v1_jobs_post')}")
     status = importlib.import_module(f"{api.__name__}.{_one(names, 'status_v1_jobs_job_id_get')}")
     with client_module.AuthenticatedClient(
-        base_url=gateway.url, token="acme-key-0123456789"
+        base_url=gateway.url, token="cedar-key-0123456789"
     ) as client:
         body = models.SubmitBody(document="a text", question="Typed?")
         job = submit.sync(client=client, body=body)

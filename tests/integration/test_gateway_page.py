@@ -185,7 +185,8 @@ def test_the_page_asks_and_shows_answers_pages_and_receipts(
         assert {"", "balanced", "nano"} <= set(driver.execute_script(styles))
         # Each receipt's times add up to its total.
         times = driver.execute_script(RECEIPT_MS)
-        assert sum(times[:-1]) == pytest.approx(times[-1], abs=len(times))
+        last_digits = sum(1 if value < 1_000 else 100 for value in times)  # as they are shown
+        assert sum(times[:-1]) == pytest.approx(times[-1], abs=last_digits)
         # Questions are numbered by their place, whatever was removed; the keyboard stays there.
         driver.execute_script("document.querySelector('.remove').click()")
         labels = "return [...$('questions').querySelectorAll('input')].map(i => i.ariaLabel)"

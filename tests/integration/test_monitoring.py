@@ -45,6 +45,8 @@ def test_every_panel_has_data_and_every_rule_is_evaluated(fleet: Any, tmp_path: 
             http.post("/v1/jobs", json={"document": "text", "question": "d?"})
         for job in jobs:
             client.wait(job.id, timeout=PATIENCE_S)
+        # Random weights say no number by themselves.
+        client.wait(client.submit("text 42", "f?", choices=["42"]).id, timeout=PATIENCE_S)
         with pytest.raises(JobFailed):
             client.wait(client.submit("text", "e?", style="none-such").id, timeout=PATIENCE_S)
         before = prometheus.num_scrapes()

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from glyph_worker.errors import InvalidOption
 from glyph_worker.gateway.openai.asking import chat_options
 from glyph_worker.gateway.openai.batch_lines import MAX_ERRORS, job_id_of, lines_of
-from glyph_worker.gateway.openai.bodies import parse
 from glyph_worker.gateway.openai.errors import OpenAIErrors, error_of_problem, is_ours
 from glyph_worker.gateway.openai.growth import AnswerChanged, Joined
+from glyph_worker.gateway.openai.parsing import parse
 from glyph_worker.gateway.openai.requests import ChatBody, GlyphExtras, Message, ResponseBody
 from glyph_worker.gateway.openai.responses import surface_of
 from glyph_worker.gateway.openai.turns import Asked, FilePart, asked_by

@@ -4,7 +4,7 @@ Everything that a reply says is in job records, files and batches on the broker:
 for any other, before and after a restart. Our own fields stand in one named `glyph`.
 
 errors           our problems in OpenAI's shape; what a client may try again
-bodies           JSON bodies, bounded; what is not supported is refused by name
+parsing          JSON bodies, bounded; what is not supported is refused by name
 requests         the bodies of chat, responses and batches
 forms            response_format and reasoning: which options they become
 turns            messages → one document and one question
@@ -15,7 +15,7 @@ models           GET /v1/models
 chat             POST /v1/chat/completions
 responses        POST /v1/responses: background, poll, cancel, resume
 response_events  a response's numbered events
-files            /v1/files
+uploads          /v1/files
 batches          /v1/batches
 batch_lines      one line of a batch: its job, and its line in the output
 batch_runner     moves batches on, whichever gateway took them in

@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from glyph_worker.errors import GlyphError, InvalidOption, RequestError
 from glyph_worker.gateway.json_bounds import check_bounds
-from glyph_worker.gateway.openai.bodies import MAX_DEPTH, MAX_VALUES, parse
 from glyph_worker.gateway.openai.chat import completion
 from glyph_worker.gateway.openai.errors import error_of, status_in_openai
+from glyph_worker.gateway.openai.parsing import MAX_DEPTH, MAX_VALUES, parse
 from glyph_worker.gateway.openai.requests import ChatBody, ResponseBody
 from glyph_worker.gateway.openai.response_events import response_of
 from glyph_worker.gateway.problems import KINDS

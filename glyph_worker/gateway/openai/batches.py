@@ -14,10 +14,10 @@ from glyph_worker.document import digest
 from glyph_worker.errors import Conflict, InvalidOption
 from glyph_worker.gateway.deps import InContext, TenantName
 from glyph_worker.gateway.openai.asking import RepeatKey
-from glyph_worker.gateway.openai.bodies import read
 from glyph_worker.gateway.openai.errors import refusals
-from glyph_worker.gateway.openai.files import After, paged
+from glyph_worker.gateway.openai.parsing import read
 from glyph_worker.gateway.openai.requests import FileBatchBody
+from glyph_worker.gateway.openai.uploads import After, paged
 from glyph_worker.gateway.schemas import json_body
 from glyph_worker.gateway.threads import threaded
 from glyph_worker.store.batches import Batch, BatchStatus, UnknownBatch

@@ -15,10 +15,10 @@ from glyph_worker.client import Client
 from glyph_worker.errors import GlyphError, JobCancelled, JobFailed, RefusedError, WaitTimeout
 from glyph_worker.gateway.deps import Context, InContext, TenantClient
 from glyph_worker.gateway.openai.asking import RepeatKey, ended, give_up, submit
-from glyph_worker.gateway.openai.bodies import read
 from glyph_worker.gateway.openai.errors import error_of, refusals, status_in_openai
 from glyph_worker.gateway.openai.growth import grown
 from glyph_worker.gateway.openai.models import UnknownModel
+from glyph_worker.gateway.openai.parsing import read
 from glyph_worker.gateway.openai.requests import ChatBody
 from glyph_worker.gateway.openai.usage import (
     GlyphView,

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from glyph_worker.gateway.openai.bodies import Body
+from glyph_worker.gateway.openai.parsing import Body
 from glyph_worker.gateway.schemas import Options
 from glyph_worker.options import (
     MaxNewTokens,

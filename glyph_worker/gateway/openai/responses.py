@@ -22,10 +22,10 @@ from glyph_worker.errors import (
 )
 from glyph_worker.gateway.deps import InContext, TenantClient
 from glyph_worker.gateway.openai.asking import RepeatKey, ended, submit
-from glyph_worker.gateway.openai.bodies import read
 from glyph_worker.gateway.openai.chat import HEADERS, check_streams
 from glyph_worker.gateway.openai.errors import refusals
 from glyph_worker.gateway.openai.models import UnknownModel
+from glyph_worker.gateway.openai.parsing import read
 from glyph_worker.gateway.openai.requests import ResponseBody
 from glyph_worker.gateway.openai.response_events import API, events, response_of
 from glyph_worker.gateway.openai.usage import GlyphView
