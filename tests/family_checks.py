@@ -52,7 +52,7 @@ def library_processor(reader: Reader) -> Any:
     image_processor = getattr(images, f"{prefix}ImageProcessorPil").from_pretrained(reader.folder)
     tokenizer = transformers.AutoTokenizer.from_pretrained(reader.folder)
     if isinstance(reader.processor, SquareProcessor):
-        return kind(image_processor, tokenizer, num_query_tokens=reader.processor.min_pixels)
+        return kind(image_processor, tokenizer, num_query_tokens=reader.processor.num_tokens)
     still = type(
         name, (kind,), {"check_argument_for_proper_class": lambda self, name, value: type(value)}
     )

@@ -14,6 +14,7 @@ positions       where tokens stand (M-RoPE)
 identity        a checkpoint named by its bytes
 vision          page pixels to page features, in micro-batches
 vision_parts    what the families' towers are built of
+grid_tower      a tower over a page's grid of patches
 vision_graphs   the same, replayed
 language_parts  a language model as named parts
 language        one forward over a step's tokens

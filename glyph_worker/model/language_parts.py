@@ -54,7 +54,7 @@ def axes_in_blocks(sections: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(i % 3 for i, size in enumerate(sections) for _ in range(size))
 
 
-def axes_interleaved(sections: tuple[int, int, int], num_pairs: int) -> tuple[int, ...]:
+def axes_interleaved(sections: tuple[int, ...], num_pairs: int) -> tuple[int, ...]:
     """Time, height, width in turn as long as a section lasts; what is left turns with time."""
     axes = [0] * num_pairs
     for axis in (1, 2):
@@ -98,3 +98,38 @@ class LanguageParts:
     @property
     def device(self) -> torch.device:
         return self.embed.device
+
+
+def rotary_language(
+    model: Any,
+    layer: Callable[[Any], LayerParts],
+    axes: tuple[int, ...],
+    *,
+    halves: bool,
+    num_deep: int = 0,
+) -> LanguageParts:
+    """The language half of a library's model with multimodal rotary embedding."""
+    text = model.model.language_model
+    config, attn, rotary = text.config, text.layers[0].self_attn, text.rotary_emb
+    return LanguageParts(
+        layers=tuple(layer(one) for one in text.layers),
+        embed=text.embed_tokens.weight,
+        final_norm=Norm(text.norm),
+        head=model.lm_head.weight,
+        num_heads=config.num_attention_heads,
+        num_kv_heads=config.num_key_value_heads,
+        head_dim=attn.head_dim,
+        scale=attn.scaling,
+        rotary=Rotary(
+            inv_freq=rotary.inv_freq,
+            axes=axes,
+            halves=halves,
+            scale=float(rotary.attention_scaling),
+        ),
+        num_deep=num_deep,
+    )
+
+
+def rotary_sections(model: Any) -> tuple[int, ...]:
+    """Pairs of time, height and width, as the library's rotary embedding splits them."""
+    return tuple(model.model.language_model.rotary_emb.mrope_section)

@@ -57,6 +57,11 @@ class ProcessorConfig:
             scale = max(factor / height, factor / width)
             height, width = int(height * scale), int(width * scale)
         _check_aspect(width, height)
+        return self._limited(width, height, frames)
+
+    def _limited(self, width: int, height: int, frames: int) -> tuple[int, int]:
+        """The nearest multiples of patch x merge whose area, times `frames`, is in the limits."""
+        factor = self.patch_size * self.merge_size
         tall, wide = round(height / factor) * factor, round(width / factor) * factor
         if frames * tall * wide > self.max_pixels:
             beta = math.sqrt(frames * height * width / self.max_pixels)
@@ -89,31 +94,22 @@ class AreaProcessor(ProcessorConfig):
 
     def fitted_size(self, width: int, height: int) -> tuple[int, int]:
         """Multiples of patch x merge, area between the limits. Raises DocumentTooLarge."""
-        factor = self.patch_size * self.merge_size
         _check_aspect(width, height)
-        tall, wide = round(height / factor) * factor, round(width / factor) * factor
-        if tall * wide > self.max_pixels:
-            beta = math.sqrt(height * width / self.max_pixels)
-            tall = max(factor, math.floor(height / beta / factor) * factor)
-            wide = max(factor, math.floor(width / beta / factor) * factor)
-        elif tall * wide < self.min_pixels:
-            beta = math.sqrt(self.min_pixels / (height * width))
-            tall = math.ceil(height * beta / factor) * factor
-            wide = math.ceil(width * beta / factor) * factor
-        return wide, tall
+        return self._limited(width, height, 1)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SquareProcessor(ProcessorConfig):
-    """One square of `max_pixels`, seen as `min_pixels` tokens whatever is on it (a Q-Former).
+    """One square of `max_pixels`, seen as so many tokens whatever is on it (a Q-Former).
 
     The library shrinks any picture to the square; a page of text would be unreadable after it, so
     other sizes are refused.
     """
 
-    __slots__ = ()
+    num_tokens: int
 
     def _stated(self) -> list[str]:
-        return ["square", *ProcessorConfig._stated(self)]
+        return ["square", f"num_tokens={self.num_tokens}", *ProcessorConfig._stated(self)]
 
     @property
     def side(self) -> int:
@@ -144,7 +140,7 @@ class SquareProcessor(ProcessorConfig):
     def visual_grid(self, width: int, height: int) -> tuple[int, int]:
         """One row of tokens. Raises DocumentTooLarge."""
         self.fitted_size(width, height)
-        return 1, self.min_pixels
+        return 1, self.num_tokens
 
 
 def _check_aspect(width: int, height: int) -> None:

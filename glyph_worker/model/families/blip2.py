@@ -207,8 +207,9 @@ def _processor(stated: Mapping[str, Any], config: Mapping[str, Any]) -> Processo
         patch_size=int((config.get("vision_config") or {}).get("patch_size", 14)),
         merge_size=1,
         temporal_patch_size=1,
-        min_pixels=int(config.get("num_query_tokens", 32)),
+        min_pixels=int(size["height"]) * int(size["width"]),
         max_pixels=int(size["height"]) * int(size["width"]),
+        num_tokens=int(config.get("num_query_tokens", 32)),
         **normalising(stated),
     )
 

@@ -13,7 +13,7 @@ from glyph_worker.model.vision_parts import PageForward
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlainFrame:
-    """A prompt without a chat template: pages, `start`, then one text with the question in it."""
+    """A prompt without a chat template: pages, then one text: `before`, the question, `after`."""
 
     before: str
     after: str

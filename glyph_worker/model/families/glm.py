@@ -12,19 +12,22 @@ from torch import Tensor
 
 from glyph_worker.model.answer_text import TAGS
 from glyph_worker.model.families.family import Family
-from glyph_worker.model.language_parts import LanguageParts, LayerParts, Rotary, axes_in_blocks
-from glyph_worker.model.linear import Linear, slow_dtypes
+from glyph_worker.model.grid_tower import GridTower
+from glyph_worker.model.language_parts import (
+    LanguageParts,
+    LayerParts,
+    axes_in_blocks,
+    rotary_language,
+    rotary_sections,
+)
+from glyph_worker.model.linear import Linear
 from glyph_worker.model.norms import Norm, layer_norm, rms_norm
 from glyph_worker.model.processor import Grid, ProcessorConfig, grid_processor
 from glyph_worker.model.vision_parts import (
     MakeLinear,
-    block_coordinates,
     cut_patches,
     folded_patches,
     linear_of,
-    patch_angles,
-    patch_attention,
-    rotate_halves,
 )
 
 
@@ -45,20 +48,13 @@ class _Tables:
     sin: Tensor
 
 
-class _Tower:
+class _Tower(GridTower):
     """The library's `Glm4vVisionModel` or `GlmOcrVisionModel`; its weights are shared."""
 
     def __init__(self, model: Any, processor: ProcessorConfig) -> None:
-        self.visual = model.model.visual
-        self.processor = processor
-        self.device: torch.device = self.visual.patch_embed.proj.weight.device
-        self.dtype: torch.dtype = self.visual.patch_embed.proj.weight.dtype
-        self.fused_attention = True
-        self._slow = slow_dtypes(self.device)
-        # GLM-OCR has no learned positions, and norms over its heads.
+        super().__init__(model.model.visual, processor)
+        # GLM-OCR has no learned positions.
         self._has_positions = hasattr(self.visual, "embeddings")
-        self._has_head_norms = hasattr(self.visual.blocks[0].attn, "q_norm")
-        self._tables: dict[Grid, _Tables] = {}
 
     def lay_out(self, make: MakeLinear) -> None:
         visual, merger = self.visual, self.visual.merger
@@ -104,26 +100,11 @@ class _Tower:
 
     def _attention(self, block: _Block, hidden: Tensor, tables: _Tables) -> Tensor:
         attn = block.module.attn
-        num_pages, num_patches, _ = hidden.shape
-        qkv = block.qkv(hidden).view(num_pages, num_patches, 3, attn.num_heads, -1)
-        q, k, v = qkv.unbind(2)  # [num_pages, num_patches, heads, head_dim]
-        if self._has_head_norms:
-            q, k = rms_norm(q, attn.q_norm), rms_norm(k, attn.k_norm)
-        q = rotate_halves(q, tables.cos, tables.sin)
-        k = rotate_halves(k, tables.cos, tables.sin)
-        return block.out(
-            patch_attention(
-                q, k, v, scale=attn.scaling, fused=self.fused_attention, slow=self._slow
-            )
-        )
-
-    def prepare(self, grid: Grid) -> None:
-        if grid not in self._tables:
-            self._tables[grid] = self._make_tables(grid)
+        heads = self._heads(attn, block.qkv(hidden), tables.cos, tables.sin)
+        return block.out(self._attend(attn, *heads))
 
     def _make_tables(self, grid: Grid) -> _Tables:
-        y, x = block_coordinates(grid, self.processor.merge_size, self.device)
-        angle = patch_angles(y, x, self.visual.rotary_pos_emb.inv_freq)
+        y, x, angle = self._place_angles(grid)
         position = self._sampled_positions(y, x, grid) if self._has_positions else None
         return _Tables(position, angle.cos(), angle.sin())
 
@@ -143,41 +124,25 @@ class _Tower:
         return sampled[0, :, :, 0].T.to(self.dtype).contiguous()
 
 
-def _language(model: Any) -> LanguageParts:
-    text = model.model.language_model
-    config, attn, rotary = text.config, text.layers[0].self_attn, text.rotary_emb
-    return LanguageParts(
-        layers=tuple(
-            LayerParts(
-                attention_norm=Norm(layer.input_layernorm),
-                query=layer.self_attn.q_proj,
-                key=layer.self_attn.k_proj,
-                value=layer.self_attn.v_proj,
-                out=layer.self_attn.o_proj,
-                out_norm=Norm(layer.post_self_attn_layernorm),
-                mlp_norm=Norm(layer.post_attention_layernorm),
-                wide=(layer.mlp.gate_up_proj,),
-                gated=True,
-                activation=layer.mlp.activation_fn,
-                down=layer.mlp.down_proj,
-                down_norm=Norm(layer.post_mlp_layernorm),
-            )
-            for layer in text.layers
-        ),
-        embed=text.embed_tokens.weight,
-        final_norm=Norm(text.norm),
-        head=model.lm_head.weight,
-        num_heads=config.num_attention_heads,
-        num_kv_heads=config.num_key_value_heads,
-        head_dim=attn.head_dim,
-        scale=attn.scaling,
-        rotary=Rotary(
-            inv_freq=rotary.inv_freq,
-            axes=axes_in_blocks(tuple(rotary.mrope_section)),
-            halves=False,
-            scale=float(rotary.attention_scaling),
-        ),
+def _layer(layer: Any) -> LayerParts:
+    return LayerParts(
+        attention_norm=Norm(layer.input_layernorm),
+        query=layer.self_attn.q_proj,
+        key=layer.self_attn.k_proj,
+        value=layer.self_attn.v_proj,
+        out=layer.self_attn.o_proj,
+        out_norm=Norm(layer.post_self_attn_layernorm),
+        mlp_norm=Norm(layer.post_attention_layernorm),
+        wide=(layer.mlp.gate_up_proj,),
+        gated=True,
+        activation=layer.mlp.activation_fn,
+        down=layer.mlp.down_proj,
+        down_norm=Norm(layer.post_mlp_layernorm),
     )
+
+
+def _language(model: Any) -> LanguageParts:
+    return rotary_language(model, _layer, axes_in_blocks(rotary_sections(model)), halves=False)
 
 
 def _refuse(config: Mapping[str, Any]) -> str | None:

@@ -11,19 +11,22 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from glyph_worker.model.families.family import Family
-from glyph_worker.model.language_parts import LanguageParts, LayerParts, Rotary, axes_in_blocks
-from glyph_worker.model.linear import Linear, slow_dtypes
+from glyph_worker.model.grid_tower import GridTower
+from glyph_worker.model.language_parts import (
+    LanguageParts,
+    LayerParts,
+    axes_in_blocks,
+    rotary_language,
+    rotary_sections,
+)
+from glyph_worker.model.linear import Linear
 from glyph_worker.model.norms import Norm, rms_norm
 from glyph_worker.model.processor import Grid, ProcessorConfig, grid_processor
 from glyph_worker.model.vision_parts import (
     MakeLinear,
-    block_coordinates,
     cut_patches,
     folded_patches,
     linear_of,
-    patch_angles,
-    patch_attention,
-    rotate_halves,
 )
 
 
@@ -51,17 +54,11 @@ class _Tables:
     """How many windows of how many patches, one after the other."""
 
 
-class _Tower:
+class _Tower(GridTower):
     """The library's `Qwen2_5_VisionTransformerPretrainedModel`; its weights are shared."""
 
     def __init__(self, model: Any, processor: ProcessorConfig) -> None:
-        self.visual = model.model.visual
-        self.processor = processor
-        self.device: torch.device = self.visual.patch_embed.proj.weight.device
-        self.dtype: torch.dtype = self.visual.patch_embed.proj.weight.dtype
-        self.fused_attention = True
-        self._slow = slow_dtypes(self.device)
-        self._tables: dict[Grid, _Tables] = {}
+        super().__init__(model.model.visual, processor)
 
     def lay_out(self, make: MakeLinear) -> None:
         visual = self.visual
@@ -99,28 +96,15 @@ class _Tower:
     def _attention(self, block: _Block, hidden: Tensor, tables: _Tables) -> Tensor:
         attn = block.module.attn
         num_pages, num_patches, _ = hidden.shape
-        qkv = block.qkv(hidden).view(num_pages, num_patches, 3, attn.num_heads, -1)
-        q, k, v = qkv.unbind(2)  # [num_pages, num_patches, heads, head_dim]
-        q = rotate_halves(q, tables.cos, tables.sin)
-        k = rotate_halves(k, tables.cos, tables.sin)
+        heads = self._heads(attn, block.qkv(hidden), tables.cos, tables.sin)
         mixed = []
         start = 0
         for count, size in ((1, num_patches),) if block.whole else tables.windows:
             here = slice(start, start + count * size)
-            one = [
-                part[:, here].reshape(num_pages * count, size, *part.shape[2:])
-                for part in (q, k, v)
-            ]
-            out = patch_attention(
-                *one, scale=attn.scaling, fused=self.fused_attention, slow=self._slow
-            )
-            mixed.append(out.view(num_pages, count * size, -1))
+            one = (p[:, here].reshape(num_pages * count, size, *p.shape[2:]) for p in heads)
+            mixed.append(self._attend(attn, *one).view(num_pages, count * size, -1))
             start += count * size
         return block.out(torch.cat(mixed, dim=1) if len(mixed) > 1 else mixed[0])
-
-    def prepare(self, grid: Grid) -> None:
-        if grid not in self._tables:
-            self._tables[grid] = self._make_tables(grid)
 
     def _make_tables(self, grid: Grid) -> _Tables:
         merge = self.processor.merge_size
@@ -135,8 +119,7 @@ class _Tower:
         windows.sort(key=len, reverse=True)  # stable: equal ones keep their order on the page
         sizes = [len(window) for window in windows]
         order = torch.cat(windows).to(self.device)
-        y, x = block_coordinates(grid, merge, self.device)
-        angle = patch_angles(y, x, self.visual.rotary_pos_emb.inv_freq)
+        _, _, angle = self._place_angles(grid)
         angle = angle.view(len(order), merge * merge, 1, -1)[order].flatten(0, 1)
         return _Tables(
             order=order,
@@ -151,24 +134,7 @@ class _Tower:
 
 
 def _language(model: Any) -> LanguageParts:
-    text = model.model.language_model
-    config, attn, rotary = text.config, text.layers[0].self_attn, text.rotary_emb
-    return LanguageParts(
-        layers=tuple(qwen_layer(layer) for layer in text.layers),
-        embed=text.embed_tokens.weight,
-        final_norm=Norm(text.norm),
-        head=model.lm_head.weight,
-        num_heads=config.num_attention_heads,
-        num_kv_heads=config.num_key_value_heads,
-        head_dim=attn.head_dim,
-        scale=attn.scaling,
-        rotary=Rotary(
-            inv_freq=rotary.inv_freq,
-            axes=axes_in_blocks(tuple(rotary.mrope_section)),
-            halves=True,
-            scale=float(rotary.attention_scaling),
-        ),
-    )
+    return rotary_language(model, qwen_layer, axes_in_blocks(rotary_sections(model)), halves=True)
 
 
 def qwen_layer(layer: Any) -> LayerParts:

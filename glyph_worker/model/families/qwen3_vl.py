@@ -13,19 +13,21 @@ from torch import Tensor
 from glyph_worker.model.answer_text import END_THINK, THINK
 from glyph_worker.model.families.family import Family
 from glyph_worker.model.families.qwen2_5_vl import qwen_layer, refuse_moving_rope
-from glyph_worker.model.language_parts import LanguageParts, Rotary, axes_interleaved
-from glyph_worker.model.linear import Linear, slow_dtypes
-from glyph_worker.model.norms import Norm, layer_norm
+from glyph_worker.model.grid_tower import GridTower
+from glyph_worker.model.language_parts import (
+    LanguageParts,
+    axes_interleaved,
+    rotary_language,
+    rotary_sections,
+)
+from glyph_worker.model.linear import Linear
+from glyph_worker.model.norms import layer_norm
 from glyph_worker.model.processor import Grid, ProcessorConfig, grid_processor
 from glyph_worker.model.vision_parts import (
     MakeLinear,
-    block_coordinates,
     cut_patches,
     folded_patches,
     linear_of,
-    patch_angles,
-    patch_attention,
-    rotate_halves,
 )
 
 
@@ -63,7 +65,7 @@ class _Tables:
     sin: Tensor
 
 
-class _Tower:
+class _Tower(GridTower):
     """The library's `Qwen3VLVisionModel`; its weights are shared.
 
     Features of a page are [num_tokens, (1 + num_deep) * hidden]: the last layer's, then those of
@@ -71,13 +73,7 @@ class _Tower:
     """
 
     def __init__(self, model: Any, processor: ProcessorConfig) -> None:
-        self.visual = model.model.visual
-        self.processor = processor
-        self.device: torch.device = self.visual.patch_embed.proj.weight.device
-        self.dtype: torch.dtype = self.visual.patch_embed.proj.weight.dtype
-        self.fused_attention = True
-        self._slow = slow_dtypes(self.device)
-        self._tables: dict[Grid, _Tables] = {}
+        super().__init__(model.model.visual, processor)
 
     def lay_out(self, make: MakeLinear) -> None:
         visual, depths = self.visual, list(self.visual.deepstack_visual_indexes)
@@ -119,24 +115,11 @@ class _Tower:
 
     def _attention(self, block: _Block, hidden: Tensor, tables: _Tables) -> Tensor:
         attn = block.module.attn
-        num_pages, num_patches, _ = hidden.shape
-        qkv = block.qkv(hidden).view(num_pages, num_patches, 3, attn.num_heads, -1)
-        q, k, v = qkv.unbind(2)  # [num_pages, num_patches, heads, head_dim]
-        q = rotate_halves(q, tables.cos, tables.sin)
-        k = rotate_halves(k, tables.cos, tables.sin)
-        return block.out(
-            patch_attention(
-                q, k, v, scale=attn.scaling, fused=self.fused_attention, slow=self._slow
-            )
-        )
-
-    def prepare(self, grid: Grid) -> None:
-        if grid not in self._tables:
-            self._tables[grid] = self._make_tables(grid)
+        heads = self._heads(attn, block.qkv(hidden), tables.cos, tables.sin)
+        return block.out(self._attend(attn, *heads))
 
     def _make_tables(self, grid: Grid) -> _Tables:
-        y, x = block_coordinates(grid, self.processor.merge_size, self.device)
-        angle = patch_angles(y, x, self.visual.rotary_pos_emb.inv_freq)
+        y, x, angle = self._place_angles(grid)
         table = self.visual.pos_embed.weight.detach().float()
         side = round(table.shape[0] ** 0.5)
         square = table.view(1, side, side, -1).permute(0, 3, 1, 2)
@@ -146,23 +129,12 @@ class _Tower:
 
 
 def _language(model: Any) -> LanguageParts:
-    text = model.model.language_model
-    config, attn, rotary = text.config, text.layers[0].self_attn, text.rotary_emb
-    return LanguageParts(
-        layers=tuple(qwen_layer(layer) for layer in text.layers),
-        embed=text.embed_tokens.weight,
-        final_norm=Norm(text.norm),
-        head=model.lm_head.weight,
-        num_heads=config.num_attention_heads,
-        num_kv_heads=config.num_key_value_heads,
-        head_dim=attn.head_dim,
-        scale=attn.scaling,
-        rotary=Rotary(
-            inv_freq=rotary.inv_freq,
-            axes=axes_interleaved(tuple(rotary.mrope_section), len(rotary.inv_freq)),
-            halves=True,
-            scale=float(rotary.attention_scaling),
-        ),
+    num_pairs = len(model.model.language_model.rotary_emb.inv_freq)
+    return rotary_language(
+        model,
+        qwen_layer,
+        axes_interleaved(rotary_sections(model), num_pairs),
+        halves=True,
         num_deep=len(model.model.visual.deepstack_visual_indexes),
     )
 
