@@ -10,7 +10,6 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self, get_args
-from urllib.parse import urlsplit
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict  # pydantic reads typing's own only from Python 3.12 on
@@ -23,7 +22,8 @@ from glyph_worker.answer_form import (
     AnswerForm,
     schema_of,
 )
-from glyph_worker.errors import InvalidEncoding, InvalidOption, InvalidSchema, WebhookRefused
+from glyph_worker.errors import InvalidEncoding, InvalidOption, InvalidSchema
+from glyph_worker.webhook_url import MAX_URL_CHARS, split_webhook
 
 MAX_TTL_S = 30 * 86_400
 MAX_THINKING_TOKENS = 8_192
@@ -108,7 +108,7 @@ WebhookUrl = Annotated[
     str,
     Field(
         min_length=1,
-        max_length=2_000,
+        max_length=MAX_URL_CHARS,
         description="HTTP(S) address told, signed, when the job ends.",
     ),
 ]
@@ -176,7 +176,7 @@ def check(values: Mapping[str, Any]) -> SubmitOptions:
         for text in texts:
             check_text(text, name)
     if (url := checked.get("webhook")) is not None:
-        _check_url(url)
+        split_webhook(url)
     form = AnswerForm.of(
         response_format=checked.get("response_format"),
         choices=checked.get("choices") or (),
@@ -263,23 +263,6 @@ def is_text(value: object) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _check_url(url: str) -> None:
-    """Syntax only; where it leads is the gateway's to decide."""
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError as exc:
-        raise WebhookRefused(f"the webhook is no URL: {exc}") from exc
-    if parts.scheme not in ("http", "https") or not host:
-        raise WebhookRefused("a webhook is an http:// or https:// URL with a host")
-    if parts.username is not None or parts.password is not None:
-        raise WebhookRefused("a webhook's URL carries no user and password; verify its signature")
-    if any(char.isspace() or not char.isprintable() for char in url):
-        raise WebhookRefused(
-            "the webhook's URL has a space or control character; percent-encode it"
-        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

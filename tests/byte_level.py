@@ -10,10 +10,9 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from glyph_worker.model.synthetic import (
-    CHAT_TEMPLATE,
-    ORDINARY_SPECIALS,
     SHAPES,
     SPECIALS,
+    as_glm,
     write_checkpoint,
 )
 from glyph_worker.render.style.presets import preset_style
@@ -25,15 +24,7 @@ def byte_tokenizer(*, thinks: bool) -> PreTrainedTokenizerFast:
     core = Tokenizer(models.BPE({name: at for at, name in enumerate(names)}, []))
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=core,
-        unk_token="<unk>",
-        pad_token="<|endoftext|>",
-        eos_token="<|endoftext|>",
-        additional_special_tokens=list(ORDINARY_SPECIALS),
-        chat_template=CHAT_TEMPLATE,
-        clean_up_tokenization_spaces=False,
-    )
+    tokenizer = as_glm(core)
     if thinks:
         tokenizer.add_tokens([AddedToken(mark, special=False) for mark in SPECIALS[-2:]])
     return tokenizer

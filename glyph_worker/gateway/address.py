@@ -12,15 +12,15 @@ import socket
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult
 
 import idna
 
 from glyph_worker.errors import TransientError, WebhookRefused
+from glyph_worker.webhook_url import split_webhook
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-MAX_URL_CHARS = 2_000
 RESOLVE_S = 5.0
 MAX_LOOKUPS = 8
 """Names looked up at once, in threads of their own: slow name servers hold up nothing else."""
@@ -64,21 +64,8 @@ class Address:
 
 def target_of(url: str) -> Target:
     """Raises WebhookRefused for what is no HTTP(S) URL with a sound host."""
-    if len(url) > MAX_URL_CHARS:
-        raise WebhookRefused(f"the webhook has {len(url)} characters, limit is {MAX_URL_CHARS}")
-    if not url.isprintable() or " " in url:
-        raise WebhookRefused("the webhook holds a space or a control character; percent-encode it")
-    try:
-        parts = urlsplit(url)
-        port, host = parts.port, parts.hostname
-    except ValueError as exc:
-        raise WebhookRefused(f"the webhook is no URL: {exc}") from exc
-    if parts.scheme not in ("http", "https") or not host:
-        raise WebhookRefused("a webhook is an http:// or https:// URL with a host")
-    if parts.username is not None or parts.password is not None:
-        raise WebhookRefused("a webhook's URL carries no user and password; verify its signature")
-    if port == 0:
-        raise WebhookRefused("the webhook's port is 0; name the receiver's own")
+    parts = split_webhook(url)
+    host = parts.hostname or ""
     ascii_host = _in_ascii(host)
     literal = _literal(ascii_host)
     if literal is not None and not host.isascii():
@@ -87,7 +74,7 @@ def target_of(url: str) -> Target:
         )
     if literal is None and (_NUMBER.search(ascii_host) or not _NAME.fullmatch(ascii_host)):
         raise WebhookRefused(f"the webhook's host {host!r} is no name and no address")
-    return Target(parts=parts, host=ascii_host, port=port, literal=literal)
+    return Target(parts=parts, host=ascii_host, port=parts.port, literal=literal)
 
 
 def _in_ascii(host: str) -> str:

@@ -117,14 +117,9 @@ def make_config(shape: str | Shape, *, max_positions: int = 65_536) -> Glm4vConf
     )
 
 
-def make_tokenizer(*, thinks: bool = False) -> PreTrainedTokenizerFast:
-    """One token per printable ASCII character, with the family's special tokens; `thinks`: with the
-    marks of thoughts and answers as well."""
-    vocabulary = {token: index for index, token in enumerate((*SPECIALS, *CHARACTERS))}
-    core = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    core.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
-    core.decoder = decoders.Fuse()
-    tokenizer = PreTrainedTokenizerFast(
+def as_glm(core: Tokenizer) -> PreTrainedTokenizerFast:
+    """A tokenizer with the family's special tokens and chat template."""
+    return PreTrainedTokenizerFast(
         tokenizer_object=core,
         unk_token="<unk>",
         pad_token="<|endoftext|>",
@@ -133,6 +128,16 @@ def make_tokenizer(*, thinks: bool = False) -> PreTrainedTokenizerFast:
         chat_template=CHAT_TEMPLATE,
         clean_up_tokenization_spaces=False,
     )
+
+
+def make_tokenizer(*, thinks: bool = False) -> PreTrainedTokenizerFast:
+    """One token per printable ASCII character, with the family's special tokens; `thinks`: with the
+    marks of thoughts and answers as well."""
+    vocabulary = {token: index for index, token in enumerate((*SPECIALS, *CHARACTERS))}
+    core = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    core.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    core.decoder = decoders.Fuse()
+    tokenizer = as_glm(core)
     if thinks:
         tokenizer.add_tokens([AddedToken(mark, special=False) for mark in THINKING_MARKS])
     return tokenizer

@@ -35,10 +35,9 @@ from glyph_worker.model.checkpoint import load_reader
 from glyph_worker.model.embedded import checkpoint_path
 from glyph_worker.model.reader import Reader
 from glyph_worker.model.synthetic import (
-    CHAT_TEMPLATE,
-    ORDINARY_SPECIALS,
     SHAPES,
     SPECIALS,
+    as_glm,
     write_checkpoint,
 )
 from glyph_worker.options import Sampling
@@ -124,15 +123,7 @@ def byte_pairs(size: int) -> PreTrainedTokenizerFast:
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     core.decoder = decoders.ByteLevel()
     core.add_special_tokens([AddedToken(name, special=True) for name in SPECIALS[:2]])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=core,
-        unk_token="<unk>",
-        pad_token="<|endoftext|>",
-        eos_token="<|endoftext|>",
-        additional_special_tokens=list(ORDINARY_SPECIALS),
-        chat_template=CHAT_TEMPLATE,
-        clean_up_tokenization_spaces=False,
-    )
+    return as_glm(core)
 
 
 def _alphabet() -> dict[str, int]:

@@ -12,17 +12,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import subprocess
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
+from bench.density_ocr import distance, read
 from bench.machine import ROOT, device_name
 from bench.programs import need
 from bench.render_corpus import CHINESE_PROSE, english
@@ -50,31 +46,6 @@ CHINESE = {
 }
 
 
-def distance(one: str, two: str) -> int:
-    """Levenshtein distance, row by row."""
-    codes = np.frombuffer(two.encode("utf-32-le"), np.uint32)
-    places = np.arange(len(two) + 1)
-    row = places
-    for count, char in enumerate(one, 1):
-        best = np.minimum(row[1:] + 1, row[:-1] + (codes != ord(char)))
-        row = np.concatenate([[count], best])
-        row = np.minimum.accumulate(row - places) + places  # insertions, all at once
-    return int(row[-1])
-
-
-def read(image: Image.Image, language: str) -> str:
-    with tempfile.NamedTemporaryFile(suffix=".png") as file:
-        image.resize((image.width * 3, image.height * 3), Image.Resampling.BICUBIC).save(file.name)
-        done = subprocess.run(
-            ["tesseract", file.name, "-", "-l", language, "--psm", "6", "--dpi", "216"],
-            capture_output=True,
-            text=True,
-            check=True,
-            env=os.environ | {"OMP_THREAD_LIMIT": "1"},
-        )
-    return done.stdout
-
-
 def measured(style: Style, text: str, language: str, max_pages: int) -> dict[str, float]:
     """Character error rate, and characters per visual token of full pages."""
     pages = paginate(text, style)
@@ -89,7 +60,7 @@ def measured(style: Style, text: str, language: str, max_pages: int) -> dict[str
             re.sub(r"\s+", gap, part).strip()
             for part in (
                 pages.normalized.text[one.page.start : one.page.end],
-                read(Image.fromarray(draw(one)), language),
+                read(draw(one), language),
             )
         )
         errors += distance(wanted, got)

@@ -185,6 +185,16 @@ def module_fleet(
 
 
 @pytest.fixture(scope="module")
+def service(module_fleet: Fleet) -> Fleet:
+    """The module's fleet with one worker of each kind at work."""
+    module_fleet.start("render", wait=False)
+    module_fleet.start("answer")
+    for process in module_fleet.processes:
+        module_fleet.wait_ready(process)
+    return module_fleet
+
+
+@pytest.fixture(scope="module")
 def nano_fleet(tmp_path_factory: pytest.TempPathFactory, redis_server: Any) -> Iterator[Fleet]:
     """A fleet with the embedded reader, as a new user has it."""
     urls = redis_server.url(6), redis_server.url(7)

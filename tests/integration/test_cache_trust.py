@@ -16,15 +16,6 @@ DOCUMENT = "a lamp: 12 EUR \ue123\n" * 60
 OTHER = "a chair: 40 EUR\n" * 90
 
 
-@pytest.fixture(scope="module")
-def service(module_fleet: Any) -> Any:
-    module_fleet.start("render", wait=False)
-    module_fleet.start("answer")
-    for process in module_fleet.processes:
-        module_fleet.wait_ready(process)
-    return module_fleet
-
-
 @pytest.fixture
 def cache(service: Any) -> Iterator[redis.Redis]:
     with redis.Redis.from_url(service.settings.cache_server.get_secret_value()) as client:

@@ -62,16 +62,6 @@ def run(script: str, *args: str, environ: dict[str, str], off_s: int) -> Any:
     return json.loads(done.stdout)
 
 
-@pytest.fixture(scope="module")
-def service(module_fleet: Any) -> Any:
-    """Workers whose clocks are right."""
-    module_fleet.start("render", wait=False)
-    module_fleet.start("answer")
-    for process in module_fleet.processes:
-        module_fleet.wait_ready(process)
-    return module_fleet
-
-
 def test_a_shifted_process_sees_another_time() -> None:
     script = "import json, time; print(json.dumps([time.time(), time.monotonic()]))"
     wall, steady = run(script, environ=dict(os.environ), off_s=90)

@@ -23,15 +23,6 @@ DOCUMENT = "invoice number: 4711\ntotal due: 12.50 EUR\n" * 40
 LONG_ANSWER = 1_000
 
 
-@pytest.fixture(scope="module")
-def service(module_fleet: Any) -> Any:
-    module_fleet.start("render", wait=False)
-    module_fleet.start("answer")
-    for process in module_fleet.processes:
-        module_fleet.wait_ready(process)
-    return module_fleet
-
-
 def test_a_job_goes_all_the_way_and_its_receipt_adds_up(service: Any) -> None:
     document = "".join(f"first seen here, line {n}\n" for n in range(80))
     job = service.client.submit(document, "What is line 7?", max_new_tokens=8)
