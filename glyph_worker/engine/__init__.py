@@ -15,7 +15,8 @@ prefix     whose keys and values are kept, a tree of pages
 blocks     which parts of the pool are free
 kv         the pool itself, device and host
 kv_budget  how large it may be
-runner     a plan becomes tensors, tensors become tokens
+step_inputs  a plan becomes tensors
+runner     tensors become tokens
 sampler    logits to tokens
 grammar    which tokens keep an answer's form
 phases     thought or answer, and what is forced

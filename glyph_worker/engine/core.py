@@ -19,13 +19,14 @@ from glyph_worker.engine.kv import KVPool
 from glyph_worker.engine.kv_budget import default_kv_bytes, default_prefill_tokens
 from glyph_worker.engine.prefix import PageKey, PrefixPool
 from glyph_worker.engine.request import RequestChecker
-from glyph_worker.engine.runner import Runner, Sampled, Work
+from glyph_worker.engine.runner import Runner, Sampled
 from glyph_worker.engine.scheduled import Scheduled, SequenceState
 from glyph_worker.engine.scheduler import Scheduler, SchedulerLimits
 from glyph_worker.engine.sequence import FinishReason, Sequence
 from glyph_worker.engine.slots import Slots
 from glyph_worker.engine.stats import Counters
 from glyph_worker.engine.step import Step, is_device_lost, is_out_of_memory, retry_in_parts
+from glyph_worker.engine.step_inputs import Work
 from glyph_worker.errors import EngineFault, InvalidSchema
 from glyph_worker.model.reader import Reader
 from glyph_worker.settings import EngineSettings

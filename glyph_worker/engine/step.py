@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 
 import torch
 
-from glyph_worker.engine.runner import Sampled, Work
+from glyph_worker.engine.runner import Sampled
 from glyph_worker.engine.scheduled import Chunk
 from glyph_worker.engine.scheduler import StepPlan
 from glyph_worker.engine.sequence import Sequence
+from glyph_worker.engine.step_inputs import Work
 
 
 @dataclass(slots=True)

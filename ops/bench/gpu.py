@@ -295,7 +295,7 @@ def document_table(
         }
         for count in questions:
             for grouped in (True, False):
-                drive.core.runner.grouped = grouped
+                drive.core.runner.inputs.grouped = grouped
                 for number in range(count):
                     ask(drive, f"{count}/{number}/{grouped}", "d", pages, 40)
                 step = decode_step_s(bench, drive)

@@ -21,8 +21,9 @@ from glyph_worker.engine.engine import (
     SequenceProgress,
     SequenceResult,
 )
-from glyph_worker.engine.runner import Sampled, Work
+from glyph_worker.engine.runner import Sampled
 from glyph_worker.engine.sequence import Fetch
+from glyph_worker.engine.step_inputs import Work
 from glyph_worker.errors import (
     DocumentTooLarge,
     EngineFault,

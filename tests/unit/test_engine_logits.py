@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 import torch
 
-from glyph_worker.engine import runner as runner_module
+from glyph_worker.engine import step_inputs
 from glyph_worker.engine.backend import TORCH, Backend
 from glyph_worker.engine.core import EngineCore
 from glyph_worker.engine.kv import KVPool
 from glyph_worker.engine.runner import Runner
 from glyph_worker.engine.selftest import Drive, page_inputs, self_test
 from glyph_worker.engine.sequence import AnswerRequest, Sequence
+from glyph_worker.engine.step_inputs import StepInputs
 from glyph_worker.errors import ModelUnusable
 from glyph_worker.model import attention
 from glyph_worker.model.checkpoint import load_reader
@@ -219,20 +220,20 @@ def off_by_one_position(patch: pytest.MonkeyPatch) -> None:
 
 
 def last_key_overwritten(patch: pytest.MonkeyPatch) -> None:
-    def place(self: Runner, live: Sequence) -> int:
+    def place(self: StepInputs, live: Sequence) -> int:
         assert live.private_places is not None
         return int(live.private_places[len(live.tail) + max(0, len(live.token_ids) - 2)])
 
-    patch.setattr(Runner, "_last_place", place)
+    patch.setattr(StepInputs, "_last_place", place)
 
 
 def wrong_prefix(patch: pytest.MonkeyPatch) -> None:
-    real = runner_module.node_extents
+    real = step_inputs.node_extents
 
     def shifted(*args: Any, **kwargs: Any) -> list[tuple[int, int]]:
         return [(max(0, a - 1), b - 1) for a, b in real(*args, **kwargs)]
 
-    patch.setattr(runner_module, "node_extents", shifted)
+    patch.setattr(step_inputs, "node_extents", shifted)
 
 
 def another_documents_prefix(patch: pytest.MonkeyPatch) -> None:
@@ -261,14 +262,14 @@ def text_positions_for_pages(patch: pytest.MonkeyPatch) -> None:
 
 
 def newest_key_not_seen(patch: pytest.MonkeyPatch) -> None:
-    real = Runner._private
+    real = StepInputs._private
 
-    def blind(self: Runner, decodes: Any, dtype: torch.dtype) -> Any:
+    def blind(self: StepInputs, decodes: Any, dtype: torch.dtype) -> Any:
         private = real(self, decodes, dtype)
         private.bias[:, :, :, -1:] = float("-inf")
         return private
 
-    patch.setattr(Runner, "_private", blind)
+    patch.setattr(StepInputs, "_private", blind)
 
 
 def parts_merged_without_weights(patch: pytest.MonkeyPatch) -> None:
@@ -282,7 +283,7 @@ def parts_merged_without_weights(patch: pytest.MonkeyPatch) -> None:
 
 
 def chunk_blind_to_earlier_chunks(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Runner, "_extents_before", lambda self, live, offset: [])
+    patch.setattr(StepInputs, "_extents_before", lambda self, live, offset: [])
 
 
 MUTATIONS: list[Callable[[pytest.MonkeyPatch], None]] = [
