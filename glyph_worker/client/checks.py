@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
+from glyph_worker.checked_text import check_text, shown
 from glyph_worker.document import Document
 from glyph_worker.errors import EmptyQuestion, InvalidOption, QuestionTooLong
 from glyph_worker.job import Priority
-from glyph_worker.options import JOB_OPTION_NAMES, JobOptions, check, check_text, shown
+from glyph_worker.options import JOB_OPTION_NAMES, JobOptions, check
 from glyph_worker.settings import LimitSettings
 
 TENANT = re.compile(r"[A-Za-z0-9._-]{1,64}")

@@ -37,7 +37,8 @@ from glyph_worker.settings import Settings
 from glyph_worker.store.backlog import NOTHING, Backlog, Noted, Submission
 from glyph_worker.store.blobs import BlobStore
 from glyph_worker.store.connection import Server, connect
-from glyph_worker.store.jobs import JobStore, document_notes
+from glyph_worker.store.job_record import document_notes
+from glyph_worker.store.jobs import JobStore
 from glyph_worker.store.keys import Keys
 from glyph_worker.store.listing import JobListing, JobPage
 from glyph_worker.store.streams import Cursor, StreamStore

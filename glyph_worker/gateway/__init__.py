@@ -10,6 +10,7 @@ serve         uvicorn until SIGTERM
 deps          what the routes share
 tenants       API keys to tenants
 jobs          submit, batch, status, result, cancel
+submit_body   what a submit sends, as JSON or as a form
 schemas       what travels, with examples
 events        a job's answer as it grows
 infer         the article's POST /infer

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
-from starlette.datastructures import FormData, UploadFile
-from starlette.exceptions import HTTPException
 
 from glyph_worker import errors
 from glyph_worker.client import Client
@@ -21,22 +18,18 @@ from glyph_worker.errors import (
     JobFinished,
     UnknownJob,
 )
-from glyph_worker.gateway.bodies import check_form_charset, json_body_of, media_type_of
 from glyph_worker.gateway.deps import Context, InContext, TenantClient
-from glyph_worker.gateway.json_bounds import MORE_VALUES, check_bounds
 from glyph_worker.gateway.problems import responses
 from glyph_worker.gateway.schemas import (
     AnswerView,
     BatchBody,
     JobList,
     JobView,
-    Options,
     SubmitBody,
     answer_fields,
     job_fields,
-    json_body,
-    parsed,
 )
+from glyph_worker.gateway.submit_body import read_submit, submit_bodies
 from glyph_worker.gateway.threads import threaded
 from glyph_worker.gateway.webhooks import check_webhook
 from glyph_worker.job import Job, JobStatus
@@ -65,63 +58,20 @@ _REFUSALS = (
     errors.EmptyDocument, errors.QuotaExceeded, errors.QueueFull, errors.NotAllowed,
 )  # fmt: skip
 
-_LISTS = ("stop", "choices")
-"""Fields that a form may repeat."""
-_FILE = {
-    "type": "string",
-    "contentMediaType": "application/octet-stream",
-    "format": "binary",
-    "description": "Text of any kind, HTML or PDF.",
-}
-
-
-def _bodies(kind: type[SubmitBody] | type[BatchBody]) -> dict[str, Any]:
-    """The request bodies for OpenAPI: JSON by reference, multipart with the document as a file."""
-    options = Options.model_json_schema()["properties"]
-    options = {name: value for name, value in options.items() if name not in _LISTS}
-    several = {"type": "array", "items": {"type": "string"}, "minItems": 1}
-    form = {
-        "type": "object",
-        "required": ["document", "question"],
-        "additionalProperties": False,
-        "properties": {
-            "document": _FILE,
-            "question": {"type": "string"} if kind is SubmitBody else several,
-        }
-        | {name: _form_field(value) for name, value in options.items()},
-    }
-    extra = json_body(kind)
-    extra["requestBody"]["content"]["multipart/form-data"] = {"schema": form}
-    return extra
-
-
-def _json_field(name: str, text: str) -> Any:
-    check_bounds(text.encode("utf-8", "replace"), max_values=MORE_VALUES)
-    try:
-        return json.loads(text)
-    except ValueError as exc:
-        raise InvalidOption(f"{name} is no JSON: {exc}", option=name) from exc
-
-
-def _form_field(schema: dict[str, Any]) -> dict[str, Any]:
-    """A form knows no null: an absent field is the default."""
-    plain: dict[str, Any] = next(one for one in schema["anyOf"] if one.get("type") != "null")
-    return plain | {"description": schema.get("description", "")}
-
 
 @router.post(
     "/v1/jobs",
     status_code=202,
     response_model=JobView,
     responses=responses(*_REFUSALS),
-    openapi_extra=_bodies(SubmitBody),
+    openapi_extra=submit_bodies(SubmitBody),
     summary="Ask one question about one document",
 )
 async def submit(
     request: Request, client: TenantClient, context: InContext, key: IdempotencyKey = None
 ) -> Response:
     """Queues the job and returns at once; follow `Location`, or the events."""
-    document, questions, options = await _read(request, context, SubmitBody)
+    document, questions, options = await read_submit(request, context, SubmitBody)
     if len(questions) != 1:
         raise InvalidOption("POST /v1/jobs takes one question; POST /v1/jobs:batch takes several")
     job = await _submit(client, context, document, questions[0], key, options)
@@ -133,14 +83,14 @@ async def submit(
     status_code=202,
     response_model=JobList,
     responses=responses(*_REFUSALS),
-    openapi_extra=_bodies(BatchBody),
+    openapi_extra=submit_bodies(BatchBody),
     summary="Ask several questions about one document",
 )
 async def submit_batch(
     request: Request, client: TenantClient, context: InContext, key: IdempotencyKey = None
 ) -> Response:
     """One job per question, in their order; the document travels once."""
-    document, questions, options = await _read(request, context, BatchBody)
+    document, questions, options = await read_submit(request, context, BatchBody)
     limit = context.settings.gateway.max_questions
     if len(questions) > limit:
         raise InvalidOption(f"{len(questions)} questions, limit is {limit} in one request")
@@ -303,53 +253,3 @@ async def _awaited(client: Client, context: Context, job_id: str, wait: float) -
 def _accepted(fields: dict[str, Any], location: str) -> JSONResponse:
     headers = {"Location": location, "Retry-After": POLL_AGAIN_S}
     return JSONResponse(fields, 202, headers=headers)
-
-
-async def _read(
-    request: Request, context: Context, kind: type[SubmitBody] | type[BatchBody]
-) -> tuple[str | Document, list[str], dict[str, Any]]:
-    """Document, questions and options from JSON or from a form."""
-    if media_type_of(request) != "multipart/form-data":
-        limit = context.settings.gateway.max_questions
-        body = await json_body_of(request, kind, max_questions=limit)
-        questions = [body.question] if isinstance(body, SubmitBody) else body.questions
-        return body.document, questions, body.chosen()
-    check_form_charset(request)
-    try:
-        async with request.form(max_files=1, max_fields=1_100, max_part_size=1 << 24) as form:
-            return await _from_form(form, context)
-    except HTTPException as exc:  # starlette's word for a broken form
-        raise InvalidOption(f"the form cannot be read: {exc.detail}") from exc
-
-
-async def _from_form(
-    form: FormData, context: Context
-) -> tuple[str | Document, list[str], dict[str, Any]]:
-    known = {"document", "question", *Options.model_fields}
-    if unknown := sorted(set(form) - known):
-        raise InvalidOption(
-            f"unknown field {unknown[0][:80]!r}; there are {', '.join(sorted(known))}"
-        )
-    part = form.get("document")
-    if part is None:
-        raise InvalidOption("the form has no field `document`; send the file or the text there")
-    if isinstance(part, UploadFile):
-        document: str | Document = await context.files.read(
-            await part.read(), name=part.filename or "", content_type=part.content_type or ""
-        )
-    else:
-        document = part
-    questions = [text for text in form.getlist("question") if isinstance(text, str)]
-    if not questions:
-        raise InvalidOption("the form has no field `question`")
-    values: dict[str, Any] = {}
-    for name in Options.model_fields:
-        texts = [text for text in form.getlist(name) if isinstance(text, str)]
-        if texts:
-            values[name] = texts if name in _LISTS else texts[-1]
-    if "response_format" in values:
-        values["response_format"] = _json_field("response_format", values["response_format"])
-    # Numbers are text in a form; validation from JSON would refuse them.
-    raw = json.dumps(values).encode()
-    options: Options = parsed(Options, raw, max_questions=0, strict=False)
-    return document, questions, options.chosen()

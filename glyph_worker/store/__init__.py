@@ -8,6 +8,7 @@ keys         every key: its type, its server, its time to live; start here
 connection   a client for a URL, and errors as ours
 open         all stores of a process, opened once
 jobs         the truth about a job, fenced by attempt
+job_record   its record, read
 scripts      Lua by hash, loaded when forgotten
 backlog      whose turn it is, how long it will take
 streams      partial answers

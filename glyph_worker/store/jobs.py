@@ -9,22 +9,24 @@ from enum import StrEnum
 from typing import Any, cast
 
 from glyph_worker import codec
+from glyph_worker.checked_text import is_text, shown
 from glyph_worker.errors import DeadlinePassed, Poisonous, UnknownJob
-from glyph_worker.job import Answer, Job, JobStatus, Priority, Progress, Stage
-from glyph_worker.options import JobOptions, is_text, shown
+from glyph_worker.job import Answer, Job, JobStatus, Progress, Stage
 from glyph_worker.store.clock import server_time
 from glyph_worker.store.connection import Server
+from glyph_worker.store.job_record import (
+    ClaimedJob,
+    Record,
+    claimed_job,
+    job_of,
+    outcome_of,
+    progress_fields,
+)
 from glyph_worker.store.keys import Keys
 from glyph_worker.store.scripts import Scripts, flat
 
-_PROGRESS = ("num_pages", "num_pages_ready", "num_prompt_tokens", "num_prefilled_tokens",
-             "num_thinking_tokens", "num_answer_tokens")  # fmt: skip
-
 MAX_STRIKES = 3
 """Workers that may die at work on one job before it is filed as dead."""
-
-Record = dict[bytes, bytes]
-"""A hash as it comes from Redis; our connections never decode responses."""
 
 
 class ClaimResult(StrEnum):
@@ -39,41 +41,6 @@ class ClaimResult(StrEnum):
     """A living worker holds it; this message is a duplicate."""
     PASSED = "passed"
     """Rendered already, it waits for its answer; this message is a duplicate."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ClaimedJob:
-    """What a worker needs of a record to do the job."""
-
-    job_id: str
-    attempt: int
-    owner: str
-    tenant: str
-    document_digest: str
-    question: str
-    packed_options: bytes
-    created_at: float
-    priority: Priority
-    deadline_at: float | None
-    """Seconds since the epoch by the server's clock, as created_at."""
-    ahead_s: float
-    """The server's clock minus our monotonic one."""
-    strikes: int
-    """Workers that have died at work on it; from the first on it runs alone."""
-    notes: dict[str, float]
-    """Numbers earlier stages left for the receipt: queue_ms, render_ms, pages_rendered, …"""
-    document_notes: tuple[str, ...] = ()
-    """What of the document's file was not read."""
-    traceparent: str = ""
-
-    def now(self) -> float:
-        """Seconds since the epoch by the server's clock; this machine's own may be off."""
-        return self.ahead_s + time.monotonic()
-
-    @property
-    def options(self) -> JobOptions:
-        """Raises InvalidOption or UnreadableEnvelope; only read while the job is held."""
-        return JobOptions.of(codec.unpack("options", self.packed_options))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,7 +96,7 @@ class JobStore:
 
     def get(self, job_id: str, *, tenant: str | None = None) -> Job:
         """Raises UnknownJob."""
-        return _job(job_id, self.record(job_id, tenant=tenant))
+        return job_of(job_id, self.record(job_id, tenant=tenant))
 
     def get_many(self, job_ids: Sequence[str], *, tenant: str | None = None) -> list[Job | None]:
         """In one round trip; None where there is no record (or it is another tenant's)."""
@@ -139,7 +106,7 @@ class JobStore:
             pipe.hgetall(self._keys.job(job_id))
         records = dict(zip(known, pipe.execute(), strict=True))
         jobs = [
-            _job(job_id, records[job_id]) if is_text(job_id) and records[job_id] else None
+            job_of(job_id, records[job_id]) if is_text(job_id) and records[job_id] else None
             for job_id in job_ids
         ]
         return [job if job and tenant in (None, job.tenant) else None for job in jobs]
@@ -160,7 +127,7 @@ class JobStore:
         Raises UnknownJob.
         """
         record = self.record(job_id, tenant=tenant)
-        return _outcome(job_id, record)
+        return outcome_of(job_id, record)
 
     def outcomes(
         self, job_ids: Sequence[str], *, tenant: str
@@ -171,7 +138,7 @@ class JobStore:
             pipe.hgetall(self._keys.job(job_id))
         records = cast("list[Record]", pipe.execute())
         return [
-            _outcome(job_id, record) if record.get(b"tenant") == tenant.encode() else None
+            outcome_of(job_id, record) if record.get(b"tenant") == tenant.encode() else None
             for job_id, record in zip(job_ids, records, strict=True)
         ]
 
@@ -224,7 +191,7 @@ class JobStore:
         if verdict != b"claimed":
             return ClaimResult(verdict.decode()), None
         record = dict(zip(found[0][::2], found[0][1::2], strict=True))
-        return ClaimResult.CLAIMED, _order(
+        return ClaimResult.CLAIMED, claimed_job(
             job_id, record, attempt=int(attempt), owner=owner, strikes=int(strikes),
             ahead_s=float(found[1]) - time.monotonic(),
         )  # fmt: skip
@@ -233,7 +200,7 @@ class JobStore:
         """The order as a worker had it, without any right to work on it. Raises UnknownJob."""
         record = self.record(job_id)
         ahead_s = server_time(self._client) - time.monotonic()
-        return _order(job_id, record, attempt=0, owner="nobody", strikes=0, ahead_s=ahead_s)
+        return claimed_job(job_id, record, attempt=0, owner="nobody", strikes=0, ahead_s=ahead_s)
 
     def admit(self, claimed: ClaimedJob, *, batch_mates: Sequence[str]) -> bool | None:
         """From here on a death of this answer worker counts as a strike against the job."""
@@ -244,7 +211,7 @@ class JobStore:
     ) -> bool | None:
         """Write progress, renew the lease. True: go on; False: a cancel is asked; None: fenced."""
         fields: dict[str, Any] = {} if stage is None else {"stage": stage.value}
-        return self._update(claimed, fields | _row(progress))
+        return self._update(claimed, fields | progress_fields(progress))
 
     def _update(self, claimed: ClaimedJob, fields: dict[str, Any]) -> bool | None:
         found = int(
@@ -278,7 +245,7 @@ class JobStore:
         self, claimed: ClaimedJob, answer: Answer, progress: Progress | None = None
     ) -> bool:
         """False when fenced off or already final: the first answer stays."""
-        fields = {"answer": codec.pack("answer", answer.to_fields())} | _row(progress)
+        fields = {"answer": codec.pack("answer", answer.to_fields())} | progress_fields(progress)
         return self._commit(claimed.job_id, claimed, JobStatus.SUCCEEDED, fields)
 
     def fail(self, job_id: str, error: dict[str, Any], claimed: ClaimedJob | None = None) -> bool:
@@ -326,74 +293,3 @@ class JobStore:
                 )
             )
         return jobs
-
-
-def _row(progress: Progress | None) -> dict[str, Any]:
-    return {} if progress is None else {name: getattr(progress, name) for name in _PROGRESS}
-
-
-def _order(
-    job_id: str, record: Record, *, attempt: int, owner: str, strikes: int, ahead_s: float
-) -> ClaimedJob:
-    deadline = record.get(b"deadline_at")
-    return ClaimedJob(
-        job_id=job_id,
-        attempt=attempt,
-        owner=owner,
-        tenant=record[b"tenant"].decode(),
-        document_digest=record[b"document_digest"].decode(),
-        question=record[b"question"].decode(),
-        packed_options=record[b"options"],
-        created_at=float(record[b"created_at"]),
-        priority=Priority(int(record[b"priority"])),
-        deadline_at=None if deadline is None else float(deadline),
-        ahead_s=ahead_s,
-        strikes=strikes,
-        notes={
-            name.decode().removeprefix("note:"): float(value)
-            for name, value in record.items()
-            if name.startswith(b"note:")
-        }
-        | {"queue_ms": float(record.get(b"queue_ms", 0))},
-        document_notes=document_notes(record),
-        traceparent=record.get(b"traceparent", b"").decode(),
-    )
-
-
-def _job(job_id: str, record: Record) -> Job:
-    def number(name: str) -> float:
-        return float(record.get(name.encode()) or 0)
-
-    stage = record.get(b"stage", b"").decode()
-    error = record.get(b"error")
-    return Job(
-        id=job_id,
-        status=JobStatus(record[b"status"].decode()),
-        stage=Stage.known(stage),
-        progress=Progress(**{name: int(number(name)) for name in _PROGRESS}),
-        attempt=int(number("attempt")),
-        tenant=record.get(b"tenant", b"default").decode(),
-        priority=Priority(int(number("priority"))),
-        created_at=number("created_at") or None,
-        started_at=number("started_at") or None,
-        finished_at=number("finished_at") or None,
-        deadline_at=number("deadline_at") or None,
-        document_digest=record[b"document_digest"].decode(),
-        error=None if error is None else codec.unpack("error", error),
-        cancel_requested=record.get(b"cancel_requested") == b"1",
-        text=record.get(b"text", b"").decode(),
-        webhook=record.get(b"webhook", b"").decode(),
-        document_notes=document_notes(record),
-    )
-
-
-def _outcome(job_id: str, record: Record) -> tuple[Job, Answer | None, bytes]:
-    raw = record.get(b"answer")
-    answer = None if raw is None else Answer.from_fields(codec.unpack("answer", raw))
-    return _job(job_id, record), answer, record.get(b"surface", b"")
-
-
-def document_notes(record: Record) -> tuple[str, ...]:
-    """What of the document's file was not read, as its submit said."""
-    packed = record.get(b"document_notes")
-    return () if packed is None else tuple(codec.unpack("document_notes", packed)["notes"])

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
+from glyph_worker.checked_text import shown
 from glyph_worker.errors import InvalidOption
 from glyph_worker.job import Delta, JobStatus
-from glyph_worker.options import shown
 from glyph_worker.store.connection import Server
 from glyph_worker.store.keys import Keys
 from glyph_worker.store.scripts import Scripts

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from glyph_worker import codec
+from glyph_worker.checked_text import is_text
 from glyph_worker.errors import QuotaExceeded, RequestError, StoreUnavailable
-from glyph_worker.options import is_text
 from glyph_worker.store.connection import Server
 from glyph_worker.store.keys import Keys
 from glyph_worker.store.scripts import Scripts

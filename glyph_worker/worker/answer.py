@@ -17,7 +17,7 @@ from glyph_worker.errors import DeadlinePassed, GlyphError, WorkerDraining
 from glyph_worker.job import Stage
 from glyph_worker.queue.names import ANSWER_TASK
 from glyph_worker.settings import Settings
-from glyph_worker.store.jobs import ClaimedJob
+from glyph_worker.store.job_record import ClaimedJob
 from glyph_worker.store.open import Stores
 from glyph_worker.traces import Traces
 from glyph_worker.worker.answer_run import AnswerRun

@@ -19,7 +19,7 @@ from glyph_worker.features.digest import FeatureRecipe
 from glyph_worker.features.types import FeatureBatch
 from glyph_worker.job import Answer, FinishReason, Progress, Receipt, Stage, with_total
 from glyph_worker.settings import Settings
-from glyph_worker.store.jobs import ClaimedJob
+from glyph_worker.store.job_record import ClaimedJob
 from glyph_worker.worker.answer_stream import AnswerStream
 from glyph_worker.worker.inference import Inference
 from glyph_worker.worker.page_source import PageSource

@@ -26,7 +26,8 @@ from glyph_worker.errors import (
 )
 from glyph_worker.job import Stage
 from glyph_worker.settings import QueueSettings
-from glyph_worker.store.jobs import ClaimedJob, ClaimResult, JobStore
+from glyph_worker.store.job_record import ClaimedJob
+from glyph_worker.store.jobs import ClaimResult, JobStore
 from glyph_worker.traces import Traces
 
 log = structlog.get_logger(__name__)

@@ -20,7 +20,7 @@ from glyph_worker.render.out.wire import WireError, unpack_page
 from glyph_worker.render.pages.page import LaidPage
 from glyph_worker.render.paginate import paginate
 from glyph_worker.settings import Settings
-from glyph_worker.store.jobs import ClaimedJob
+from glyph_worker.store.job_record import ClaimedJob
 from glyph_worker.store.open import Stores
 
 log = structlog.get_logger(__name__)

@@ -23,7 +23,7 @@ from glyph_worker.render.pages.page import LaidPage
 from glyph_worker.render.paginate import paginate
 from glyph_worker.render.style.style import Style
 from glyph_worker.settings import Settings
-from glyph_worker.store.jobs import ClaimedJob
+from glyph_worker.store.job_record import ClaimedJob
 from glyph_worker.store.layouts import StoredLayout
 from glyph_worker.store.open import Stores
 from glyph_worker.traces import Traces

@@ -10,7 +10,8 @@ from glyph_worker.errors import GlyphError
 from glyph_worker.job import Answer
 from glyph_worker.render.out.preview import render_file
 from glyph_worker.settings import Settings
-from glyph_worker.store.jobs import ClaimedJob, JobStore
+from glyph_worker.store.job_record import ClaimedJob
+from glyph_worker.store.jobs import JobStore
 from glyph_worker.store.open import Stores
 from glyph_worker.worker.answer_run import AnswerRun
 from glyph_worker.worker.inference import Inference

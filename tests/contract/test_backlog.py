@@ -22,7 +22,8 @@ from glyph_worker.settings import QueueSettings
 from glyph_worker.store.backlog import Backlog, Submission
 from glyph_worker.store.blobs import BlobStore
 from glyph_worker.store.connection import connect
-from glyph_worker.store.jobs import MAX_STRIKES, ClaimedJob, ClaimResult, JobStore
+from glyph_worker.store.job_record import ClaimedJob
+from glyph_worker.store.jobs import MAX_STRIKES, ClaimResult, JobStore
 from glyph_worker.store.keys import Keys
 
 KEYS = Keys("test")

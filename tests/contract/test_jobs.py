@@ -37,7 +37,8 @@ from glyph_worker.options import JobOptions
 from glyph_worker.settings import QueueSettings
 from glyph_worker.store.backlog import Backlog, Submission
 from glyph_worker.store.connection import connect
-from glyph_worker.store.jobs import ClaimedJob, ClaimResult, JobStore
+from glyph_worker.store.job_record import ClaimedJob
+from glyph_worker.store.jobs import ClaimResult, JobStore
 from glyph_worker.store.keys import Keys
 
 ANSWER = Answer(text="42", finish_reason=FinishReason.STOP, receipt=Receipt(answer_tokens=2))

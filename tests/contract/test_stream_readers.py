@@ -13,7 +13,8 @@ from glyph_worker.client import Client
 from glyph_worker.errors import InvalidOption
 from glyph_worker.job import Answer, Delta, FinishReason, JobStatus, Stage
 from glyph_worker.store.connection import connect
-from glyph_worker.store.jobs import ClaimedJob, JobStore
+from glyph_worker.store.job_record import ClaimedJob
+from glyph_worker.store.jobs import JobStore
 from glyph_worker.store.keys import Keys
 from glyph_worker.store.streams import Cursor, StreamStore
 from glyph_worker.worker.answer_stream import AnswerStream

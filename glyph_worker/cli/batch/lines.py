@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from glyph_worker.checked_text import check_text, shown
 from glyph_worker.document import Document, digest
 from glyph_worker.errors import InvalidOption, RequestError
-from glyph_worker.options import check_text, shown
 
 MAX_ID_CHARS = 200
 TERMS = ("deadline_s", "ttl_s", "priority", "webhook")

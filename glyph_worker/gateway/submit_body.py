@@ -1,0 +1,110 @@
+"""What a submit sends, as JSON or as a form with a file: document, questions, options."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from fastapi import Request
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+
+from glyph_worker.document import Document
+from glyph_worker.errors import InvalidOption
+from glyph_worker.gateway.bodies import check_form_charset, json_body_of, media_type_of
+from glyph_worker.gateway.deps import Context
+from glyph_worker.gateway.json_bounds import MORE_VALUES, check_bounds
+from glyph_worker.gateway.schemas import BatchBody, Options, SubmitBody, json_body, parsed
+
+_LISTS = ("stop", "choices")
+"""Fields that a form may repeat."""
+_FILE = {
+    "type": "string",
+    "contentMediaType": "application/octet-stream",
+    "format": "binary",
+    "description": "Text of any kind, HTML or PDF.",
+}
+
+
+def submit_bodies(kind: type[SubmitBody] | type[BatchBody]) -> dict[str, Any]:
+    """The request bodies for OpenAPI: JSON by reference, multipart with the document as a file."""
+    options = Options.model_json_schema()["properties"]
+    options = {name: value for name, value in options.items() if name not in _LISTS}
+    several = {"type": "array", "items": {"type": "string"}, "minItems": 1}
+    form = {
+        "type": "object",
+        "required": ["document", "question"],
+        "additionalProperties": False,
+        "properties": {
+            "document": _FILE,
+            "question": {"type": "string"} if kind is SubmitBody else several,
+        }
+        | {name: _form_field(value) for name, value in options.items()},
+    }
+    extra = json_body(kind)
+    extra["requestBody"]["content"]["multipart/form-data"] = {"schema": form}
+    return extra
+
+
+def _form_field(schema: dict[str, Any]) -> dict[str, Any]:
+    """A form knows no null: an absent field is the default."""
+    plain: dict[str, Any] = next(one for one in schema["anyOf"] if one.get("type") != "null")
+    return plain | {"description": schema.get("description", "")}
+
+
+async def read_submit(
+    request: Request, context: Context, kind: type[SubmitBody] | type[BatchBody]
+) -> tuple[str | Document, list[str], dict[str, Any]]:
+    """Document, questions and options from JSON or from a form."""
+    if media_type_of(request) != "multipart/form-data":
+        limit = context.settings.gateway.max_questions
+        body = await json_body_of(request, kind, max_questions=limit)
+        questions = [body.question] if isinstance(body, SubmitBody) else body.questions
+        return body.document, questions, body.chosen()
+    check_form_charset(request)
+    try:
+        async with request.form(max_files=1, max_fields=1_100, max_part_size=1 << 24) as form:
+            return await _from_form(form, context)
+    except HTTPException as exc:  # starlette's word for a broken form
+        raise InvalidOption(f"the form cannot be read: {exc.detail}") from exc
+
+
+async def _from_form(
+    form: FormData, context: Context
+) -> tuple[str | Document, list[str], dict[str, Any]]:
+    known = {"document", "question", *Options.model_fields}
+    if unknown := sorted(set(form) - known):
+        raise InvalidOption(
+            f"unknown field {unknown[0][:80]!r}; there are {', '.join(sorted(known))}"
+        )
+    part = form.get("document")
+    if part is None:
+        raise InvalidOption("the form has no field `document`; send the file or the text there")
+    if isinstance(part, UploadFile):
+        document: str | Document = await context.files.read(
+            await part.read(), name=part.filename or "", content_type=part.content_type or ""
+        )
+    else:
+        document = part
+    questions = [text for text in form.getlist("question") if isinstance(text, str)]
+    if not questions:
+        raise InvalidOption("the form has no field `question`")
+    values: dict[str, Any] = {}
+    for name in Options.model_fields:
+        texts = [text for text in form.getlist(name) if isinstance(text, str)]
+        if texts:
+            values[name] = texts if name in _LISTS else texts[-1]
+    if "response_format" in values:
+        values["response_format"] = _json_field("response_format", values["response_format"])
+    # Numbers are text in a form; validation from JSON would refuse them.
+    raw = json.dumps(values).encode()
+    options: Options = parsed(Options, raw, max_questions=0, strict=False)
+    return document, questions, options.chosen()
+
+
+def _json_field(name: str, text: str) -> Any:
+    check_bounds(text.encode("utf-8", "replace"), max_values=MORE_VALUES)
+    try:
+        return json.loads(text)
+    except ValueError as exc:
+        raise InvalidOption(f"{name} is no JSON: {exc}", option=name) from exc
