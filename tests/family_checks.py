@@ -23,7 +23,7 @@ from glyph_worker.model.kernels import TorchKernels
 from glyph_worker.model.library import library_logits, library_prompt
 from glyph_worker.model.processor import Page, SquareProcessor
 from glyph_worker.model.reader import Reader
-from glyph_worker.settings import EngineSettings
+from glyph_worker.setting_sections import EngineSettings
 
 FAMILIES = ("glm", "glm_ocr", "qwen2_5_vl", "qwen3_vl", "blip2")
 

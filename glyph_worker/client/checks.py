@@ -13,7 +13,7 @@ from glyph_worker.document import Document
 from glyph_worker.errors import EmptyQuestion, InvalidOption, QuestionTooLong
 from glyph_worker.job import Priority
 from glyph_worker.options import JOB_OPTION_NAMES, JobOptions, check
-from glyph_worker.settings import LimitSettings
+from glyph_worker.setting_sections import LimitSettings
 
 TENANT = re.compile(r"[A-Za-z0-9._-]{1,64}")
 MAX_QUESTIONS = 2_000

@@ -8,7 +8,7 @@ from typing import Literal
 from glyph_worker.errors import ModelUnusable
 from glyph_worker.model.kernels import Kernels, PlainKernels, TorchKernels
 from glyph_worker.model.reader import Reader
-from glyph_worker.settings import EngineSettings
+from glyph_worker.setting_sections import EngineSettings
 
 Buffers = Literal["none", "plain", "graphs"]
 """Decode steps through fixed buffers: not at all, by a plain forward, or as CUDA graphs."""

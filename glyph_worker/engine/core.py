@@ -29,7 +29,7 @@ from glyph_worker.engine.step import Step, is_device_lost, is_out_of_memory, ret
 from glyph_worker.engine.step_inputs import Work
 from glyph_worker.errors import EngineFault, InvalidSchema
 from glyph_worker.model.reader import Reader
-from glyph_worker.settings import EngineSettings
+from glyph_worker.setting_sections import EngineSettings
 
 SMALLEST_CHUNK = 32
 """Tokens; a chunk that runs out of memory is halved down to this."""

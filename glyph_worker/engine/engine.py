@@ -35,7 +35,7 @@ from glyph_worker.engine.watchdog import Watchdog
 from glyph_worker.errors import EngineFault, InvalidOption, WorkerDraining
 from glyph_worker.model.library import probe_reference
 from glyph_worker.model.reader import Reader
-from glyph_worker.settings import EngineSettings
+from glyph_worker.setting_sections import EngineSettings
 
 OnProgress = Callable[[SequenceProgress], None]
 OnFatal = Callable[[BaseException], None]

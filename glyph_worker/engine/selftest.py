@@ -24,7 +24,7 @@ from glyph_worker.model.library import (
 from glyph_worker.model.processor import Page
 from glyph_worker.model.reader import Reader
 from glyph_worker.model.toolchain import toolchain_fault
-from glyph_worker.settings import EngineSettings
+from glyph_worker.setting_sections import EngineSettings
 
 TOLERANCES = {"float32": 2e-3, "float16": 0.1, "bfloat16": 0.6, "int8": 1.0}
 """Largest difference of a logit, in standard deviations of the library's logits, by dtype."""

@@ -36,7 +36,7 @@ from glyph_worker.features.types import (
     Source,
     token_width,
 )
-from glyph_worker.settings import FeatureSettings
+from glyph_worker.setting_sections import FeatureSettings
 from glyph_worker.store.breaker import CircuitBreaker, Observer
 
 CHECK_S = 0.25

@@ -23,7 +23,7 @@ from glyph_worker.gateway.schemas import job_fields
 from glyph_worker.gateway.signer import Signer
 from glyph_worker.gateway.threads import threaded
 from glyph_worker.job import Job
-from glyph_worker.settings import GatewaySettings
+from glyph_worker.setting_sections import GatewaySettings
 from glyph_worker.store.webhooks import ANNOUNCE_S, DueWebhook, WebhookStore
 
 log = structlog.get_logger(__name__)

@@ -22,7 +22,8 @@ from glyph_worker.gateway.connections import (
     room_for,
 )
 from glyph_worker.gateway.tenants import Tenants, is_loopback
-from glyph_worker.settings import GatewaySettings, Settings
+from glyph_worker.setting_sections import GatewaySettings
+from glyph_worker.settings import Settings
 from glyph_worker.telemetry import configure_logging
 
 log = structlog.get_logger(__name__)

@@ -8,7 +8,7 @@ import hashlib
 import hmac
 
 from glyph_worker.errors import InvalidSetting
-from glyph_worker.settings import GatewaySettings
+from glyph_worker.setting_sections import GatewaySettings
 
 
 class Signer:

@@ -11,7 +11,7 @@ from starlette.requests import HTTPConnection
 
 from glyph_worker.client.checks import TENANT
 from glyph_worker.errors import InvalidSetting, KeyMissing, NotAllowed
-from glyph_worker.settings import GatewaySettings
+from glyph_worker.setting_sections import GatewaySettings
 
 DEFAULT_TENANT = "default"
 MIN_KEY_CHARS = 16

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from redis import Redis
 
 from glyph_worker.options import QUALITIES
-from glyph_worker.settings import RenderSettings
+from glyph_worker.setting_sections import RenderSettings
 from glyph_worker.store.clock import seconds
 from glyph_worker.store.keys import Keys
 from glyph_worker.store.workers import WorkerStore, load_of

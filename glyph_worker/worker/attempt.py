@@ -25,7 +25,7 @@ from glyph_worker.errors import (
     WorkerDraining,
 )
 from glyph_worker.job import Stage
-from glyph_worker.settings import QueueSettings
+from glyph_worker.setting_sections import QueueSettings
 from glyph_worker.store.job_record import ClaimedJob
 from glyph_worker.store.jobs import ClaimResult, JobStore
 from glyph_worker.traces import Traces

@@ -19,7 +19,7 @@ from glyph_worker.engine.engine import AnswerRequest, Deliver, Engine, PageInput
 from glyph_worker.model.reader import Reader
 from glyph_worker.render.out.raster import draw
 from glyph_worker.render.paginate import paginate
-from glyph_worker.settings import EngineSettings
+from glyph_worker.setting_sections import EngineSettings
 
 AT_ONCE = 8
 SUITES = ((18, 28, 1), (16, 24, 2))

@@ -26,7 +26,7 @@ from glyph_worker.render.choose import stepped_down
 from glyph_worker.render.paginate import paginate
 from glyph_worker.render.style.presets import preset_style
 from glyph_worker.render.style.style import Style
-from glyph_worker.settings import EngineSettings, RenderSettings
+from glyph_worker.setting_sections import EngineSettings, RenderSettings
 from glyph_worker.store import overload
 from glyph_worker.store.overload import Level, next_level
 

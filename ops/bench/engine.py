@@ -35,7 +35,7 @@ from glyph_worker.model.library import library_prompt
 from glyph_worker.model.processor import Page
 from glyph_worker.model.reader import Reader
 from glyph_worker.model.synthetic import write_checkpoint
-from glyph_worker.settings import EngineSettings
+from glyph_worker.setting_sections import EngineSettings
 
 NUM_THREADS = 1
 

@@ -41,7 +41,7 @@ from glyph_worker.features.types import PageRequest, Source
 from glyph_worker.local.server import EmbeddedServer
 from glyph_worker.model.checkpoint import load_reader
 from glyph_worker.model.synthetic import write_checkpoint
-from glyph_worker.settings import FeatureSettings
+from glyph_worker.setting_sections import FeatureSettings
 from glyph_worker.store.features import CacheStore
 
 SECTIONS = ("tiers", "hits", "links", "lru", "drift")

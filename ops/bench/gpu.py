@@ -37,7 +37,7 @@ from glyph_worker.model.library import library_prompt
 from glyph_worker.model.processor import Page
 from glyph_worker.model.reader import Reader
 from glyph_worker.model.synthetic import make_reader
-from glyph_worker.settings import EngineSettings
+from glyph_worker.setting_sections import EngineSettings
 
 PAGE = (840, 588)
 """Height and width in pixels of a 72 dpi page as the model sees it: 630 visual tokens."""

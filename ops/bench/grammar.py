@@ -41,7 +41,7 @@ from glyph_worker.model.synthetic import (
     write_checkpoint,
 )
 from glyph_worker.options import Sampling
-from glyph_worker.settings import EngineSettings
+from glyph_worker.setting_sections import EngineSettings
 
 NUM_SLOTS = 16
 LARGE = 151_552

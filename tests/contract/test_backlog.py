@@ -18,7 +18,7 @@ from glyph_worker.document import Document
 from glyph_worker.errors import Conflict, InvalidOption, QueueFull, QuotaExceeded
 from glyph_worker.job import Answer, FinishReason, JobStatus, Priority, Stage
 from glyph_worker.options import JobOptions
-from glyph_worker.settings import QueueSettings
+from glyph_worker.setting_sections import QueueSettings
 from glyph_worker.store.backlog import Backlog, Submission
 from glyph_worker.store.blobs import BlobStore
 from glyph_worker.store.connection import connect

@@ -14,7 +14,8 @@ from waiting import wait_until
 from glyph_worker.document import digest
 from glyph_worker.errors import StoreDenied, StoreUnavailable
 from glyph_worker.features.types import FeatureStore
-from glyph_worker.settings import FeatureSettings, Settings
+from glyph_worker.setting_sections import FeatureSettings
+from glyph_worker.settings import Settings
 from glyph_worker.store.features import CacheStore
 from glyph_worker.store.open import Stores
 

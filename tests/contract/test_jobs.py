@@ -34,7 +34,7 @@ from glyph_worker.job import (
     Stage,
 )
 from glyph_worker.options import JobOptions
-from glyph_worker.settings import QueueSettings
+from glyph_worker.setting_sections import QueueSettings
 from glyph_worker.store.backlog import Backlog, Submission
 from glyph_worker.store.connection import connect
 from glyph_worker.store.job_record import ClaimedJob

@@ -27,7 +27,7 @@ from glyph_worker.model.library import library_logits
 from glyph_worker.model.norms import Norm
 from glyph_worker.model.reader import Reader
 from glyph_worker.model.synthetic import write_checkpoint
-from glyph_worker.settings import EngineSettings
+from glyph_worker.setting_sections import EngineSettings
 
 CUDA = torch.cuda.is_available()
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"

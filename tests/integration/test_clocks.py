@@ -25,7 +25,7 @@ OFF = pytest.mark.parametrize("off_s", [-90, 90])
 
 _READER = """
 import json, sys
-from glyph_worker.settings import Settings
+from glyph_worker.settings import (Settings)
 from glyph_worker.store.connection import connect
 from glyph_worker.store.keys import Keys
 from glyph_worker.store.tally import Tally

@@ -18,7 +18,7 @@ from waiting import wait_until
 
 from glyph_worker.errors import EngineFault, StoreFull, StoreUnavailable
 from glyph_worker.features.cache import FeatureCache
-from glyph_worker.settings import FeatureSettings
+from glyph_worker.setting_sections import FeatureSettings
 from glyph_worker.store import breaker
 
 NUM_PAGES = 30

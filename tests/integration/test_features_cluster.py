@@ -23,7 +23,7 @@ import torch
 torch.set_num_threads(1)
 from glyph_worker.features.cache import FeatureCache
 from made_up import FakeEncoder, fake_page, fake_request
-from glyph_worker.settings import FeatureSettings
+from glyph_worker.setting_sections import (FeatureSettings)
 from glyph_worker.store.features import CacheStore
 
 url, num_jobs, num_pages, ms_per_page, hang_at = sys.argv[1], *map(int, sys.argv[2:6])

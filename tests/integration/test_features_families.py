@@ -17,7 +17,7 @@ from glyph_worker.features.types import PageRequest, Source
 from glyph_worker.model.checkpoint import load_reader
 from glyph_worker.model.reader import Reader
 from glyph_worker.model.synthetic_families import write_family
-from glyph_worker.settings import FeatureSettings
+from glyph_worker.setting_sections import FeatureSettings
 from glyph_worker.store.features import CacheStore
 
 

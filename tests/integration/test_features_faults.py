@@ -16,7 +16,7 @@ from waiting import PATIENCE_S, wait_until
 from glyph_worker.features import wire
 from glyph_worker.features.cache import FeatureCache
 from glyph_worker.features.types import FeatureBatch, Source
-from glyph_worker.settings import FeatureSettings
+from glyph_worker.setting_sections import FeatureSettings
 from glyph_worker.store.features import CacheStore
 
 # Patient, so that what a busy machine answers late is still an answer.

@@ -18,7 +18,7 @@ from glyph_worker.features.types import PageEncoder, PageRequest, Source
 from glyph_worker.model.checkpoint import load_reader
 from glyph_worker.model.reader import Reader
 from glyph_worker.model.synthetic import write_checkpoint
-from glyph_worker.settings import FeatureSettings
+from glyph_worker.setting_sections import FeatureSettings
 from glyph_worker.store.features import CacheStore
 
 ALWAYS = FeatureSettings(break_even=False, audit_share=0.0)

@@ -14,7 +14,7 @@ from glyph_worker.engine.engine import AnswerRequest, Deliver, Engine, PageInput
 from glyph_worker.model.library import library_logits
 from glyph_worker.model.processor import Page
 from glyph_worker.model.reader import Reader
-from glyph_worker.settings import EngineSettings
+from glyph_worker.setting_sections import EngineSettings
 
 SIZES = [(112, 112), (140, 84), (112, 112), (84, 168)]
 

@@ -36,7 +36,7 @@ from glyph_worker.model.checkpoint import load_reader
 from glyph_worker.model.processor import Page
 from glyph_worker.model.reader import Reader
 from glyph_worker.options import Sampling
-from glyph_worker.settings import EngineSettings
+from glyph_worker.setting_sections import EngineSettings
 
 PAGE = np.where(np.random.default_rng(5).random((84, 84)) > 0.2, 255, 0).astype(np.uint8)
 

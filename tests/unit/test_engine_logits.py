@@ -29,7 +29,7 @@ from glyph_worker.model.kernels import TorchKernels
 from glyph_worker.model.library import library_logits
 from glyph_worker.model.processor import Page
 from glyph_worker.model.reader import Reader
-from glyph_worker.settings import EngineSettings
+from glyph_worker.setting_sections import EngineSettings
 
 TOLERANCE = 1e-4
 SIZES = [(56, 112), (84, 84), (112, 56)]

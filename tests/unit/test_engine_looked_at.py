@@ -16,7 +16,7 @@ from glyph_worker.model.reader import Reader
 from glyph_worker.render.out.raster import draw
 from glyph_worker.render.paginate import paginate
 from glyph_worker.render.style.presets import preset_style
-from glyph_worker.settings import EngineSettings
+from glyph_worker.setting_sections import EngineSettings
 from glyph_worker.worker.prover import Prover
 
 STYLE = preset_style("nano")

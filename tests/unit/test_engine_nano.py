@@ -19,7 +19,7 @@ from glyph_worker.model.embedded import checkpoint_path
 from glyph_worker.model.library import library_prompt
 from glyph_worker.model.processor import Page
 from glyph_worker.model.reader import Reader
-from glyph_worker.settings import EngineSettings
+from glyph_worker.setting_sections import EngineSettings
 
 pytestmark = pytest.mark.skipif(
     not (checkpoint_path() / "model.safetensors").exists(), reason="no trained reader yet"

@@ -22,7 +22,7 @@ from glyph_worker.errors import ModelUnusable
 from glyph_worker.model.checkpoint import load_reader
 from glyph_worker.model.kernels import TorchKernels
 from glyph_worker.model.reader import Reader
-from glyph_worker.settings import EngineSettings
+from glyph_worker.setting_sections import EngineSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = np.where(np.random.default_rng(5).random((84, 84)) > 0.2, 255, 0).astype(np.uint8)

@@ -30,7 +30,7 @@ from glyph_worker.model.families.known import FAMILIES as KNOWN
 from glyph_worker.model.language import LanguageModel
 from glyph_worker.model.reader import Reader
 from glyph_worker.model.synthetic_families import write_family
-from glyph_worker.settings import EngineSettings
+from glyph_worker.setting_sections import EngineSettings
 
 OTHERS = FAMILIES[1:]
 

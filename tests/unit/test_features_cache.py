@@ -18,7 +18,7 @@ from waiting import PATIENCE_S, wait_until
 from glyph_worker.errors import EngineFault, WorkerDraining
 from glyph_worker.features.cache import FeatureCache
 from glyph_worker.features.types import PageRequest, Source
-from glyph_worker.settings import FeatureSettings
+from glyph_worker.setting_sections import FeatureSettings
 
 ALWAYS = FeatureSettings(break_even=False, audit_share=0.0)
 

@@ -15,7 +15,7 @@ from glyph_worker.errors import StoreUnavailable
 from glyph_worker.features import maintenance, wire
 from glyph_worker.features.cache import FeatureCache
 from glyph_worker.features.known_pages import KnownPages
-from glyph_worker.settings import FeatureSettings
+from glyph_worker.setting_sections import FeatureSettings
 
 ALWAYS = FeatureSettings(break_even=False, audit_share=0.0)
 PAGES = [fake_request(number) for number in range(5)]

@@ -23,7 +23,7 @@ from glyph_worker.gateway.serve import listen
 from glyph_worker.gateway.signer import Signer
 from glyph_worker.gateway.tenants import Tenants
 from glyph_worker.options import OPTION_NAMES
-from glyph_worker.settings import GatewaySettings
+from glyph_worker.setting_sections import GatewaySettings
 from glyph_worker.store.streams import is_sequence
 from glyph_worker.store.tally import Sums
 

@@ -23,7 +23,7 @@ from glyph_worker.model.library import library_logits
 from glyph_worker.model.reader import Reader
 from glyph_worker.model.scales import LARGEST, MARGIN, Scales, _fitting
 from glyph_worker.model.synthetic_families import write_family
-from glyph_worker.settings import EngineSettings
+from glyph_worker.setting_sections import EngineSettings
 
 SCALED = ("glm", "qwen2_5_vl", "qwen3_vl")
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from glyph_worker.settings import EngineSettings, QueueSettings, Settings
+from glyph_worker.setting_sections import EngineSettings, QueueSettings
+from glyph_worker.settings import Settings
 
 FOLDER = Path(__file__).parents[2] / "ops/kubernetes"
 NAMES = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())["resources"]

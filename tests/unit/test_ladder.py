@@ -8,7 +8,7 @@ from glyph_worker.errors import InvalidOption
 from glyph_worker.options import JobOptions
 from glyph_worker.render.choose import stepped_down
 from glyph_worker.render.style.presets import preset_style
-from glyph_worker.settings import RenderSettings
+from glyph_worker.setting_sections import RenderSettings
 from glyph_worker.store.overload import HOLD_S, Level, next_level
 
 RULE = RenderSettings(step_down_load=4, step_up_load=2)

@@ -16,7 +16,7 @@ from glyph_worker.model import cores as module
 from glyph_worker.model.checkpoint import load_reader
 from glyph_worker.model.cores import Cores
 from glyph_worker.model.synthetic import write_checkpoint
-from glyph_worker.settings import EngineSettings
+from glyph_worker.setting_sections import EngineSettings
 
 
 @pytest.fixture(autouse=True)

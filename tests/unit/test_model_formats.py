@@ -22,7 +22,7 @@ from glyph_worker.model.checkpoint import load_reader
 from glyph_worker.model.formats import cpu_flags, cpu_formats, instruction_set
 from glyph_worker.model.linear import PlainLinear
 from glyph_worker.model.wide_products import wide_products
-from glyph_worker.settings import EngineSettings
+from glyph_worker.setting_sections import EngineSettings
 
 AVX2 = frozenset({"sse4_2", "avx", "avx2", "fma"})
 AVX512 = AVX2 | {"avx512f", "avx512vl", "avx512bw", "avx512dq"}

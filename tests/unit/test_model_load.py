@@ -14,7 +14,7 @@ from glyph_worker.engine.selftest import self_test
 from glyph_worker.errors import ModelUnusable
 from glyph_worker.model.checkpoint import load_reader, read_processor
 from glyph_worker.model.synthetic import SHAPES, make_config
-from glyph_worker.settings import EngineSettings
+from glyph_worker.setting_sections import EngineSettings
 
 
 @pytest.fixture

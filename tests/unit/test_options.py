@@ -18,7 +18,7 @@ from glyph_worker import AsyncClient, Client, RequestError, SubmitOptions
 from glyph_worker.client.checks import MAX_QUESTIONS, checked
 from glyph_worker.errors import InvalidEncoding, InvalidOption, WebhookRefused
 from glyph_worker.options import JOB_OPTION_NAMES, OPTION_NAMES, JobOptions, Sampling, check, rule
-from glyph_worker.settings import LimitSettings
+from glyph_worker.setting_sections import LimitSettings
 
 LIMITS = LimitSettings()
 WRONG = [
