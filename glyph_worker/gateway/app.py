@@ -86,7 +86,6 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(part.router)
     install(app)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
-    app.add_middleware(HeadAsGet)
     gateway = settings.gateway
     origins = [origin.strip() for origin in gateway.cors_origins.split(",") if origin.strip()]
     if origins:
@@ -101,6 +100,7 @@ def create_app(settings: Settings) -> FastAPI:
         )  # fmt: skip
     app.add_middleware(BodyLimit, max_bytes=gateway.max_body_bytes)
     app.add_middleware(OpenAIErrors)
+    app.add_middleware(HeadAsGet)  # outside of whatever reads a reply's body
     app.add_middleware(HttpMetrics, metrics=context.metrics)
     if settings.trace_endpoint:
         app.add_middleware(RequestSpans, traces=context.traces)

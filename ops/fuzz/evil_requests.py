@@ -10,6 +10,28 @@ from dataclasses import dataclass
 from typing import Any
 
 PATHS = ("/v1/jobs", "/v1/jobs", "/v1/jobs:batch", "/v1/jobs:batch", "/infer")
+OPENAI_PATHS = ("/v1/chat/completions", "/v1/responses", "/v1/batches")
+OPENAI_OPTIONS = (
+    "messages",
+    "input",
+    "model",
+    "max_completion_tokens",
+    "max_output_tokens",
+    "n",
+    "stop",
+    "response_format",
+    "text",
+    "reasoning",
+    "reasoning_effort",
+    "tools",
+    "metadata",
+    "service_tier",
+    "glyph",
+    "input_file_id",
+    "endpoint",
+    "completion_window",
+    "background",
+)
 OPTIONS = (
     "max_new_tokens",
     "temperature",
@@ -157,6 +179,8 @@ def _value(rng: random.Random, depth: int = 0) -> Any:
 
 
 def _fitting(rng: random.Random, path: str) -> dict[str, Any]:
+    if path in OPENAI_PATHS:
+        return _fitting_openai(rng, path)
     body: dict[str, Any] = {"document": rng.choice(("a line\n" * 20, _text(rng) or "x"))}
     if path.endswith("batch"):
         body["questions"] = [f"what is {n}?" for n in range(rng.choice((1, 2, 9)))]
@@ -165,10 +189,29 @@ def _fitting(rng: random.Random, path: str) -> dict[str, Any]:
     return body
 
 
+def _fitting_openai(rng: random.Random, path: str) -> dict[str, Any]:
+    """Nothing streams: no worker would ever end it."""
+    text = rng.choice(("a line\n" * 20, _text(rng) or "x")) + "\n\nwhat is it?"
+    if path.endswith("batches"):
+        return {
+            "input_file_id": rng.choice(("file-none", _text(rng))),
+            "endpoint": "/v1/chat/completions",
+            "completion_window": "24h",
+        }
+    if path.endswith("responses"):
+        return {"model": "nano", "input": text, "background": True}
+    parts = [
+        {"type": "text", "text": "a line\n" * 20},
+        {"type": rng.choice(("text", "file", _text(rng)[:9])), "text": text},
+    ]
+    return {"model": "nano", "messages": [{"role": "user", "content": rng.choice((text, parts))}]}
+
+
 def _json_of(rng: random.Random, path: str) -> bytes:
     body = _fitting(rng, path)
     for _ in range(rng.choice((0, 1, 1, 2, 5))):
-        name = rng.choice((*OPTIONS, *body, "questions", "question", "text", _text(rng)[:30]))
+        options = OPENAI_OPTIONS if path in OPENAI_PATHS else (*OPTIONS, "questions", "question")
+        name = rng.choice((*options, *body, "text", _text(rng)[:30]))
         body[name] = _value(rng)
     text = json.dumps(body, ensure_ascii=rng.random() < 0.7)
     return text.encode("utf-8", rng.choice(("surrogatepass", "replace")))
@@ -221,7 +264,8 @@ def _piled(rng: random.Random) -> bytes:
 
 
 def _part(rng: random.Random) -> bytes:
-    name = rng.choice(("document", "document", "question", *OPTIONS, _text(rng)[:30]))
+    names = ("document", "document", "question", "file", "purpose", *OPTIONS)
+    name = rng.choice((*names, _text(rng)[:30]))
     disposition = f'form-data; name="{name}"'
     head = b""
     if rng.random() < 0.5:
@@ -282,23 +326,24 @@ def _post(rng: random.Random, path: str, kind: str, body: bytes, name: str) -> E
 
 
 def _json_post(rng: random.Random) -> EvilRequest:
-    path = rng.choice(PATHS)
+    path = rng.choice((*PATHS, *OPENAI_PATHS))
     kind = rng.choice(("application/json",) * 6 + ("", "application/json; charset=utf-16"))
     return _post(rng, path, kind, _json_of(rng, path), "json")
 
 
 def _broken_post(rng: random.Random) -> EvilRequest:
-    path = rng.choice(PATHS)
+    path = rng.choice((*PATHS, *OPENAI_PATHS))
     return _post(rng, path, "application/json", _mutated(rng, _json_of(rng, path)), "broken")
 
 
 def _piled_post(rng: random.Random) -> EvilRequest:
-    return _post(rng, rng.choice(PATHS), "application/json", _piled(rng), "piled")
+    path = rng.choice((*PATHS, *OPENAI_PATHS))
+    return _post(rng, path, "application/json", _piled(rng), "piled")
 
 
 def _form_post(rng: random.Random) -> EvilRequest:
     kind, body = _form(rng)
-    return _post(rng, rng.choice(PATHS[:4]), kind, body, "form")
+    return _post(rng, rng.choice((*PATHS[:4], "/v1/files")), kind, body, "form")
 
 
 def _noise_post(rng: random.Random) -> EvilRequest:
@@ -337,6 +382,11 @@ def _look(rng: random.Random) -> EvilRequest:
             "?ids=a,b,,%00",
             "?ids=" + "a," * 3_000,
             "?%ff=%ff",
+            "?limit=0",
+            "?limit=1e9&order=x",
+            "?cursor=" + "A" * 90,
+            "?status=no,queued&priority=x",
+            "?stream=true&starting_after=-1",
         )
     )
     path = rng.choice(
@@ -348,6 +398,17 @@ def _look(rng: random.Random) -> EvilRequest:
             "/v1",
             "/sample.json",
             "/v1/reader",
+            "/v1/version",
+            "/docs",
+            "/v1/models",
+            f"/v1/models/{job}",
+            "/v1/files",
+            f"/v1/files/{job}{rng.choice(('', '/content'))}",
+            "/v1/batches",
+            f"/v1/batches/{job}",
+            f"/v1/responses/{job}",
+            f"/v1/responses/resp_{job}",
+            "/v1/embeddings",
             "/openapi.json",
         )
     )

@@ -28,8 +28,10 @@ import redis
 from gateway_process import GatewayProcess
 
 from fuzz.evil_requests import EvilRequest, evil_request
+from glyph_worker.gateway.openai.errors import is_ours
 from glyph_worker.local.server import EmbeddedServer
 
+PROBLEM = b"application/problem+json"
 MAX_CPU_S = 5.0
 ANSWER_S = 60.0
 MEANT = {501, 503, 504}
@@ -96,7 +98,12 @@ def fault_of(request: EvilRequest, status: int, said: bytes, seconds: float) -> 
     if status == 0 and request.sound:
         return "no answer"
     head = said.partition(b"\r\n\r\n")[0].lower()
-    if status >= 400 and b"application/problem+json" not in head:
+    words = request.raw.split(b" ", 2)
+    path = words[1].split(b"?")[0].decode("latin-1") if len(words) > 2 else ""
+    if status >= 400 and is_ours(path):
+        named = b'"error":' in said or words[0] == b"HEAD" or PROBLEM in head
+        return None if named else f"status {status} is no error of OpenAI's shape"
+    if status >= 400 and PROBLEM not in head:
         return f"status {status} is no problem+json"
     return None
 

@@ -290,7 +290,8 @@ def test_head_has_the_status_and_the_headers_of_get_and_no_body(gateway: Gateway
         job = http.post("/v1/jobs", json={"document": "text", "question": "a?"}).json()
         own = f"/v1/jobs/{job['id']}"
         for path in ("/healthz", "/", "/v1/reader", "/openapi.json", "/metrics", "/nothing", own,
-                     f"{own}/result", f"{own}/events"):  # fmt: skip
+                     f"{own}/result", f"{own}/events", "/v1/models/none", "/v1/files?limit=0",
+                     "/v1/embeddings"):  # fmt: skip
             with http.stream("GET", path) as reply:
                 wanted = reply.status_code, reply.headers["content-type"]
             # The connection stays usable: nothing of a body is on it.
