@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from glyph_worker.checked_text import is_text
 from glyph_worker.errors import RequestError
+from glyph_worker.store.clock import server_time
 from glyph_worker.store.connection import Server
 from glyph_worker.store.keys import Keys
 from glyph_worker.store.scripts import Scripts
@@ -93,6 +94,10 @@ class BatchStore:
         self._client = client
         self._keys = keys
         self._run = Scripts(client, keys, ttl_s=TTL_S)
+
+    def now(self) -> float:
+        """Seconds since the epoch by the server's clock, on which all times of batches are."""
+        return server_time(self._client)
 
     def create(self, batch: Batch, lines: bytes) -> Batch:
         """Keep a batch with its lines, due at once. One of the same id is there already: that."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import zlib
 from dataclasses import dataclass
 from typing import Any, cast
@@ -10,6 +9,7 @@ from typing import Any, cast
 from glyph_worker import codec
 from glyph_worker.checked_text import is_text
 from glyph_worker.errors import QuotaExceeded, RequestError, StoreUnavailable
+from glyph_worker.store.clock import server_time
 from glyph_worker.store.connection import Server
 from glyph_worker.store.keys import Keys
 from glyph_worker.store.scripts import Scripts
@@ -66,7 +66,7 @@ class UploadStore:
         `ours`: written by the service, which no quota may stop. Raises QuotaExceeded.
         """
         packed = zlib.compress(raw, level=1)
-        now = time.time()
+        now = server_time(self._client)
         info = FileInfo(
             id=file_id, name=name, purpose=purpose, num_bytes=len(raw), created_at=now,
             expires_at=now + ttl_s,

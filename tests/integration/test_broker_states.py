@@ -117,7 +117,7 @@ _HANGS = """
 import time
 from celery import signals
 from glyph_worker.queue import prefork
-from glyph_worker.settings import (Settings)
+from glyph_worker.settings import Settings
 from glyph_worker.telemetry import configure_logging
 from glyph_worker.worker.lifecycle import run_worker
 

@@ -25,7 +25,7 @@ OFF = pytest.mark.parametrize("off_s", [-90, 90])
 
 _READER = """
 import json, sys
-from glyph_worker.settings import (Settings)
+from glyph_worker.settings import Settings
 from glyph_worker.store.connection import connect
 from glyph_worker.store.keys import Keys
 from glyph_worker.store.tally import Tally
@@ -113,6 +113,43 @@ def test_a_gateway_whose_clock_is_off_measures_ages_and_workers_rightly(
                 if not line.startswith("#")
             )
         assert float(lines["glyph_oldest_unfinished_seconds"]) < 60
+    finally:
+        gateway.stop()
+
+
+@OFF
+def test_a_batch_lasts_its_window_though_a_gateways_clock_is_off(
+    service: Any, tmp_path: Any, off_s: int
+) -> None:
+    gateway = GatewayProcess(tmp_path, service.environ | shifted(off_s))
+    try:
+        with gateway.http() as http:
+            model = http.get("/v1/models").json()["data"][0]["id"]
+            body = {"model": model, "max_tokens": 8,
+                    "messages": [{"role": "user", "content": f"{DOCUMENT}\n\nwhat?"}]}  # fmt: skip
+            line = {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": body}
+            file = http.post(
+                "/v1/files",
+                data={"purpose": "batch"},
+                files={"file": ("a.jsonl", json.dumps(line))},
+            ).json()
+            batch = http.post(
+                "/v1/batches",
+                json={
+                    "input_file_id": file["id"],
+                    "endpoint": "/v1/chat/completions",
+                    "completion_window": "1m",
+                },
+            ).json()
+            assert batch["created_at"] == pytest.approx(time.time(), abs=30)
+            assert file["created_at"] == pytest.approx(time.time(), abs=30)
+
+            def ended() -> Any:
+                now = http.get(f"/v1/batches/{batch['id']}").json()
+                return now if now["status"] not in ("validating", "in_progress") else None
+
+            done = wait_until(ended, description="it ends")
+            assert (done["status"], done["request_counts"]["completed"]) == ("completed", 1)
     finally:
         gateway.stop()
 

@@ -107,24 +107,28 @@ class BatchRunner:
             batch = await threaded(store.get, tenant, batch_id)
         except UnknownBatch:
             return
+        # Gateways' own clocks may be minutes apart, and any of them may move it next.
+        ahead_s = await threaded(store.now) - time.monotonic()
+        now = ahead_s + time.monotonic()
         lines, faults = await self._lines(batch)
         if faults:
-            ended = replace(batch, status=BatchStatus.FAILED, errors=faults, ended_at=time.time())
+            ended = replace(batch, status=BatchStatus.FAILED, errors=faults, ended_at=now)
             await threaded(store.save, ended, again_s=0)
             return
         if batch.status is BatchStatus.VALIDATING:
             batch = replace(
                 batch, status=BatchStatus.IN_PROGRESS, num_lines=len(lines),
-                in_progress_at=time.time(),
+                in_progress_at=now,
             )  # fmt: skip
         client = self._context.client(tenant)
         stopped = await threaded(store.cancel_asked, tenant, batch_id)
         if stopped and batch.cancelling_at is None:
-            batch = replace(batch, cancelling_at=time.time(), num_lines=len(lines))
-        late = time.time() >= batch.expires_at
+            batch = replace(batch, cancelling_at=now, num_lines=len(lines))
+        late = now >= batch.expires_at
         again_s = min(SLOWEST_S, AGAIN_S + len(lines) / LINES_PER_S)
         if not (stopped or late) and batch.num_submitted < len(lines):
-            batch, again_s = await self._ask(batch, lines, client, again_s)
+            until = batch.expires_at - ahead_s
+            batch, again_s = await self._ask(batch, lines, client, again_s, until=until)
         # A gateway that died in the middle of a step has asked more than it could save.
         most = batch.num_submitted + (LINES_A_STEP if stopped or late else 0)
         outcomes = await self._outcomes(batch, client, min(len(lines), most))
@@ -134,6 +138,7 @@ class BatchRunner:
         batch = self._counted(batch, outcomes, lines)
         all_asked = stopped or late or batch.num_submitted == len(lines)
         if all_asked and all(one is None or one[0].status.final for one in outcomes):
+            batch = replace(batch, ended_at=ahead_s + time.monotonic())
             await self._finish(batch, lines, outcomes, stopped=stopped, late=late)
         else:
             await threaded(store.save, batch, again_s=again_s)
@@ -153,17 +158,17 @@ class BatchRunner:
         return lines, faults
 
     async def _ask(
-        self, batch: Batch, lines: list[Line], client: Client, again_s: float
+        self, batch: Batch, lines: list[Line], client: Client, again_s: float, *, until: float
     ) -> tuple[Batch, float]:
-        """Make jobs of the next lines. Returns the batch, and when to come back: at once while
-        there are more."""
+        """Make jobs of the next lines, which must end by `until` on our monotonic clock. Returns
+        the batch, and when to come back: at once while there are more."""
         refused = dict(batch.refused)
         number = batch.num_submitted
         last = min(len(lines), number + LINES_A_STEP)
         again_s = 0.0 if last < len(lines) else again_s
         while number < last:
             try:
-                await self._ask_line(batch, number, lines[number], client)
+                await self._ask_line(batch, number, lines[number], client, until - time.monotonic())
             except DeadlineTooShort as exc:
                 refused[str(number)] = refusal_of(exc)
             except RefusedError as exc:
@@ -177,13 +182,15 @@ class BatchRunner:
             number += 1
         return replace(batch, num_submitted=number, refused=refused), again_s
 
-    async def _ask_line(self, batch: Batch, number: int, line: Line, client: Client) -> None:
+    async def _ask_line(
+        self, batch: Batch, number: int, line: Line, client: Client, left_s: float
+    ) -> None:
         body = body_of(line, batch.endpoint)
         if isinstance(body, ResponseBody):
             surface = surface_of(body)
         else:
             surface = {"api": "chat", "model": body.model}
-        left_s = max(1.0, batch.expires_at - time.time())
+        left_s = max(1.0, left_s)
         # Its record is read when the last line has ended, which may be the window's end.
         ttl_s = min(MAX_TTL_S, self._context.settings.queue.job_ttl_s + int(left_s) + 1)
         await submit(
@@ -242,8 +249,7 @@ class BatchRunner:
         elif late:
             status = BatchStatus.EXPIRED
         ended = replace(
-            batch, status=status, ended_at=time.time(), num_completed=len(good),
-            num_failed=len(bad), **files,
+            batch, status=status, num_completed=len(good), num_failed=len(bad), **files,
         )  # fmt: skip
         await threaded(self._context.batches.save, ended, again_s=0)
         self._known.pop(batch.id, None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from typing import Annotated, Any, Literal
 
@@ -106,7 +105,7 @@ async def create(
         )
     file = await threaded(context.uploads.get, tenant, body.input_file_id)
     unique = uuid.uuid4().hex if key is None else digest("batch", tenant, key)[:32]
-    now = time.time()
+    now = await threaded(context.batches.now)
     wanted = Batch(
         id=f"batch_{unique}", tenant=tenant, endpoint=body.endpoint, input_file_id=info.id,
         completion_window=body.completion_window, created_at=now, expires_at=now + window_s,
