@@ -29,8 +29,9 @@ GridOf = Callable[[int, int], tuple[int, int]]
 
 log = structlog.get_logger(__name__)
 
-MAX_CHARS = 16_000_000
-"""Of documents kept ready for their next question, with up to some 16 bytes for each character."""
+MAX_CHARS, MAX_DOCUMENTS = 4_000_000, 64
+"""Of documents kept ready for their next question, with up to some 16 bytes for each character: 64
+MB of a worker. Their pages' layouts are not kept, which would be some 100 KB a page."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,18 +48,11 @@ class Proof:
 
 
 class _Known:
-    """One document's forms; its pages in the style last asked for."""
+    """One document's forms."""
 
     def __init__(self, text: str) -> None:
         self.original = Original(text)
         self.index = DocumentIndex(self.original.normal)
-        self._pages: tuple[str, tuple[str, ...], PageMap] | None = None
-
-    def page_map(self, style: Style, pages: Sequence[Page]) -> PageMap:
-        digests = tuple(page.digest for page in pages)
-        if self._pages is None or self._pages[:2] != (style.digest, digests):
-            self._pages = style.digest, digests, PageMap(self.index.text, style, pages)
-        return self._pages[2]
 
 
 class Prover:
@@ -97,7 +91,7 @@ class Prover:
             # The pages were there, the text is not: better an answer without proof than none.
             log.warning("answer.not_proved", error=exc.code)
             return Proof(text=text)
-        page_map = known.page_map(style, pages)
+        page_map = PageMap(known.index.text, style, pages)
         gaze = None
         if page_attention is not None and grid_of is not None:
             grids = [grid_of(page.width, page.height) for page in pages]
@@ -134,7 +128,9 @@ class Prover:
         known = _Known(read())
         with self._lock:
             self._known[digest] = known
-            while len(self._known) > 1 and self._num_chars() > MAX_CHARS:
+            while len(self._known) > 1 and (
+                len(self._known) > MAX_DOCUMENTS or self._num_chars() > MAX_CHARS
+            ):
                 self._known.popitem(last=False)
         return known
 
