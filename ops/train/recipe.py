@@ -43,6 +43,7 @@ READER = (
     (1.00, ((TINY, 1), (SMALL, 2), (FULL, 4), (PAIR, 2), (THREE, 1), (FOUR, 4))),
 )
 JOINT = ((1.00, READER[-1][1]),)
+GROWN = ((1.00, ((TINY, 1), (SMALL, 4), (HALF, 2), (FULL, 4), (PAIR, 1), (THREE, 1), (FOUR, 2))),)
 SHORT = ((1.00, ((TINY, 3), (SMALL, 5), (HALF, 3))),)  # what a CPU has time for
 MIXES = {"reader": READER, "joint": JOINT}
 EYES_LINES = 192  # of text in a step of the eyes, on pages of one height
@@ -63,7 +64,7 @@ def make_batch(
     A reader that is `grown` begins with documents of all sizes.
     """
     rng = Random(f"{seed}/{stage}/{step}")
-    mixes = SHORT if short else JOINT if grown else MIXES[stage]
+    mixes = SHORT if short else GROWN if grown else MIXES[stage]
     mix = next(mix for until, mix in mixes if step < until * steps or until == 1.0)
     diet = rng.choices([diet for diet, _ in mix], [weight for _, weight in mix])[0]
     diet = SMOKE if smoke else diet

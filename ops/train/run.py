@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import time
 from collections import deque
@@ -42,13 +43,14 @@ class Progress:
 
     stage: str
     step: int = 0
+    minutes: float = 0.0  # that the stage has taken, in all its pieces
 
 
-def rate(stage: str, step: int, steps: int, share: float = 1.0) -> float:
-    """Learning rate: a short warm-up, a plateau, and a straight fall at the end."""
+def rate(stage: str, step: int, done: float, share: float = 1.0) -> float:
+    """Learning rate: a short warm-up, a plateau, and a straight fall at the end; `done` is the
+    share of the stage that is behind, of its steps or of its time."""
     warm = min(1.0, (step + 1) / 40)
-    falling = DECAY[stage] * steps
-    left = 1.0 if not falling else min(1.0, (steps - step) / falling)
+    left = min(1.0, (1 - done) / DECAY[stage])
     return share * RATE[stage] * warm * max(left, 0.01)
 
 
@@ -115,8 +117,10 @@ class Run:
         steps: dict[str, int],
         start: Path | None = None,
         rate_share: float = 1.0,
+        minutes: float = math.inf,
         **diet: bool,
     ) -> None:
+        self.minutes = minutes
         self.folder, self.seed, self.steps, self.diet = folder, seed, steps, diet
         self.rate_share = rate_share
         folder.mkdir(parents=True, exist_ok=True)
@@ -150,9 +154,11 @@ class Run:
         self.saved = {}
         log = Log(self.folder / "log.jsonl", stage, steps)
         kept = time.monotonic()
+        began = kept - 60 * self.progress.minutes
         batches = ahead(pool, stage, self.seed, first, steps, **self.diet)
         for step, batch in enumerate(batches, first):
-            now = rate(stage, step, steps, self.rate_share)
+            minutes = (time.monotonic() - began) / 60
+            now = rate(stage, step, max(step / steps, minutes / self.minutes), self.rate_share)
             for optimizer in optims:
                 for group in optimizer.param_groups:
                     group["lr"] = now * group["share"]
@@ -172,10 +178,13 @@ class Run:
                 for kind, results in exact(batch, outcome.right).items():
                     log.exact[kind].extend(results)
             log.step(step + 1, outcome.parts, units, now)
-            self.progress.step = step + 1
-            if time.monotonic() - kept > SAVE_EVERY_S or step + 1 == steps:
+            self.progress = Progress(stage=stage, step=step + 1, minutes=minutes)
+            last = step + 1 == steps or minutes > self.minutes
+            if time.monotonic() - kept > SAVE_EVERY_S or last:
                 self._save(optims)
                 kept = time.monotonic()
+            if last:
+                break
 
     def _save(self, optims: list[torch.optim.Optimizer]) -> None:
         state = {
@@ -201,6 +210,9 @@ def main() -> None:
     parser.add_argument(
         "--rate-share", type=float, help="of the learning rate; 1, or 0.4 for a --start's weights"
     )
+    parser.add_argument(
+        "--minutes", type=float, default=math.inf, help="a stage ends after so many, if not before"
+    )
     parser.add_argument("--no-compile", action="store_true")
     for stage in STAGES:
         parser.add_argument(f"--{stage}-steps", type=int, default=STEPS[stage])
@@ -215,6 +227,7 @@ def main() -> None:
         steps=steps,
         start=args.start,
         rate_share=args.rate_share or (0.4 if args.start else 1.0),
+        minutes=args.minutes,
         smoke=args.quick,
         short=args.short,
         grown=args.start is not None,
