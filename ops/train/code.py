@@ -27,7 +27,7 @@ def _literal(words: Words, quote: str = "") -> tuple[str, str, str, str]:
             ]
         )  # fmt: skip
         return "", "", value, ""
-    quote = quote or rng.choice("\"\"'")
+    quote = quote or rng.choice('""\'')
     return kind, quote, words.of(kind).replace(quote, ""), quote
 
 
@@ -60,8 +60,15 @@ def constants(draft: Draft, words: Words, count: int) -> None:
         if rng.random() < 0.35:
             note = words.phrase(1, 4)
             after += comment + note + (" */" if "*" in comment else "")
-            column = len(before + left + value + right + after) - len(note) - (3 if "*" in comment else 0)
-            asks = (f"What does the comment on {spelled} say?", f"What is the comment of {spelled}?")
+            column = (
+                len(before + left + value + right + after)
+                - len(note)
+                - (3 if "*" in comment else 0)
+            )
+            asks = (
+                f"What does the comment on {spelled} say?",
+                f"What is the comment of {spelled}?",
+            )
             draft.note(len(draft.lines), column, note, asks=asks)
         asked = tuple(a.format(n=spelled, p=" ".join(name)) for a in CONSTANT_ASKS)
         draft.add_fact(before + left, value, right + after, kind=kind, asks=asked)
@@ -71,7 +78,18 @@ def functions(draft: Draft, words: Words, count: int) -> None:
     """Definitions with arguments, their types and defaults, and a line of description."""
     rng = words.rng
     draft.layout = "code"
-    opening, closing = rng.choice([("def ", ":"), ("def ", ":"), ("async def ", ":"), ("function ", " {"), ("func ", " {"), ("fn ", " {"), ("", "")])
+    opening, closing = rng.choice(
+        [
+            ("def ", ":"),
+            ("def ", ":"),
+            ("async def ", ":"),
+            ("function ", " {"),
+            ("func ", " {"),
+            ("fn ", " {"),
+            ("", ""),
+        ]
+    )
+    asks: tuple[str, ...]
     done = 0
     while done < max(1, count - 1):
         (name, *arguments) = unique_names(words, rng.randint(2, 5))
@@ -81,7 +99,7 @@ def functions(draft: Draft, words: Words, count: int) -> None:
         draft.used.add(called)
         below = rng.random() < 0.4
         typed, spaced = rng.random() < 0.5, rng.choice(["=", "=", " = "])
-        lines, facts, line = 0, 0, f"{opening}{called}("
+        line = f"{opening}{called}("
         first = len(draft.lines)
         if below:
             draft.add(line)
@@ -92,12 +110,20 @@ def functions(draft: Draft, words: Words, count: int) -> None:
             if len(line) + len(spelled) > 58 and not below:
                 break
             if index == 0:
-                asks = (f"What is the first argument of {called}?", f"What does {called} take first?", f"first parameter of {called}")
+                asks = (
+                    f"What is the first argument of {called}?",
+                    f"What does {called} take first?",
+                    f"first parameter of {called}",
+                )
                 draft.note(len(draft.lines), len(line), spelled, asks=asks)
             line += spelled
             if typed:
                 kind_of = rng.choice(TYPES)
-                asks = (f"What type is {spelled}?", f"What is the type of {spelled} in {called}?", f"Which type does {called} take for {spelled}?")
+                asks = (
+                    f"What type is {spelled}?",
+                    f"What is the type of {spelled} in {called}?",
+                    f"Which type does {called} take for {spelled}?",
+                )
                 draft.note(len(draft.lines), len(line) + 2, kind_of, asks=asks)
                 line += f": {kind_of}"
                 spaced = " = "
@@ -111,10 +137,9 @@ def functions(draft: Draft, words: Words, count: int) -> None:
                 )  # fmt: skip
                 draft.note(len(draft.lines), len(line + spaced + left), value, kind=kind, asks=asks)
                 line += spaced + left + value + right
-            facts += 1
             if below:
                 draft.add(line + ",")
-                line, lines = "    ", lines + 1
+                line = "    "
             elif index < len(arguments) - 1:
                 line += ", "
         if below:
@@ -123,19 +148,31 @@ def functions(draft: Draft, words: Words, count: int) -> None:
             line = line.rstrip(", ")
             shown = line[listed:]
             if shown and rng.random() < 0.5 and ")" not in shown:
-                asks = (f"What arguments does {called} take?", f"Which parameters does {called} have?", f"What are the arguments of {called}?")
+                asks = (
+                    f"What arguments does {called} take?",
+                    f"Which parameters does {called} have?",
+                    f"What are the arguments of {called}?",
+                )
                 draft.note(len(draft.lines), listed, shown, asks=asks)
         line += ")"
         if rng.random() < 0.5:
             back = rng.choice(TYPES) if rng.random() < 0.6 else words.pseudo().capitalize()
-            asks = (f"What does {called} return?", f"What is the return type of {called}?", f"Which type does {called} return?")
+            asks = (
+                f"What does {called} return?",
+                f"What is the return type of {called}?",
+                f"Which type does {called} return?",
+            )
             draft.note(len(draft.lines), len(line) + 4, back, asks=asks)
             line += f" -> {back}"
         draft.add(line + closing)
         if rng.random() < 0.5:
             said = words.phrase(3, 6).capitalize()
             left, right = rng.choice([('    """', '."""'), ("    # ", ""), ("    // ", "")])
-            asks = (f"What does {called} do?", f"What is the description of {called}?", f"What is {called} for?")
+            asks = (
+                f"What does {called} do?",
+                f"What is the description of {called}?",
+                f"What is {called} for?",
+            )
             draft.add_fact(left, said, right, asks=asks)
         if rng.random() < 0.3:
             draft.add()
@@ -155,6 +192,8 @@ def options(draft: Draft, words: Words, count: int) -> None:
     """What a program's --help prints, or how it is declared."""
     rng = words.rng
     draft.layout = "code"
+    whats: tuple[str, ...]
+    defaults: tuple[str, ...]
     declared = rng.random() < 0.3
     form = rng.choice(OPTION_FORMS)
     quote = rng.choice("\"'")
@@ -162,7 +201,11 @@ def options(draft: Draft, words: Words, count: int) -> None:
         long = spell(name[:2], "kebab")
         short = rng.choice("abcdefghijklmnopqrstuvwxyzABCDEFGHIKLNOPRSTUVW")
         said, number = words.phrase(2, 5), len(draft.lines)
-        whats = (f"What does --{long} do?", f"What is the help of --{long}?", f"What is --{long} for?")
+        whats = (
+            f"What does --{long} do?",
+            f"What is the help of --{long}?",
+            f"What is --{long} for?",
+        )
         defaults = (f"What is the default of --{long}?", f"default of {long}", f"What is the default {' '.join(name[:2])}?",
                     f"What does --{long} default to?", f"What is the default value for {long}?")  # fmt: skip
         if declared:
@@ -187,7 +230,15 @@ def options(draft: Draft, words: Words, count: int) -> None:
         text += said
         if rng.random() < 0.5:
             _, _, value, _ = _literal(words)
-            left, right = rng.choice([(" (default: ", ")"), (" [default: ", "]"), (" (default ", ")"), ("; default ", ""), (" [", "]")])
+            left, right = rng.choice(
+                [
+                    (" (default: ", ")"),
+                    (" [default: ", "]"),
+                    (" (default ", ")"),
+                    ("; default ", ""),
+                    (" [", "]"),
+                ]
+            )
             draft.note(number, len(text + left), value, asks=defaults)
             text += left + value + right
         draft.add(text)
@@ -196,36 +247,60 @@ def options(draft: Draft, words: Words, count: int) -> None:
 def classes(draft: Draft, words: Words, count: int) -> None:
     """Imports, bases, members and what is raised."""
     rng = words.rng
+    asks: tuple[str, ...]
     draft.layout = "code"
     for _ in range(max(1, count // 2)):
-        name = words.pseudo(1, 2).capitalize() + rng.choice(["", "Error", "Store", words.noun().capitalize()])
+        name = words.pseudo(1, 2).capitalize() + rng.choice(
+            ["", "Error", "Store", words.noun().capitalize()]
+        )
         if name in draft.used:
             continue
         draft.used.add(name)
         pick = rng.randrange(5)
         if pick == 0:
             where = ".".join(words.pseudo(1, 2) for _ in range(rng.randint(1, 3)))
-            asks = (f"Where is {name} imported from?", f"From which module does {name} come?", f"Which module has {name}?")
+            asks = (
+                f"Where is {name} imported from?",
+                f"From which module does {name} come?",
+                f"Which module has {name}?",
+            )
             draft.add_fact("from ", where, f" import {name}", asks=asks)
         elif pick == 1:
             base = words.pseudo(1, 2).capitalize() + rng.choice(["", "Error", "Base"])
-            asks = (f"What is the base class of {name}?", f"What does {name} inherit from?", f"What does {name} extend?")
+            asks = (
+                f"What is the base class of {name}?",
+                f"What does {name} inherit from?",
+                f"What does {name} extend?",
+            )
             draft.add_fact(f"class {name}(", base, "):", asks=asks)
             for member in unique_names(words, rng.randint(0, 3)):
                 kind, left, value, right = _literal(words)
                 spelled = spell(member, rng.choice(["snake", "upper"]))
-                asks = (f"What is {spelled} of {name}?", f"What is {name}.{spelled}?", f"What is the value of {spelled}?")
+                asks = (
+                    f"What is {spelled} of {name}?",
+                    f"What is {name}.{spelled}?",
+                    f"What is the value of {spelled}?",
+                )
                 draft.add_fact(f"    {spelled} = {left}", value, right, kind=kind, asks=asks)
         elif pick == 2:
             said = words.phrase(2, 6)
-            asks = (f"What does {name} say?", f"What is the message of {name}?", f"Which message does {name} carry?")
+            asks = (
+                f"What does {name} say?",
+                f"What is the message of {name}?",
+                f"Which message does {name} carry?",
+            )
             draft.add_fact(f'    raise {name}("', said, '")', asks=asks)
         elif pick == 3:
-            lower, value = spell([name.lower()], "snake"), _literal(words)
+            lower = spell([name.lower()], "snake")
+            kind, left, value, right = _literal(words)
             asks = (f"What does {lower} return?", f"What is returned by {lower}?")
             draft.add(f"def {lower}():")
-            draft.add_fact("    return " + value[1], value[2], value[3], kind=value[0], asks=asks)
+            draft.add_fact("    return " + left, value, right, kind=kind, asks=asks)
         else:
             said = words.phrase(3, 6)
-            asks = (f"What must be done about {name}?", f"What is to be done for {name}?", f"What does the TODO of {name} say?")
+            asks = (
+                f"What must be done about {name}?",
+                f"What is to be done for {name}?",
+                f"What does the TODO of {name} say?",
+            )
             draft.add_fact(rng.choice([f"# TODO({name}): ", f"// FIXME {name}: "]), said, asks=asks)

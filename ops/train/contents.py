@@ -17,7 +17,9 @@ def contents(draft: Draft, words: Words, count: int) -> None:
     page, chapter, part = rng.randint(1, 30), rng.randint(1, 6), 0
     right = rng.randint(38, 62)
     if rng.random() < 0.6:
-        draft.add(rng.choice(["Contents", "TABLE OF CONTENTS", "Contents".center(50), "In this issue"]))
+        draft.add(
+            rng.choice(["Contents", "TABLE OF CONTENTS", "Contents".center(50), "In this issue"])
+        )
     for _ in range(count + 1):
         title = words.phrase(1, 4)
         if title in draft.used or len(title) > 40:
@@ -42,10 +44,28 @@ def contents(draft: Draft, words: Words, count: int) -> None:
             f"On what page does {title} start?", f"Which page has {title}?", f"Where can I read about {title.lower()}?",
         )  # fmt: skip
         draft.note(number, len(text + dots), shown, asks=asks)
-        back = [f"What is on page {shown}?", f"Which chapter begins on page {shown}?", f"What starts on page {shown}?"]
+        back = [
+            f"What is on page {shown}?",
+            f"Which chapter begins on page {shown}?",
+            f"What starts on page {shown}?",
+        ]
         if bare:
-            back += [f"What is the title of chapter {bare}?", f"What is chapter {bare} called?", f"What is section {bare}?", f"What is {bare} about?"]
-            draft.note(number, lead.index(bare), bare, asks=(f"Which chapter is {title}?", f"What number has {title}?", f"Which section is about {title.lower()}?"))
+            back += [
+                f"What is the title of chapter {bare}?",
+                f"What is chapter {bare} called?",
+                f"What is section {bare}?",
+                f"What is {bare} about?",
+            ]
+            draft.note(
+                number,
+                lead.index(bare),
+                bare,
+                asks=(
+                    f"Which chapter is {title}?",
+                    f"What number has {title}?",
+                    f"Which section is about {title.lower()}?",
+                ),
+            )
         draft.note(number, len(lead), title, asks=tuple(back))
         draft.add(text + dots + shown)
 
@@ -54,7 +74,9 @@ def steps(draft: Draft, words: Words, count: int) -> None:
     """Numbered or bulleted lines, asked for by number and by rank."""
     rng = words.rng
     draft.layout = "items"
-    form = rng.choice(["{}. ", "{}) ", "({}) ", "[{}] ", "{}: ", "Step {}. ", "- ", "* ", "Q{}. ", "#{} "])
+    form = rng.choice(
+        ["{}. ", "{}) ", "({}) ", "[{}] ", "{}: ", "Step {}. ", "- ", "* ", "Q{}. ", "#{} "]
+    )
     start = 1 if rng.random() < 0.8 else rng.randint(2, 9)
     called = rng.choice(["step", "item", "point", "entry", "rule", "number", "task"])
     if f"list {called}" in draft.used:
@@ -65,9 +87,17 @@ def steps(draft: Draft, words: Words, count: int) -> None:
         if rng.random() < 0.2:
             text = f"{words.phrase(1, 2)} ({words.remark()})"
         number = rank + start
-        asks = [f"What is the {ORDINALS[rank]} {called}?", f"What does the {ORDINALS[rank]} {called} say?", f"Read the {ORDINALS[rank]} {called}."]
+        asks = [
+            f"What is the {ORDINALS[rank]} {called}?",
+            f"What does the {ORDINALS[rank]} {called} say?",
+            f"Read the {ORDINALS[rank]} {called}.",
+        ]
         if "{}" in form:
-            asks += [f"What is {called} {number}?", f"What does {called} {number} say?", f"{called} {number}"]
+            asks += [
+                f"What is {called} {number}?",
+                f"What does {called} {number} say?",
+                f"{called} {number}",
+            ]
             if start > 1:
                 asks = asks[3:]
         lead = form.format(number)
@@ -81,24 +111,76 @@ def programme(draft: Draft, words: Words, count: int) -> None:
     form = rng.randrange(4)
     for _ in range(count):
         start, end, what = words.clock()[:5], words.clock()[:5], words.phrase(1, 3)
-        who, where = words.person(), f"Room {rng.randint(1, 40)}" if rng.random() < 0.5 else words.place()
+        who, where = (
+            words.person(),
+            f"Room {rng.randint(1, 40)}" if rng.random() < 0.5 else words.place(),
+        )
         if what in draft.used or start in draft.used:
             continue
         draft.used |= {what, start}
-        starts = (f"When does {what} start?", f"When is {what}?", f"At what time is {what}?", f"What time does {what} begin?")
-        ends = (f"When does {what} end?", f"Until when is {what}?", f"What time does {what} finish?")
+        starts = (
+            f"When does {what} start?",
+            f"When is {what}?",
+            f"At what time is {what}?",
+            f"What time does {what} begin?",
+        )
+        ends = (
+            f"When does {what} end?",
+            f"Until when is {what}?",
+            f"What time does {what} finish?",
+        )
         whats = (f"What is at {start}?", f"What starts at {start}?", f"What happens at {start}?")
-        people = (f"Who gives {what}?", f"Who is down for {what}?", f"Who does {what}?", f"Who speaks about {what}?")
-        places = (f"Where is {what}?", f"In which room is {what}?", f"Where does {what} take place?")
+        people = (
+            f"Who gives {what}?",
+            f"Who is down for {what}?",
+            f"Who does {what}?",
+            f"Who speaks about {what}?",
+        )
+        places = (
+            f"Where is {what}?",
+            f"In which room is {what}?",
+            f"Where does {what} take place?",
+        )
         pieces: list[tuple[str, tuple[str, ...]]]
         if form == 0:
-            pieces = [(start, starts), (rng.choice([" - ", "-", " – ", " to "]), ()), (end, ends), ("  ", ()), (what, whats), (", ", ()), (where, places)]
+            pieces = [
+                (start, starts),
+                (rng.choice([" - ", "-", " – ", " to "]), ()),
+                (end, ends),
+                ("  ", ()),
+                (what, whats),
+                (", ", ()),
+                (where, places),
+            ]
         elif form == 1:
-            pieces = [(start, starts), ("  ", ()), (what.ljust(26), whats), (" ", ()), (who, people)]
+            pieces = [
+                (start, starts),
+                ("  ", ()),
+                (what.ljust(26), whats),
+                (" ", ()),
+                (who, people),
+            ]
         elif form == 2:
-            pieces = [("* ", ()), (what, whats), (" (", ()), (who, people), ("), ", ()), (start, starts), (", ", ()), (where, places)]
+            pieces = [
+                ("* ", ()),
+                (what, whats),
+                (" (", ()),
+                (who, people),
+                ("), ", ()),
+                (start, starts),
+                (", ", ()),
+                (where, places),
+            ]
         else:
-            pieces = [(where.ljust(18), places), (" ", ()), (start, starts), ("  ", ()), (end, ends), ("  ", ()), (what, whats)]
+            pieces = [
+                (where.ljust(18), places),
+                (" ", ()),
+                (start, starts),
+                ("  ", ()),
+                (end, ends),
+                ("  ", ()),
+                (what, whats),
+            ]
         text = ""
         for piece, asks in pieces:
             if asks:
@@ -111,6 +193,7 @@ def changes(draft: Draft, words: Words, count: int) -> None:
     """Releases with their dates and what changed."""
     rng = words.rng
     draft.layout = "items"
+    asks: tuple[str, ...]
     form = rng.randrange(4)
     left = count
     while left > 0:
@@ -118,21 +201,38 @@ def changes(draft: Draft, words: Words, count: int) -> None:
         if version in draft.used:
             return
         draft.used.add(version)
-        head, tail = [(f"{version} (", ")"), (f"## [{version}] - ", ""), (f"Version {version}, ", ""), (f"v{version} / ", "")][form]
-        asks = (f"When was {version} released?", f"What is the date of {version}?", f"When did version {version} come out?", f"release date of {version}")
+        head, tail = [
+            (f"{version} (", ")"),
+            (f"## [{version}] - ", ""),
+            (f"Version {version}, ", ""),
+            (f"v{version} / ", ""),
+        ][form]
+        asks = (
+            f"When was {version} released?",
+            f"What is the date of {version}?",
+            f"When did version {version} come out?",
+            f"release date of {version}",
+        )
         draft.note(len(draft.lines), len(head), day, kind="date", asks=asks)
         draft.add_fact(head[: head.index(version)], version, head[head.index(version) + len(version) :] + day + tail,
                        asks=(f"Which version was released on {day}?", f"Which version came out on {day}?"))  # fmt: skip
         bullet, number = rng.choice(["- ", "* ", "  - ", "  * "]), rng.randint(1, 3)
         for index in range(number):
             said, issue = words.phrase(3, 6), str(rng.randint(10, 9999))
-            asks = (f"What changed in {version}?", f"What is new in {version}?") if number == 1 else ()
+            asks = (
+                (f"What changed in {version}?", f"What is new in {version}?") if number == 1 else ()
+            )
             word = said.split()[0]
             asks += (f"What was done about {word}?",) if index == 0 and len(word) > 3 else ()
             after = ""
             if rng.random() < 0.4:
                 after = f" (#{issue})"
-                draft.note(len(draft.lines), len(bullet + said) + 3, issue, asks=(f"Which issue is '{said}'?", f"What number has the change '{said}'?"))
+                draft.note(
+                    len(draft.lines),
+                    len(bullet + said) + 3,
+                    issue,
+                    asks=(f"Which issue is '{said}'?", f"What number has the change '{said}'?"),
+                )
             draft.note(len(draft.lines), len(bullet), said, asks=asks)
             draft.add(bullet + said + after)
         left -= number + 1
@@ -150,17 +250,49 @@ def glossary(draft: Draft, words: Words, count: int) -> None:
         draft.used.add(term)
         if form == 0:
             mark = rng.choice([" - ", " – ", ": ", " — ", "  ", " = "])
-            asks = (f"What is {term}?", f"What does {term} mean?", f"What is meant by {term}?", f"How is {term} defined?")
+            asks = (
+                f"What is {term}?",
+                f"What does {term} mean?",
+                f"What is meant by {term}?",
+                f"How is {term} defined?",
+            )
             draft.add_fact(term + mark, words.phrase(3, 7), asks=asks)
         elif form == 1:
-            amount = rng.choice([f"{rng.randint(1, 900)} {rng.choice(['g', 'ml', 'kg', 'tbsp', 'tsp', 'cups', 'cl', 'oz'])}", f"{rng.randint(1, 12)}", f"{rng.randint(1, 3)}/{rng.randint(2, 4)} cup"])
-            asks = (f"How much {term}?", f"How much {term} is needed?", f"How many {term}?", f"What amount of {term} do I need?")
-            draft.add_fact(rng.choice(["", "- ", "* "]), amount, f" {term}" + rng.choice(["", f", {words.noun()}"]), asks=asks)
+            amount = rng.choice(
+                [
+                    f"{rng.randint(1, 900)} {rng.choice(['g', 'ml', 'kg', 'tbsp', 'tsp', 'cups', 'cl', 'oz'])}",
+                    f"{rng.randint(1, 12)}",
+                    f"{rng.randint(1, 3)}/{rng.randint(2, 4)} cup",
+                ]
+            )
+            asks = (
+                f"How much {term}?",
+                f"How much {term} is needed?",
+                f"How many {term}?",
+                f"What amount of {term} do I need?",
+            )
+            draft.add_fact(
+                rng.choice(["", "- ", "* "]),
+                amount,
+                f" {term}" + rng.choice(["", f", {words.noun()}"]),
+                asks=asks,
+            )
         elif form == 2:
             said = words.phrase(2, 6)
-            draft.add_fact("  " + term.ljust(20) + " ", said, asks=(f"What does {term} do?", f"What is {term}?", f"What is the meaning of {term}?"))
+            draft.add_fact(
+                "  " + term.ljust(20) + " ",
+                said,
+                asks=(
+                    f"What does {term} do?",
+                    f"What is {term}?",
+                    f"What is the meaning of {term}?",
+                ),
+            )
         else:
-            question, said = f"{rng.choice(['What is', 'Where is', 'How do I use'])} the {term}?", words.phrase(3, 6).capitalize()
+            question, said = (
+                f"{rng.choice(['What is', 'Where is', 'How do I use'])} the {term}?",
+                words.phrase(3, 6).capitalize(),
+            )
             left, right = rng.choice([("Q: ", "A: "), ("Q. ", "A. "), ("", ""), ("> ", "")])
             draft.add(left + question)
             draft.add_fact(right, said, ".", asks=(question, f"What is answered to '{question}'?"))

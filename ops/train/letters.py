@@ -136,7 +136,9 @@ def bill(draft: Draft, words: Words, count: int) -> None:
     left = rng.random() < 0.5
 
     def cell(name: str, text: str) -> str:
-        return text.ljust(widths[name]) if left or name == "Description" else text.rjust(widths[name])
+        return (
+            text.ljust(widths[name]) if left or name == "Description" else text.rjust(widths[name])
+        )
 
     top = draft.add(" ".join(cell(name, name) for name in names))
     if rng.random() < 0.6:
@@ -152,7 +154,12 @@ def bill(draft: Draft, words: Words, count: int) -> None:
             text = f"{amount:,.2f}"
             return text + mark if mark.startswith(" ") else mark + text
 
-        values = {"Qty": str(many), "Description": article, "Price": money(each), "Amount": money(each * many)}
+        values = {
+            "Qty": str(many),
+            "Description": article,
+            "Price": money(each),
+            "Amount": money(each * many),
+        }
         asks = {
             "Qty": (f"How many {article} are there?", f"How many {article} were ordered?", f"What is the quantity of {article}?"),
             "Description": (),
@@ -165,6 +172,13 @@ def bill(draft: Draft, words: Words, count: int) -> None:
             if asks[name]:
                 column = len(text) + shown.index(values[name])
                 heading = draft.lines[top].index(name)
-                draft.note(len(draft.lines), column, values[name], asks=asks[name], title=name, above=(top, heading))
+                draft.note(
+                    len(draft.lines),
+                    column,
+                    values[name],
+                    asks=asks[name],
+                    title=name,
+                    above=(top, heading),
+                )
             text += shown + " "
         draft.add(text)

@@ -133,7 +133,10 @@ def stanzas(draft: Draft, words: Words, count: int) -> None:
         for key in sorted(chosen, key=keys.index):
             kind, value = words.value(key)
             if rng.random() < 0.35:
-                kind, value = "other", words.of(rng.choice(["listed", "remark", "version", "contact"]))
+                kind, value = (
+                    "other",
+                    words.of(rng.choice(["listed", "remark", "version", "contact"])),
+                )
             plain = " ".join(key)
             as_written = spelled["/".join(key)]
             before, after = line("/".join(key), value)
@@ -171,7 +174,11 @@ def package_log(draft: Draft, words: Words, count: int) -> None:
         if name in draft.used:
             continue
         draft.used.add(name)
-        version, other, arch = words.version(), words.version(), rng.choice(["amd64", "all", "arm64"])
+        version, other, arch = (
+            words.version(),
+            words.version(),
+            rng.choice(["amd64", "all", "arm64"]),
+        )
         verb = rng.choice(["install", "upgrade", "remove", "configure", "status installed"])
         when = (f"When was {name} logged?", f"At what time does {name} stand in the log?",
                 f"What time was {name} written?")  # fmt: skip
@@ -181,36 +188,101 @@ def package_log(draft: Draft, words: Words, count: int) -> None:
         if shape == 0:
             head = f"{day} {clock} {verb} {name}:{arch} "
             draft.note(number, len(head), version, asks=which)
-            draft.note(number, head.index(verb), verb, asks=(f"What was done with {name}?", f"What happened to {name}?"))
+            draft.note(
+                number,
+                head.index(verb),
+                verb,
+                asks=(f"What was done with {name}?", f"What happened to {name}?"),
+            )
             text = head + version + rng.choice(["", " <none>", " " + other])
         elif shape == 1:
             head = f"{clock} {name} ("
-            draft.note(number, len(head), version, asks=(f"From which version was {name} upgraded?", f"What was the old version of {name}?"))
+            draft.note(
+                number,
+                len(head),
+                version,
+                asks=(
+                    f"From which version was {name} upgraded?",
+                    f"What was the old version of {name}?",
+                ),
+            )
             text = head + version + rng.choice([" -> ", ", "])
-            draft.note(number, len(text), other, asks=(f"To which version was {name} upgraded?", f"What is the new version of {name}?"))
+            draft.note(
+                number,
+                len(text),
+                other,
+                asks=(
+                    f"To which version was {name} upgraded?",
+                    f"What is the new version of {name}?",
+                ),
+            )
             text += other + ")"
         elif shape == 2:
             host, size = words.address(), str(rng.randint(100, 99999))
             path, code = f"/{name}", rng.choice(["200", "301", "404", "500", "403"])
             method = rng.choice(["GET", "POST", "PUT"])
-            head = f"{host} - - [{day}:{clock}] \"{method} {path}\" "
-            draft.note(number, 0, host, kind="address", asks=(f"Which address asked for {path}?", f"Who requested {path}?"))
-            draft.note(number, len(head), code, asks=(f"What status did {path} get?", f"With which status was {path} answered?"))
+            head = f'{host} - - [{day}:{clock}] "{method} {path}" '
+            draft.note(
+                number,
+                0,
+                host,
+                kind="address",
+                asks=(f"Which address asked for {path}?", f"Who requested {path}?"),
+            )
+            draft.note(
+                number,
+                len(head),
+                code,
+                asks=(f"What status did {path} get?", f"With which status was {path} answered?"),
+            )
             text = head + f"{code} {size}"
-            draft.note(number, len(head) + len(code) + 1, size, asks=(f"How many bytes were sent for {path}?", f"What is the size of {path}?"))
+            draft.note(
+                number,
+                len(head) + len(code) + 1,
+                size,
+                asks=(f"How many bytes were sent for {path}?", f"What is the size of {path}?"),
+            )
         elif shape == 3:
             host, said = words.pseudo(), words.remark()
             head = f"{day} {clock} {host} {name}[{rng.randint(2, 9999)}]: "
-            draft.note(number, len(head), said, asks=(f"What did {name} say?", f"What did {name} log?", f"What is the message of {name}?"))
-            draft.note(number, len(f"{day} {clock} "), host, asks=(f"On which host did {name} run?", f"Which machine wrote the line of {name}?"))
+            draft.note(
+                number,
+                len(head),
+                said,
+                asks=(
+                    f"What did {name} say?",
+                    f"What did {name} log?",
+                    f"What is the message of {name}?",
+                ),
+            )
+            draft.note(
+                number,
+                len(f"{day} {clock} "),
+                host,
+                asks=(f"On which host did {name} run?", f"Which machine wrote the line of {name}?"),
+            )
             text = head + said
         else:
             took = f"{rng.uniform(0.01, 90):.2f}s"
             result = rng.choice(["PASSED", "FAILED", "ok", "SKIPPED", "error", "warning", "done"])
             head = f"{clock} {name} {rng.choice(['', '... ', '.... '])}"
-            draft.note(number, len(head), result, asks=(f"What was the result of {name}?", f"How did {name} end?", f"Did {name} pass?"))
+            draft.note(
+                number,
+                len(head),
+                result,
+                asks=(
+                    f"What was the result of {name}?",
+                    f"How did {name} end?",
+                    f"Did {name} pass?",
+                ),
+            )
             text = head + f"{result} ({took})"
-            draft.note(number, len(head) + len(result) + 2, took, asks=(f"How long did {name} take?", f"What time did {name} need?"))
+            draft.note(
+                number,
+                len(head) + len(result) + 2,
+                took,
+                asks=(f"How long did {name} take?", f"What time did {name} need?"),
+            )
         if clock in text and rng.random() < 0.7:
             draft.note(number, text.index(clock), clock, kind="clock", asks=when)
         draft.add(text)

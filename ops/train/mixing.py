@@ -18,7 +18,11 @@ def address(draft: Draft, words: Words, count: int) -> None:
     """Who writes, or to whom: a name and where it is."""
     rng = words.rng
     lines = [words.company(), words.person(), words.street()]
-    lines += [f"{words.pseudo(1, 2).capitalize()} {words.code()[:8]}", words.telephone(), words.email()]
+    lines += [
+        f"{words.pseudo(1, 2).capitalize()} {words.code()[:8]}",
+        words.telephone(),
+        words.email(),
+    ]
     for line in lines[: rng.randint(2, len(lines))]:
         if rng.random() < 0.85:
             draft.add(line)

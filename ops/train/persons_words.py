@@ -1,5 +1,5 @@
 """Fields that everybody knows: how documents name them and how a person asks for them."""
-# ruff: noqa: E501  (a table reads better on long lines)
+# ruff: noqa: SIM905, E501  (a table reads better on long lines)
 
 from __future__ import annotations
 
@@ -89,7 +89,9 @@ KNOWN: tuple[tuple[str, str, str], ...] = (
     ("Opening hours|Hours|Open|Mon-Fri|Weekdays", "hours", "When are they open?|What are the opening hours?|When is it open?|During which hours can I come?"),
     ("Registered|Company no|Registration|Reg. no.|VAT no|Tax ID", "code", "Under which number is the company registered?|What is the company number?|What is the tax number?|What is the registration number?"),
 )  # fmt: skip
-THINGS = "invoice|bill|letter|order|ticket|contract|report|receipt|message|document|form|statement|note|offer|quote|package|job|booking|policy|claim|case".split("|")
+THINGS = "invoice|bill|letter|order|ticket|contract|report|receipt|message|document|form|statement|note|offer|quote|package|job|booking|policy|claim|case".split(
+    "|"
+)
 
 
 def familiar(words: Words, count: int) -> list[tuple[str, str, str, tuple[str, ...]]]:

@@ -43,7 +43,12 @@ READER = (
     (1.00, ((TINY, 1), (SMALL, 2), (FULL, 4), (PAIR, 2), (THREE, 1), (FOUR, 4))),
 )
 JOINT = ((1.00, READER[-1][1]),)
-GROWN = ((1.00, ((TINY, 1), (SMALL, 4), (HALF, 2), (FULL, 4), (PAIR, 1), (THREE, 1), (FOUR, 2))),)
+FEW = Diet(rows=6, length=448, low=3, high=14, asked=8)
+MORE = Diet(rows=4, length=640, low=10, high=20, asked=10)
+PAGE = Diet(rows=3, length=960, low=16, high=28, asked=18)
+LONG = Diet(rows=1, length=2048, low=12, high=24, asked=32, max_pages=4)
+# Of a reader that has all lengths already: smaller steps, all sizes to the end.
+GROWN = ((1.00, ((FEW, 4), (MORE, 4), (PAGE, 4), (LONG, 3))),)
 SHORT = ((1.00, ((TINY, 3), (SMALL, 5), (HALF, 3))),)  # what a CPU has time for
 MIXES = {"reader": READER, "joint": JOINT}
 EYES_LINES = 192  # of text in a step of the eyes, on pages of one height

@@ -54,14 +54,20 @@ def rate(stage: str, step: int, done: float, share: float = 1.0) -> float:
     return share * RATE[stage] * warm * max(left, 0.01)
 
 
-def trained(trainee: Trainee, stage: str) -> dict[str, nn.Parameter]:
-    """The weights that a stage moves."""
+def trained(trainee: Trainee, stage: str, lowest: int = 0) -> dict[str, nn.Parameter]:
+    """The weights that a stage moves, of the language half those from layer `lowest` on: what the
+    layers below have learned stays, and a step costs less."""
     parts: list[tuple[str, nn.Module]] = []
     if stage != "eyes":
         parts += [("text", trainee.model.model.language_model)]
     if stage in ("eyes", "joint"):
         parts += [("visual", trainee.model.model.visual), ("head", trainee.head)]
-    return {f"{name}.{key}": p for name, part in parts for key, p in part.named_parameters()}
+    resting = [f"text.layers.{layer}." for layer in range(lowest)]
+    resting += ["text.embed_tokens."] if lowest else []
+    weights = {f"{name}.{key}": p for name, part in parts for key, p in part.named_parameters()}
+    for name, weight in weights.items():
+        weight.requires_grad_(not name.startswith(tuple(resting)))
+    return {name: weight for name, weight in weights.items() if weight.requires_grad}
 
 
 def optimizers(weights: dict[str, nn.Parameter], stage: str) -> list[torch.optim.Optimizer]:
@@ -118,9 +124,10 @@ class Run:
         start: Path | None = None,
         rate_share: float = 1.0,
         minutes: float = math.inf,
+        lowest: int = 0,
         **diet: bool,
     ) -> None:
-        self.minutes = minutes
+        self.minutes, self.lowest = minutes, lowest
         self.folder, self.seed, self.steps, self.diet = folder, seed, steps, diet
         self.rate_share = rate_share
         folder.mkdir(parents=True, exist_ok=True)
@@ -145,7 +152,7 @@ class Run:
 
     def _train(self, stage: str, pool: Executor) -> None:
         steps, first = self.steps[stage], self.progress.step
-        weights = trained(self.trainee, stage)
+        weights = trained(self.trainee, stage, self.lowest)
         optims = optimizers(weights, stage)
         mine = self.saved.get("progress", {}).get("stage") == stage
         for optimizer, state in zip(optims, self.saved.get("optimizers", []), strict=False):
@@ -213,6 +220,9 @@ def main() -> None:
     parser.add_argument(
         "--minutes", type=float, default=math.inf, help="a stage ends after so many, if not before"
     )
+    parser.add_argument(
+        "--lowest", type=int, default=0, help="layers of the language half below this one rest"
+    )
     parser.add_argument("--no-compile", action="store_true")
     for stage in STAGES:
         parser.add_argument(f"--{stage}-steps", type=int, default=STEPS[stage])
@@ -228,6 +238,7 @@ def main() -> None:
         start=args.start,
         rate_share=args.rate_share or (0.4 if args.start else 1.0),
         minutes=args.minutes,
+        lowest=args.lowest,
         smoke=args.quick,
         short=args.short,
         grown=args.start is not None,

@@ -78,7 +78,10 @@ FLAGS = (
 )
 KINDS = """number number money date clock host address path code code code phrase phrase phrase person
 person company email pseudo pseudo flag street url span port count long place telephone iban""".split()  # fmt: skip
-LESSON_KINDS = [*KINDS, *"listed remark remark capitals capitals version contact money money hours".split()]
+LESSON_KINDS = [
+    *KINDS,
+    *"listed remark remark capitals capitals version contact money money hours".split(),
+]
 SUITED = {
     "date": "date deadline expiry day renewal start delivery issue".split(),
     "money": "amount balance bonus cost credit deposit fee loan payment penalty premium price refund "
@@ -366,7 +369,9 @@ class Words:
     def capitals(self) -> str:
         """Words of which some are in capitals, or begin with one: copies must keep them."""
         rng = self.rng
-        words = [rng.choice([self.pseudo(1, 2), rng.choice(NOUNS)]) for _ in range(rng.randint(1, 4))]
+        words = [
+            rng.choice([self.pseudo(1, 2), rng.choice(NOUNS)]) for _ in range(rng.randint(1, 4))
+        ]
         cases = (str.lower, str.lower, str.capitalize, str.capitalize, str.upper)
         return " ".join(rng.choice(cases)(word) for word in words)
 
@@ -416,7 +421,11 @@ class Words:
     def log_day(self) -> str:
         rng = self.rng
         y, m, d = rng.randint(1995, 2032), rng.randint(1, 12), rng.randint(1, 28)
-        forms = (f"{y}-{m:02d}-{d:02d}", f"{MONTHS[m - 1][:3]} {d:2d}", f"{d:02d}/{MONTHS[m - 1][:3]}/{y}")
+        forms = (
+            f"{y}-{m:02d}-{d:02d}",
+            f"{MONTHS[m - 1][:3]} {d:2d}",
+            f"{d:02d}/{MONTHS[m - 1][:3]}/{y}",
+        )
         return rng.choice(forms)
 
     def flag(self) -> str:
