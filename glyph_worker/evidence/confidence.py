@@ -25,8 +25,8 @@ class Stands(NamedTuple):
     """What the document says for an answer, each from 0 to 1."""
 
     stands: float
-    """1 for one that the document has as it is; 0.5 in another spelling or in part; 0 where it
-    stands nowhere, has a literal that the document has not, or says that it is not there."""
+    """1 for one that the document has as it is, or that says it is not there; 0.5 in another
+    spelling or in part; 0 where it stands nowhere, or has a literal that the document has not."""
     asked: float
     """How much of the question stands just before it; of one that says it is not there, how much
     of the question the document does not have."""
@@ -110,7 +110,7 @@ class Calibration:
 def stands(index: DocumentIndex, guarded: Guarded, question: str) -> Stands:
     """How an answer and its question stand in the document."""
     if guarded.found is False:
-        return Stands(0.0, missing(index, question))
+        return Stands(1.0, missing(index, question))
     if not guarded.places:
         return Stands(0.0, 0.0)
     asked = closeness(index, guarded.places[0].document, question)

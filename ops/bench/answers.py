@@ -7,9 +7,9 @@ A planted misreading counts where a person with the document could tell: exclude
 number, are those that the document has elsewhere word for word, those that are no literal any more
 (a digit lost that was alone), slips in plain lower-case words, and a name's first letter that
 became small.
-`--calibrate` asks the embedded reader about documents of its corpus and of the written set that has
-shaped it, fits the confidence, and writes it into the checkpoint's folder; other runs measure it on
-documents that the fit has not seen.
+`--calibrate` asks the embedded reader about documents of its corpus, of the written set that has
+shaped it and of the set that lessons are chosen by, fits the confidence, and writes it into the
+checkpoint's folder; other runs measure it on what the fit has not seen.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from bench.answers_places import STYLE, asked
 from bench.answers_planted import Planted, plant
 from bench.answers_reader import Answered, Document, answer_all, auroc, isotonic, made, strangers
 from bench.machine import commit, device_name
+from bench.reader_exam import papers
 from bench.render_corpus import english
 from glyph_worker.evidence.confidence import CALIBRATION_FILE, Calibration, Stands, stands
 from glyph_worker.evidence.guard import Guarded, guard
@@ -44,8 +45,8 @@ from glyph_worker.worker.prover import Prover
 
 CALIBRATED_ON = "real texts"
 """The written documents that have shaped the reader's corpus already."""
-DOUBTED_BELOW = 0.19
-"""Confidence below which no answer of the choosing set was right."""
+DOUBTED_BELOW = 0.17
+"""Confidence below which no answer was right of those that the curve is fitted on."""
 BARS: dict[str, tuple[str, float]] = {
     "planted_caught": ("at least", 99.0),
     "right_flagged": ("at most", 1.0),
@@ -262,7 +263,8 @@ def places_by_engine(reader: Reader, seed: str, documents: int) -> dict[str, flo
 
 def calibrate(reader: Reader, seed: str, documents: int) -> None:
     shaped = (document for document in strangers() if document.group == CALIBRATED_ON)
-    rows, _ = answer_all(reader, itertools.chain(made(f"calibrate {seed}", documents), shaped))
+    source = itertools.chain(made(f"calibrate {seed}", documents), shaped, papers("choosing"))
+    rows, _ = answer_all(reader, source)
     known = [row for row in rows if row.mean_log_prob is not None]
     file = reader.folder / CALIBRATION_FILE
     file.write_text(json.dumps(fit(known), indent=1) + "\n")

@@ -39,10 +39,11 @@ class Marked:
 
     @property
     def stood_by(self) -> bool:
-        """Whether a person would take it for verified: nothing in it is unsupported, it stands in
-        the document or says that nothing there does, and it is likelier right than wrong."""
+        """Whether a person would take it for verified: it stands in the document, nothing in it is
+        unsupported, and it is likelier right than wrong. "Not found" never is: of what is absent
+        there is no place to show."""
         proof = self.proof
-        stands = proof.verified is not False and (bool(proof.citations) or proof.found is False)
+        stands = proof.verified is not False and bool(proof.citations)
         return stands and (proof.confidence is None or proof.confidence >= TRUSTED)
 
 

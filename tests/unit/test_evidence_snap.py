@@ -74,7 +74,6 @@ def test_nothing_is_completed_unasked_or_where_nothing_is_looked_up() -> None:
         ("mmol/l", "mmol/L"),
         ("Answering servise", "Answering service"),
         ("ada stone", "Ada Stone"),
-        ("answared", "Answered"),
     ],
 )
 def test_correcting_takes_the_documents_spelling_of_a_copy(read: str, given: str) -> None:
