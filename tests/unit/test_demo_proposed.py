@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from glyph_worker.document import Document
+from glyph_worker.local.demo import _rounds
 from glyph_worker.local.proposed import MAX_QUESTIONS, proposed
 
 
@@ -30,3 +32,11 @@ def test_prose_is_asked_for_its_lines_and_code_is_no_field() -> None:
         "What does line 3 say?",
     ]
     assert proposed("if x == 1: y\n") == ["What does line 1 say?"]
+
+
+def test_ones_own_questions_are_asked_as_they_are() -> None:
+    mine = Document.of("colour: teal\n", max_bytes=100)
+    ((title, document, asked),) = _rounds((mine, ["Which colour?"]))
+    assert (title, document, asked) == ("your document", mine, [("Which colour?", None)])
+    ((_, _, suggested),) = _rounds((mine, []))
+    assert suggested == [("What is the colour?", None)]
