@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from glyph_worker.job import Answer
+from glyph_worker.proof import DOUBTFUL
 from glyph_worker.terminal import Part
 
 MAX_NAMED = 4
@@ -35,5 +36,7 @@ def proof_parts(answer: Answer) -> list[Part]:
     if answer.found is False and not answer.read_as:
         parts.append("the document does not say it")
     if answer.confidence is not None:
-        parts.append(f"confidence {answer.confidence:.2f}")
+        sure = answer.confidence >= DOUBTFUL
+        said = f"confidence {answer.confidence:.2f}"
+        parts.append(said if sure else (f"{said}, doubtful", "yellow"))
     return [part for at, one in enumerate(parts) for part in ([" · "] if at else []) + [one]]

@@ -18,12 +18,11 @@ from bench.answers_reader import Answered, Document, answer_all
 from bench.machine import ROOT
 from glyph_worker.model.reader import Reader
 from glyph_worker.options import LiteralMode
+from glyph_worker.proof import DOUBTFUL
 from glyph_worker.render.paginate import paginate
 from glyph_worker.worker.prover import Proof, Prover
 
 EXAM_BARS = {"exam_exact": 60.0, "exam_verified_or_flagged_rightly": 95.0}
-TRUSTED = 0.5
-"""Confidence from which an answer that stands in its document counts as verified."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,12 +38,11 @@ class Marked:
 
     @property
     def stood_by(self) -> bool:
-        """Whether a person would take it for verified: it stands in the document, nothing in it is
-        unsupported, and it is likelier right than wrong. "Not found" never is: of what is absent
-        there is no place to show."""
+        """Whether it is shown as one that stands in the document and is not doubtful. "Not found"
+        never is: of what is absent there is no place to show."""
         proof = self.proof
         stands = proof.verified is not False and bool(proof.citations)
-        return stands and (proof.confidence is None or proof.confidence >= TRUSTED)
+        return stands and (proof.confidence is None or proof.confidence >= DOUBTFUL)
 
 
 def papers(name: str) -> list[Document]:
