@@ -179,6 +179,9 @@ class Answer:
     """Share of such answers of this checkpoint that are right; None where it was never measured."""
     found: bool | None = None
     """False: the answer says that the document does not have it. None: nobody can tell."""
+    read_as: str = ""
+    """What the model wrote, where the answer is the document's own text in its place, or "not
+    found" where it was too doubtful; '' for an answer as the model gave it."""
     thinking: str | None = None
     """The model's thoughts, where they were asked for (`include_thinking`)."""
 
@@ -207,6 +210,7 @@ class Answer:
             verified=fields.get("verified"),
             confidence=fields.get("confidence"),
             found=fields.get("found"),
+            read_as=fields.get("read_as", ""),
             thinking=fields.get("thinking"),
         )
 

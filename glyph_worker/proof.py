@@ -14,6 +14,9 @@ CitationKind = Literal["exact", "normalized", "close"]
 """As it is; but for white space, case, hyphens and forms of the same letter; alike."""
 LiteralKind = Literal["number", "date", "amount", "code", "url", "address", "name"]
 LiteralStatus = Literal["verified", "corrected", "unsupported"]
+DOUBTFUL = 0.8
+"""Confidence below which an answer is called doubtful where people see it, though it stands in the
+document: with it, most answers to strangers' documents are told apart (`ops/bench/reader_exam`)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from glyph_worker.job import Answer
+from glyph_worker.proof import DOUBTFUL
 from glyph_worker.terminal import Part
 
 MAX_NAMED = 4
@@ -23,14 +24,19 @@ def proof_parts(answer: Answer) -> list[Part]:
     if mended := [one for one in answer.literals if one.status == "corrected"]:
         named = ", ".join(f"{one.text} (read as {one.read_as})" for one in mended[:MAX_NAMED])
         parts.append((f"≈ corrected: {named}", "yellow"))
+    if answer.read_as:
+        why = "too doubtful" if answer.found is False else "the document's own text"
+        parts.append((f"≈ {why}: read as {answer.read_as}", "yellow"))
     if answer.citations:
         exact = all(one.kind == "exact" for one in answer.citations)
         pages = sorted({one.page for one in answer.citations if one.page is not None})
         where = f"page{'s' if len(pages) > 1 else ''} {', '.join(map(str, pages))}"
         found = where if pages else "in the document"
         parts.append((f"✓ {found}", "green") if exact else (f"≈ {found}, alike", "yellow"))
-    if answer.found is False:
+    if answer.found is False and not answer.read_as:
         parts.append("the document does not say it")
     if answer.confidence is not None:
-        parts.append(f"confidence {answer.confidence:.2f}")
+        sure = answer.confidence >= DOUBTFUL
+        said = f"confidence {answer.confidence:.2f}"
+        parts.append(said if sure else (f"{said}, doubtful", "yellow"))
     return [part for at, one in enumerate(parts) for part in ([" · "] if at else []) + [one]]

@@ -20,7 +20,10 @@ def demo(
     file: Annotated[
         Path | None, typer.Argument(help="Your own text, HTML or PDF; default: ours.")
     ] = None,
-    ask: Annotated[list[str] | None, typer.Option("--ask", "-q", help="A question.")] = None,
+    ask: Annotated[
+        list[str] | None,
+        typer.Option("--ask", "-q", help="A question; default: what the file's fields suggest."),
+    ] = None,
     as_json: AsJson = False,
     out_dir: Annotated[Path, typer.Option("--out", help="Where page PNGs go.")] = Path(
         "out/demo-pages"
@@ -30,15 +33,20 @@ def demo(
     from glyph_worker.cli.extras import require
 
     require("answer")
+    from glyph_worker.cli.proof import proof_parts
     from glyph_worker.local.demo import run_demo
 
-    if file is not None and not ask:
-        raise InvalidOption("a file needs a question: --ask 'What is …?'")
     if file is None and ask:
         raise InvalidOption("a question needs a file: glyph-worker demo my.txt --ask …")
     settings = Settings.load()
     own = None if file is None else (read_document(file, settings), list(ask or []))
-    report = run_demo(settings, own=own, out_dir=out_dir, console=None if as_json else out)
+    report = run_demo(
+        settings,
+        own=own,
+        out_dir=out_dir,
+        console=None if as_json else out,
+        proof_parts=proof_parts,
+    )
     if as_json:
         print_json(report)
 

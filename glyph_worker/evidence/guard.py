@@ -13,6 +13,7 @@ from glyph_worker.evidence.index import DocumentIndex, Span
 from glyph_worker.evidence.literals import FoundLiteral, literals
 from glyph_worker.evidence.lookup import Finding, look_up
 from glyph_worker.evidence.nearness import nearest
+from glyph_worker.evidence.snap import complete, respell
 from glyph_worker.proof import CheckedLiteral, CitationKind
 
 Mode = Literal["check", "correct", "off"]
@@ -53,6 +54,8 @@ class Guarded:
     found: bool | None
     num_unchecked: int
     """Literals that were not looked up, of an answer with more than MAX_LITERALS."""
+    read_as: str = ""
+    """What the model wrote, where the document's own text stands in its place; else ''."""
 
 
 def guard(
@@ -64,9 +67,12 @@ def guard(
     cut: bool = False,
     phrases: Sequence[str] = (),
     choose: Choose | None = None,
+    completed: bool = False,
 ) -> Guarded:
     """Look an answer up. Deterministic, bounded, raises nothing.
 
+    `completed`: a copy that stops within a word or a bracket is given its end, in every mode but
+    `off`; mode `correct` does so too, and takes the document's spelling of a whole copy.
     `cut`: the answer ended by length, so that its last literal may be half of one. `phrases` are
     the checkpoint's own for "it is not there". `choose` decides between equal places; without it
     the question's words do.
@@ -77,11 +83,17 @@ def guard(
             text=answer, literals=(), places=(), verified=None, found=False, num_unchecked=0
         )
     choose = choose or (lambda places: nearest(index, places, question))
+    read = answer
+    if mode == "correct" or (completed and mode != "off"):
+        answer = complete(index, answer, choose) or answer
+    if mode == "correct":
+        answer = respell(index, answer) or answer
+    read_as = read if answer != read else ""
     checked: list[CheckedLiteral] = []
     findings: dict[str, Finding] = {}
     num_unchecked = 0
     if mode != "off":
-        checked, findings, num_unchecked = _check(index, answer, cut=cut)
+        checked, findings, num_unchecked = _check(index, answer, cut=cut and not read_as)
     if mode == "correct":
         answer, checked = _corrected(answer, checked)
         for one in checked:
@@ -95,6 +107,7 @@ def guard(
         verified=_verdict(checked, num_unchecked),
         found=found,
         num_unchecked=num_unchecked,
+        read_as=read_as,
     )
 
 

@@ -49,6 +49,13 @@ def closeness(index: DocumentIndex, span: Span, question: str) -> float:
     return min(1.0, _score(index.text, span, known) / (SAME_LINE * full))
 
 
+def missing(index: DocumentIndex, question: str) -> float:
+    """Share of the question's words that the document does not have: what speaks for an answer
+    that says so."""
+    words = _content(question)
+    return sum(word not in index.lowered for word in words) / len(words) if words else 0.0
+
+
 def _weighed(index: DocumentIndex, question: str) -> list[tuple[str, float]]:
     """The question's words that say something, rare ones heavier."""
     kept = _content(question)

@@ -21,7 +21,8 @@ ABOUT_EMBEDDED = (
     "document. Ask it for a value by its name (What is the total?), for a line by its number or "
     "by a word in it, or for what follows a phrase; it says “not found” where it sees none. It "
     "knows no facts, follows no instructions and explains nothing: a question like “Why?” gets a "
-    "word from the page, and not an answer. It reads its own render style only."
+    "word from the page, and not an answer. Asked about strangers’ documents in a person’s own "
+    "words it is right about once in four times. It reads its own render style only."
 )
 
 

@@ -257,6 +257,9 @@ class AnswerView(BaseModel):
     found: bool | None = Field(
         None, description="false: the answer says that the document does not have it."
     )
+    read_as: str = Field(
+        "", description="What the model wrote, where the document's own text is given instead."
+    )
     mean_log_prob: float | None = Field(
         None, description="Mean logarithm of the model's probability of the answer's tokens."
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from importlib import resources
 from pathlib import Path
@@ -17,11 +18,16 @@ from rich.table import Table
 from glyph_worker.client import Client
 from glyph_worker.document import Document
 from glyph_worker.errors import JobError
+from glyph_worker.job import Answer
+from glyph_worker.local.proposed import proposed
 from glyph_worker.local.service import LocalService
 from glyph_worker.settings import Settings
-from glyph_worker.terminal import line
+from glyph_worker.terminal import Part, line
 
 ANSWER_TIMEOUT_S = 300.0
+
+PROOF = ("verified", "found", "confidence", "read_as")
+"""Of an answer, what the report says of its proof."""
 
 Round = tuple[str, bytes | Document, list[tuple[str, str | None]]]
 """A document's title, its bytes, and questions with the answers expected of them, if known."""
@@ -33,10 +39,13 @@ def run_demo(
     own: tuple[Document, list[str]] | None,
     out_dir: Path,
     console: Console | None,
+    proof_parts: Callable[[Answer], list[Part]],
 ) -> dict[str, Any]:
-    """Ask `own` (document, questions), or our documents' questions, the first document twice.
+    """Ask `own` (document, questions; without any, those that its fields suggest), or our
+    documents' questions, the first document twice. `proof_parts` says how an answer's proof reads.
 
-    Returns answers (question, text, expected where known, correct), reuse (pages encoded, pages
+    Returns answers (question, text, expected where known, correct, verified, found, confidence,
+    read_as, proof), reuse (pages encoded, pages
     reused) and timings. `console` None prints nothing. Raises what the client and LocalService
     raise.
     """
@@ -52,7 +61,7 @@ def run_demo(
             answers: list[dict[str, Any]] = []
             for title, document, questions in rounds:
                 with console.status(f"asking about {title} …") if console else nullcontext():
-                    rows = _ask(client, title, document, questions)
+                    rows = _ask(client, title, document, questions, proof_parts)
                 answers += rows
                 if console:
                     console.print(_table(title, rows))
@@ -75,7 +84,7 @@ def run_demo(
 
 def _rounds(own: tuple[Document, list[str]] | None) -> list[Round]:
     if own is not None:
-        mine, asked_of_it = own
+        mine, asked_of_it = own[0], own[1] or proposed(own[0].text)
         return [("your document", mine, [(question, None) for question in asked_of_it])]
     folder = resources.files("glyph_worker.local").joinpath("documents")
     known = json.loads(folder.joinpath("questions.json").read_text())
@@ -89,7 +98,11 @@ def _rounds(own: tuple[Document, list[str]] | None) -> list[Round]:
 
 
 def _ask(
-    client: Client, title: str, document: bytes | Document, questions: list[tuple[str, str | None]]
+    client: Client,
+    title: str,
+    document: bytes | Document,
+    questions: list[tuple[str, str | None]],
+    proof_parts: Callable[[Answer], list[Part]],
 ) -> list[dict[str, Any]]:
     jobs = client.submit_many(document, [question for question, _ in questions])
     rows = []
@@ -98,6 +111,8 @@ def _ask(
         try:
             answer = client.wait(job.id, timeout=ANSWER_TIMEOUT_S)
             row |= {"text": answer.text, "receipt": answer.to_fields()["receipt"]}
+            row |= {name: getattr(answer, name) for name in PROOF}
+            row["proof"] = line(*proof_parts(answer)).plain
         except JobError as exc:
             row |= {"text": None, "error": exc.to_wire(), "receipt": {}}
         row["expected"] = expected
@@ -122,6 +137,7 @@ def _table(title: str, rows: list[dict[str, Any]]) -> Table:
                 ("✓ " if row["correct"] else "", "green"),
                 (row["error"]["message"], "red") if failed else row["text"],
                 (f"\nexpected: {row['expected']}" if row["correct"] is False else "", "red"),
+                (f"\n{row['proof']}" if row.get("proof") else "", "dim"),
             ),
             f"{receipt.get('pages_encoded', '-')}/{receipt.get('pages_reused', '-')}",
             f"{receipt.get('compression_ratio', 0):.1f}×",
@@ -147,6 +163,7 @@ def _draw_pages(settings: Settings, rounds: list[Round], out_dir: Path) -> list[
 
 
 def _summarize(report: dict[str, Any], console: Console) -> None:
+    console.print("✓ stands in the document, ≈ alike, ✗ not there: none of them says it is right")
     asked = [row for row in report["answers"] if row["expected"] is not None]
     if asked:
         right = sum(row["correct"] for row in asked)

@@ -114,6 +114,7 @@ class AnswerRun:
             min_log_prob=outcome.min_log_prob,
             page_attention=outcome.page_attention,
             grid_of=parts.reader.processor.visual_grid,
+            completed=claimed.options.form is None and not claimed.options.stop,
         )
         guard_ms = (time.perf_counter() - began) * 1e3
         return Answer(
@@ -127,6 +128,7 @@ class AnswerRun:
             verified=proof.verified,
             confidence=proof.confidence,
             found=proof.found,
+            read_as=proof.read_as,
             thinking=outcome.thoughts if claimed.options.include_thinking else None,
         )
 

@@ -45,6 +45,7 @@ class Proof:
     found: bool | None = None
     confidence: float | None = None
     num_unchecked: int = 0
+    read_as: str = ""
 
 
 class _Known:
@@ -79,11 +80,13 @@ class Prover:
         min_log_prob: float | None = None,
         page_attention: npt.NDArray[np.float32] | None = None,
         grid_of: GridOf | None = None,
+        completed: bool = True,
     ) -> Proof:
         """The answer with its proof; without citations where the document can no longer be read.
 
         `read` brings the document's text, where it is not known. `cut`: the answer ended by length.
-        `page_attention` is SequenceResult's, `grid_of` lays a page's visual tokens out.
+        `page_attention` is SequenceResult's, `grid_of` lays a page's visual tokens out. Not
+        `completed`: the answer ends where it must, by its form or a stop string.
         """
         try:
             known = self._document(document_digest, read)
@@ -109,15 +112,26 @@ class Prover:
             cut=cut,
             phrases=self._calibration.not_found,
             choose=choose,
+            completed=completed and self._calibration.copies,
         )
+        confidence = None
+        if self._calibration.knots:
+            standing = stands(known.index, found, question)
+            confidence = self._calibration.confidence(mean_log_prob, min_log_prob, standing)
+        if mode == "correct" and found.found and self._calibration.doubts(confidence):
+            return Proof(
+                text=self._calibration.not_found[0], found=False, confidence=confidence,
+                read_as=found.read_as or text,
+            )  # fmt: skip
         return Proof(
             text=found.text,
             citations=_cited(known, page_map, found),
             literals=found.literals,
             verified=found.verified,
             found=found.found,
-            confidence=self._calibration.confidence(mean_log_prob, min_log_prob, stands(found)),
+            confidence=confidence,
             num_unchecked=found.num_unchecked,
+            read_as=found.read_as,
         )
 
     def _document(self, digest: str, read: Callable[[], str]) -> _Known:

@@ -7,9 +7,9 @@ A planted misreading counts where a person with the document could tell: exclude
 number, are those that the document has elsewhere word for word, those that are no literal any more
 (a digit lost that was alone), slips in plain lower-case words, and a name's first letter that
 became small.
-`--calibrate` asks the embedded reader about documents of its corpus and of the written set that has
-shaped it, fits the confidence, and writes it into the checkpoint's folder; other runs measure it on
-documents that the fit has not seen.
+`--calibrate` asks the embedded reader about documents of its corpus, of the written set that has
+shaped it and of the set that lessons are chosen by, fits the confidence, and writes it into the
+checkpoint's folder; other runs measure it on what the fit has not seen.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ from bench.answers_places import STYLE, asked
 from bench.answers_planted import Planted, plant
 from bench.answers_reader import Answered, Document, answer_all, auroc, isotonic, made, strangers
 from bench.machine import commit, device_name
+from bench.reader_exam import papers
 from bench.render_corpus import english
-from glyph_worker.evidence.confidence import CALIBRATION_FILE, Calibration, stands
+from glyph_worker.evidence.confidence import CALIBRATION_FILE, Calibration, Stands, stands
 from glyph_worker.evidence.guard import Guarded, guard
 from glyph_worker.evidence.index import DocumentIndex
 from glyph_worker.model.checkpoint import load_reader
@@ -44,6 +45,8 @@ from glyph_worker.worker.prover import Prover
 
 CALIBRATED_ON = "real texts"
 """The written documents that have shaped the reader's corpus already."""
+DOUBTED_BELOW = 0.17
+"""Confidence below which no answer was right of those that the curve is fitted on."""
 BARS: dict[str, tuple[str, float]] = {
     "planted_caught": ("at least", 99.0),
     "right_flagged": ("at most", 1.0),
@@ -58,20 +61,22 @@ BARS: dict[str, tuple[str, float]] = {
 }
 
 
-def features(row: Answered) -> tuple[Guarded, list[float]]:
-    found = guard(DocumentIndex(row.text), row.got, row.question, phrases=("not found",))
+def features(row: Answered) -> tuple[Guarded, Stands, list[float]]:
+    index = DocumentIndex(row.text)
+    found = guard(index, row.got, row.question, phrases=("not found",), completed=True)
+    standing = stands(index, found, row.question)
     assert row.mean_log_prob is not None
     assert row.min_log_prob is not None
-    return found, [math.exp(row.mean_log_prob), math.exp(row.min_log_prob), stands(found)]
+    return found, standing, [math.exp(row.mean_log_prob), math.exp(row.min_log_prob), *standing]
 
 
 def fit(rows: Sequence[Answered]) -> dict[str, Any]:
     """Weights by logistic regression, kept at 0 and more, then a rising curve over their sum."""
-    inputs = np.array([features(row)[1] for row in rows])
+    inputs = np.array([features(row)[2] for row in rows])
     right = np.array([row.right for row in rows], float)
     scale = inputs.std(0) + 1e-6
     inputs_scaled = (inputs - inputs.mean(0)) / scale
-    weights, bias = np.zeros(3), 0.0
+    weights, bias = np.zeros(4), 0.0
     for _ in range(4_000):
         error = 1 / (1 + np.exp(-(inputs_scaled @ weights + bias))) - right
         slope = inputs_scaled.T @ error / len(right) + 0.01 * weights
@@ -79,11 +84,13 @@ def fit(rows: Sequence[Answered]) -> dict[str, Any]:
         bias -= 0.3 * error.mean()
     weights = weights / scale
     weights = np.round(weights / weights.sum(), 4)
-    weights[0] = round(1 - weights[1] - weights[2], 4)
+    weights[0] = round(1 - weights[1:].sum(), 4)
     knots = isotonic((inputs @ weights).tolist(), right.astype(bool).tolist(), bins=24)
     return {
         "not_found": ["not found"],
-        "weights": dict(zip(("mean", "least", "stands"), weights.tolist(), strict=True)),
+        "copies": True,
+        "doubted_below": DOUBTED_BELOW,
+        "weights": dict(zip(("mean", "least", "stands", "asked"), weights.tolist(), strict=True)),
         "knots": knots,
         "measured": {"answers": len(rows), "right": int(right.sum())},
     }
@@ -98,9 +105,9 @@ def judge_reader(
     for row in rows:
         if row.mean_log_prob is None or row.min_log_prob is None:
             continue
-        found, _ = features(row)
-        confidence = calibration.confidence(row.mean_log_prob, row.min_log_prob, stands(found))
-        scores.append(calibration.score(row.mean_log_prob, row.min_log_prob, stands(found)))
+        found, standing, _ = features(row)
+        confidence = calibration.confidence(row.mean_log_prob, row.min_log_prob, standing)
+        scores.append(calibration.score(row.mean_log_prob, row.min_log_prob, standing))
         plain.append(row.mean_log_prob)
         right.append(row.right)
         verdict = "flagged" if found.verified is False else "cited" if found.places else "neither"
@@ -256,7 +263,8 @@ def places_by_engine(reader: Reader, seed: str, documents: int) -> dict[str, flo
 
 def calibrate(reader: Reader, seed: str, documents: int) -> None:
     shaped = (document for document in strangers() if document.group == CALIBRATED_ON)
-    rows, _ = answer_all(reader, itertools.chain(made(f"calibrate {seed}", documents), shaped))
+    source = itertools.chain(made(f"calibrate {seed}", documents), shaped, papers("choosing"))
+    rows, _ = answer_all(reader, source)
     known = [row for row in rows if row.mean_log_prob is not None]
     file = reader.folder / CALIBRATION_FILE
     file.write_text(json.dumps(fit(known), indent=1) + "\n")

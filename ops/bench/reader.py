@@ -1,6 +1,7 @@
 """How well the embedded reader reads: held-out documents, real texts, and smaller drawings.
 
-Usage: ops/bench/reader [--quick] [--json PATH] [--plot PATH.png] [--checkpoint DIR] [--seed N]
+Usage: ops/bench/reader [--quick] [--exam] [--json PATH] [--plot PATH.png] [--checkpoint DIR]
+       ops/bench/reader --choosing       what is wrong in the set that lessons are chosen by
 
 Every page goes the ordinary way: text, renderer, image processor, vision tower, greedy decoding.
 """
@@ -31,9 +32,10 @@ from train.corpus import samples
 from train.document_draft import place
 from train.ideal_tokens import SLOTS, windows
 from train.packing import page_cells
-from train.questions import NOT_FOUND, follows, transcribe_with
-from train.sample import Question
+from train.questions import follows, transcribe_with
+from train.sample import NOT_FOUND, Question
 
+from bench import reader_exam
 from bench.machine import ROOT, device_name
 from glyph_worker.model.checkpoint import load_reader
 from glyph_worker.model.embedded import checkpoint_path
@@ -285,6 +287,17 @@ def margin(results: Iterable[Result]) -> float:
     return round(196 * math.sqrt(p * (1 - p) / max(1, len(rights))), 1)
 
 
+def choosing(reader: Reader) -> dict[str, float]:
+    """The totals of the choosing set; what is wrong goes to stderr."""
+    found, marked = reader_exam.sit(reader, "choosing")
+    for one in marked:
+        if not one.right:
+            row, proof = one.row, one.proof
+            said = f"{row.question} {row.wanted!r}, was {proof.text!r} ({proof.confidence})"
+            print(("verified  " if one.stood_by else "flagged   ") + said, file=sys.stderr)
+    return found
+
+
 def plot(path: Path, rows: list[dict[str, object]], strips: list[dict[str, object]]) -> None:
     """Exact match per task and size, and characters right against compression."""
     import matplotlib
@@ -324,10 +337,15 @@ def main() -> None:
     parser.add_argument("--seed", default="1")
     parser.add_argument("--documents", type=int, help="held-out documents of each size")
     parser.add_argument("--verbose", action="store_true", help="print wrong answers to stderr")
+    parser.add_argument("--exam", action="store_true", help="strangers' documents too: totals only")
+    parser.add_argument("--choosing", action="store_true", help="the choosing set and nothing else")
     args = parser.parse_args()
     documents = args.documents or (3 if args.quick else 60)
     began = time.monotonic()
     reader = load_reader(args.checkpoint, dtype="float32")
+    if args.choosing:
+        print(json.dumps({"bench": "reader choosing", **choosing(reader)}))
+        return
     made = held_out(reader, args.seed, documents)
     real = real_texts(reader, args.seed)
     probed = reading(reader, args.seed, 2 if args.quick else 20)
@@ -345,6 +363,11 @@ def main() -> None:
         "real_texts_lookup": [r for r in real if r.group == "real texts" and r.task == "lookup"],
     }
     ratios = {"reading_characters": round(probed, 2)} | {n: share(p) for n, p in picks.items()}
+    bars = BARS
+    if args.exam:
+        exam, _ = reader_exam.sit(reader, "exam")
+        ratios |= {f"exam_{name}": value for name, value in exam.items()}
+        bars = BARS | reader_exam.EXAM_BARS
     rows = table([*made, *real])
     commit = subprocess.run(
         ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"], capture_output=True, text=True
@@ -363,7 +386,7 @@ def main() -> None:
         "ratios": ratios,
         "bars": {
             name: {"value": ratios[name], "target": target, "met": ratios[name] >= target}
-            for name, target in BARS.items()
+            for name, target in bars.items()
         },
         "spread": {name: margin(results) for name, results in picks.items()},
         "tasks": rows,

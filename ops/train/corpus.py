@@ -27,7 +27,11 @@ def write(words: Words, lines: int) -> Draft:
             layouts.furniture(draft, words)
             continue
         maker = rng.choices(makers, exam if words.test else lesson)[0]
-        maker(draft, words, min(room, rng.randint(1, 10)))
+        count = min(room, rng.randint(1, 10))
+        if words.test:
+            maker(draft, words, count)
+        else:
+            layouts.mixed(draft, words, maker, count)
     mentioned = rng.choice(EXAM if words.test else LESSON)
     for seam in sorted(rng.choices(seams, k=mentioned), reverse=True):
         clauses.mention(draft, words, seam)

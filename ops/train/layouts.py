@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from train import clauses, tables
+from train import clauses, code, contents, letters, listings, mixing, tables
 from train.document_draft import Draft
 from train.names import known_as, shorten, spell, unique_names
 from train.words import Words
@@ -259,7 +257,7 @@ def furniture(draft: Draft, words: Words) -> None:
 
 
 # (Maker, its weight in an exam, its weight in lessons, which dwell on what an exam shows hard.)
-SECTIONS: tuple[tuple[Callable[[Draft, Words, int], None], int, int], ...] = (
+SECTIONS: tuple[tuple[mixing.Maker, int, int], ...] = (
     (fields, 8, 8),
     (sections, 4, 5),
     (tables.table, 5, 6),
@@ -267,4 +265,37 @@ SECTIONS: tuple[tuple[Callable[[Draft, Words, int], None], int, int], ...] = (
     (log, 2, 2),
     (items, 1, 1),
     (prose, 3, 2),
+    (letters.card, 0, 7),
+    (letters.letter, 0, 5),
+    (letters.bill, 0, 2),
+    (listings.separated, 0, 5),
+    (listings.stanzas, 0, 5),
+    (listings.package_log, 0, 2),
+    (code.constants, 0, 2),
+    (code.functions, 0, 3),
+    (code.options, 0, 2),
+    (code.classes, 0, 2),
+    (contents.contents, 0, 2),
+    (contents.steps, 0, 2),
+    (contents.programme, 0, 2),
+    (contents.changes, 0, 1),
+    (contents.glossary, 0, 2),
 )
+NARROW: tuple[mixing.Maker, ...] = (
+    letters.card, letters.card, fields, contents.glossary, contents.steps, code.constants, sections,
+)  # fmt: skip
+
+
+def mixed(draft: Draft, words: Words, maker: mixing.Maker, count: int) -> None:
+    """A lesson's block: sometimes beside another one, or within something."""
+    rng = words.rng
+    pick = rng.random()
+    if pick < 0.14:
+        pair = [rng.choice([*NARROW, mixing.address, mixing.address]), rng.choice(NARROW)]
+        rng.shuffle(pair)
+        if mixing.beside(draft, words, pair[0], pair[1], min(8, count)):
+            return
+    elif pick < 0.22:
+        mixing.framed(draft, words, maker, count)
+        return
+    maker(draft, words, count)

@@ -6,10 +6,10 @@ from dataclasses import replace
 from random import Random
 
 from train.document_draft import Draft, Fact, Placed
-from train.sample import Question
+from train.persons_words import unknown
+from train.sample import NOT_FOUND, Question
 from train.words import Words
 
-NOT_FOUND = "not found"
 LOOKUP = (
     "What is the {}?", "What is the {}?", "What is the {}?", "what is the {}?", "What's the {}?",
     "{}?", "{}?", "{}", "Find the {}.", "Find the {}", "find {}", "Give me the {}.", "The {}?",
@@ -63,7 +63,7 @@ NEXT_WORD = (
 # How often each kind is asked, and each layout's facts: lessons dwell on what an exam shows hard.
 TASKS = ("lookup", "absent", "number", "with", "follows")
 EXAM, LESSON = (0.55, 0.12, 0.10, 0.10, 0.13), (0.65, 0.08, 0.07, 0.09, 0.11)
-DWELL = {"sentences": 4.0, "table with commas": 4.0, "sections": 3.0}
+DWELL = {"sentences": 4.0, "table with commas": 4.0, "sections": 3.0, "card": 2.0}
 
 
 def vary(rng: Random, text: str) -> str:
@@ -100,6 +100,8 @@ def lookup(rng: Random, placed: Placed, fact: Fact) -> Question:
         text = vary(rng, rng.choice(fact.asks))
     else:
         text = vary(rng, _template(rng, fact.kind).format(recase(rng, rng.choice(fact.names))))
+    if fact.answer == NOT_FOUND:
+        return Question(text=text, answer=NOT_FOUND, task="absent")
     where = placed.cells(fact.spot, len(fact.answer))
     title = placed.cells(fact.above, len(fact.title))
     return Question(
@@ -112,6 +114,11 @@ def absent(rng: Random, words: Words, draft: Draft) -> Question | None:
     everything = "\n".join(draft.lines).lower()
     named = [fact for fact in draft.facts if fact.names]
     for _ in range(5):
+        if not words.test and rng.random() < 0.3:
+            if (asked := unknown(words, {fact.kind for fact in draft.facts})) is None:
+                continue
+            if not any(asked in fact.asks for fact in draft.facts):
+                return Question(text=vary(rng, asked), answer=NOT_FOUND, task="absent")
         parts = words.name_words()
         if named and rng.random() < 0.5:
             other = rng.choice(named).names[0].split()

@@ -43,6 +43,12 @@ READER = (
     (1.00, ((TINY, 1), (SMALL, 2), (FULL, 4), (PAIR, 2), (THREE, 1), (FOUR, 4))),
 )
 JOINT = ((1.00, READER[-1][1]),)
+FEW = Diet(rows=6, length=448, low=3, high=14, asked=8)
+MORE = Diet(rows=4, length=640, low=10, high=20, asked=10)
+PAGE = Diet(rows=3, length=960, low=16, high=28, asked=18)
+LONG = Diet(rows=1, length=2048, low=12, high=24, asked=32, max_pages=4)
+# Of a reader that has all lengths already: smaller steps, all sizes to the end.
+GROWN = ((1.00, ((FEW, 4), (MORE, 4), (PAGE, 4), (LONG, 3))),)
 SHORT = ((1.00, ((TINY, 3), (SMALL, 5), (HALF, 3))),)  # what a CPU has time for
 MIXES = {"reader": READER, "joint": JOINT}
 EYES_LINES = 192  # of text in a step of the eyes, on pages of one height
@@ -63,7 +69,7 @@ def make_batch(
     A reader that is `grown` begins with documents of all sizes.
     """
     rng = Random(f"{seed}/{stage}/{step}")
-    mixes = SHORT if short else JOINT if grown else MIXES[stage]
+    mixes = SHORT if short else GROWN if grown else MIXES[stage]
     mix = next(mix for until, mix in mixes if step < until * steps or until == 1.0)
     diet = rng.choices([diet for diet, _ in mix], [weight for _, weight in mix])[0]
     diet = SMOKE if smoke else diet

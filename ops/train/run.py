@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import time
 from collections import deque
@@ -34,6 +35,7 @@ RATE = {"eyes": 3e-3, "reader": 3e-3, "joint": 5e-4}
 DECAY = {"eyes": 0.5, "reader": 0.8, "joint": 1.0}  # share with a falling rate
 EYES_SHARE = 0.3  # of the rate, for the tower once it can read: noise there blinds the reader
 SAVE_EVERY_S = 120.0
+MOST_MAKERS = 12
 
 
 @dataclass(kw_only=True)
@@ -42,24 +44,31 @@ class Progress:
 
     stage: str
     step: int = 0
+    minutes: float = 0.0  # that the stage has taken, in all its pieces
 
 
-def rate(stage: str, step: int, steps: int, share: float = 1.0) -> float:
-    """Learning rate: a short warm-up, a plateau, and a straight fall at the end."""
+def rate(stage: str, step: int, done: float, share: float = 1.0) -> float:
+    """Learning rate: a short warm-up, a plateau, and a straight fall at the end; `done` is the
+    share of the stage that is behind, of its steps or of its time."""
     warm = min(1.0, (step + 1) / 40)
-    falling = DECAY[stage] * steps
-    left = 1.0 if not falling else min(1.0, (steps - step) / falling)
+    left = min(1.0, (1 - done) / DECAY[stage])
     return share * RATE[stage] * warm * max(left, 0.01)
 
 
-def trained(trainee: Trainee, stage: str) -> dict[str, nn.Parameter]:
-    """The weights that a stage moves."""
+def trained(trainee: Trainee, stage: str, lowest: int = 0) -> dict[str, nn.Parameter]:
+    """The weights that a stage moves, of the language half those from layer `lowest` on: what the
+    layers below have learned stays, and a step costs less."""
     parts: list[tuple[str, nn.Module]] = []
     if stage != "eyes":
         parts += [("text", trainee.model.model.language_model)]
     if stage in ("eyes", "joint"):
         parts += [("visual", trainee.model.model.visual), ("head", trainee.head)]
-    return {f"{name}.{key}": p for name, part in parts for key, p in part.named_parameters()}
+    resting = [f"text.layers.{layer}." for layer in range(lowest)]
+    resting += ["text.embed_tokens."] if lowest else []
+    weights = {f"{name}.{key}": p for name, part in parts for key, p in part.named_parameters()}
+    for name, weight in weights.items():
+        weight.requires_grad_(not name.startswith(tuple(resting)))
+    return {name: weight for name, weight in weights.items() if weight.requires_grad}
 
 
 def optimizers(weights: dict[str, nn.Parameter], stage: str) -> list[torch.optim.Optimizer]:
@@ -87,9 +96,10 @@ def optimizers(weights: dict[str, nn.Parameter], stage: str) -> list[torch.optim
 
 
 def ahead(
-    pool: Executor, stage: str, seed: str, first: int, steps: int, **diet: bool
+    pool: Executor, stage: str, seed: str, first: int, steps: int, makers: int, **diet: bool
 ) -> Iterator[Any]:
-    """The stage's batches from step `first`, made by another process while this one trains."""
+    """The stage's batches from step `first`, made by `makers` other processes while this one
+    trains."""
     waiting: deque[Future[Any]] = deque()
     for step in range(first, steps):
         if stage == "eyes":
@@ -97,7 +107,7 @@ def ahead(
         else:
             work = partial(recipe.make_batch, stage, seed, step, steps, **diet)
             waiting.append(pool.submit(work))
-        if len(waiting) > 3:
+        if len(waiting) > 3 * makers:
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()
@@ -115,8 +125,13 @@ class Run:
         steps: dict[str, int],
         start: Path | None = None,
         rate_share: float = 1.0,
+        minutes: float = math.inf,
+        lowest: int = 0,
         **diet: bool,
     ) -> None:
+        self.minutes, self.lowest = minutes, lowest
+        # One makes some 25,000 tokens a second: more than a CPU learns from, less than a GPU.
+        self.makers = 1 if device == "cpu" else max(1, min(MOST_MAKERS, (os.cpu_count() or 2) - 2))
         self.folder, self.seed, self.steps, self.diet = folder, seed, steps, diet
         self.rate_share = rate_share
         folder.mkdir(parents=True, exist_ok=True)
@@ -132,7 +147,7 @@ class Run:
             load_model(self.trainee.model, str(start / "model.safetensors"), device=device)
 
     def train(self) -> None:
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        with ProcessPoolExecutor(self.makers, mp_context=get_context("spawn")) as pool:
             for stage in STAGES[STAGES.index(self.progress.stage) :]:
                 if self.progress.stage != stage:
                     self.progress = Progress(stage=stage)
@@ -141,7 +156,7 @@ class Run:
 
     def _train(self, stage: str, pool: Executor) -> None:
         steps, first = self.steps[stage], self.progress.step
-        weights = trained(self.trainee, stage)
+        weights = trained(self.trainee, stage, self.lowest)
         optims = optimizers(weights, stage)
         mine = self.saved.get("progress", {}).get("stage") == stage
         for optimizer, state in zip(optims, self.saved.get("optimizers", []), strict=False):
@@ -150,9 +165,11 @@ class Run:
         self.saved = {}
         log = Log(self.folder / "log.jsonl", stage, steps)
         kept = time.monotonic()
-        batches = ahead(pool, stage, self.seed, first, steps, **self.diet)
+        began = kept - 60 * self.progress.minutes
+        batches = ahead(pool, stage, self.seed, first, steps, self.makers, **self.diet)
         for step, batch in enumerate(batches, first):
-            now = rate(stage, step, steps, self.rate_share)
+            minutes = (time.monotonic() - began) / 60
+            now = rate(stage, step, max(step / steps, minutes / self.minutes), self.rate_share)
             for optimizer in optims:
                 for group in optimizer.param_groups:
                     group["lr"] = now * group["share"]
@@ -172,10 +189,13 @@ class Run:
                 for kind, results in exact(batch, outcome.right).items():
                     log.exact[kind].extend(results)
             log.step(step + 1, outcome.parts, units, now)
-            self.progress.step = step + 1
-            if time.monotonic() - kept > SAVE_EVERY_S or step + 1 == steps:
+            self.progress = Progress(stage=stage, step=step + 1, minutes=minutes)
+            last = step + 1 == steps or minutes > self.minutes
+            if time.monotonic() - kept > SAVE_EVERY_S or last:
                 self._save(optims)
                 kept = time.monotonic()
+            if last:
+                break
 
     def _save(self, optims: list[torch.optim.Optimizer]) -> None:
         state = {
@@ -201,6 +221,12 @@ def main() -> None:
     parser.add_argument(
         "--rate-share", type=float, help="of the learning rate; 1, or 0.4 for a --start's weights"
     )
+    parser.add_argument(
+        "--minutes", type=float, default=math.inf, help="a stage ends after so many, if not before"
+    )
+    parser.add_argument(
+        "--lowest", type=int, default=0, help="layers of the language half below this one rest"
+    )
     parser.add_argument("--no-compile", action="store_true")
     for stage in STAGES:
         parser.add_argument(f"--{stage}-steps", type=int, default=STEPS[stage])
@@ -215,6 +241,8 @@ def main() -> None:
         steps=steps,
         start=args.start,
         rate_share=args.rate_share or (0.4 if args.start else 1.0),
+        minutes=args.minutes,
+        lowest=args.lowest,
         smoke=args.quick,
         short=args.short,
         grown=args.start is not None,

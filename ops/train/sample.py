@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 Cell = tuple[int, int, int]  # page, line of the page, column
+NOT_FOUND = "not found"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -155,7 +155,7 @@ def _cli(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
         (["status", "x"], {"GLYPH_BROKER_URL": "redis://127.0.0.1:1"}, 3, "[store_unavailable]"),
         (["status", "x"], {"GLYPH_BROKER_ULR": "redis://"}, 78, "is no setting"),
         (["worker", "answer"], {"GLYPH_MODEL": "/no/such/folder"}, 78, "error[model_unusable]"),
-        (["demo", "{latin}"], {}, 2, "--ask"),
+        (["demo", "--ask", "What is it?"], {}, 2, "a question needs a file"),
     ],
 )
 def test_the_command_line_says_it_in_one_line_and_by_exit_code(

@@ -39,6 +39,8 @@ def test_every_question_is_answered_and_marked_by_what_was_expected(report: dict
     for row in answers:
         assert row["text"], row
         assert row["correct"] == (row["text"] == row["expected"])
+        assert row["proof"]
+        assert row["found"] == (row["text"] != "not found")
 
 
 def test_the_second_look_at_a_document_encodes_nothing(report: dict[str, Any]) -> None:
@@ -61,11 +63,14 @@ def test_reuse_adds_up_and_the_pages_are_there_to_look_at(report: dict[str, Any]
         assert list(Path(folder).glob("*.png"))
 
 
-def test_ones_own_file_is_asked_and_shown_in_eighty_columns(tmp_path: Path) -> None:
+def test_ones_own_file_is_asked_what_its_fields_suggest_in_eighty_columns(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("colour: teal\nsize: 42\n")
-    done = _demo(tmp_path, "mine.txt", "--ask", "What is the colour?")
+    done = _demo(tmp_path, "mine.txt")
     assert done.returncode == 0, done.stderr
     assert "What is the colour?" in done.stdout
-    table = done.stdout.partition("the pages the model read")[0]
+    assert "What is the size?" in done.stdout
+    table, _, words = done.stdout.partition("stands in the document")
     assert max(len(line) for line in table.splitlines()) <= 80
+    assert "✓ page 1" in table
+    assert "none of them says it is right" in words
     assert list((tmp_path / "pages").rglob("*.png"))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from glyph_worker.cli.proof import proof_parts
 from glyph_worker.errors import JobExpired, ModelUnusable
 from glyph_worker.evidence.boxes import PageMap
-from glyph_worker.evidence.confidence import CALIBRATION_FILE, Calibration, stands
+from glyph_worker.evidence.confidence import CALIBRATION_FILE, Calibration, Stands, stands
 from glyph_worker.evidence.fold import fold, fold_text
 from glyph_worker.evidence.guard import guard
 from glyph_worker.evidence.index import DocumentIndex
@@ -140,11 +140,12 @@ CURVE = {
 def test_confidence_is_read_off_the_checkpoints_curve(tmp_path: Path) -> None:
     (tmp_path / CALIBRATION_FILE).write_text(json.dumps(CURVE))
     calibration = Calibration.of_folder(tmp_path)
-    assert calibration.confidence(0.0, 0.0, 1.0) == 0.9
-    assert calibration.confidence(-50.0, -50.0, 0.0) == 0.1
-    assert calibration.confidence(0.0, -50.0, 1.0) == pytest.approx(0.6, abs=0.001)
-    assert calibration.confidence(None, None, 1.0) is None
-    assert Calibration.of_folder(tmp_path / "none").confidence(0.0, 0.0, 1.0) is None
+    whole, nowhere = Stands(1.0, 1.0), Stands(0.0, 0.0)
+    assert calibration.confidence(0.0, 0.0, whole) == 0.9
+    assert calibration.confidence(-50.0, -50.0, nowhere) == 0.1
+    assert calibration.confidence(0.0, -50.0, whole) == pytest.approx(0.6, abs=0.001)
+    assert calibration.confidence(None, None, whole) is None
+    assert Calibration.of_folder(tmp_path / "none").confidence(0.0, 0.0, whole) is None
     text = "host: gw-1\nport: 8443\n"
     for answer, share in (("8443", 0.9), ("8448", 0.7), ("not found", 0.9)):
         proof = prove(Prover(tmp_path), text, answer, mean_log_prob=0.0, min_log_prob=0.0)
@@ -169,7 +170,8 @@ def test_a_broken_calibration_is_refused_with_the_way_out(
 def test_the_embedded_readers_curve_is_there_and_rises() -> None:
     calibration = Calibration.of_folder(checkpoint_path())
     assert calibration.not_found == ("not found",)
-    shares = [calibration.confidence(0.0, -at, 1.0) or 0 for at in (5.0, 1.0, 0.1, 0.0)]
+    whole = Stands(1.0, 1.0)
+    shares = [calibration.confidence(0.0, -at, whole) or 0 for at in (5.0, 1.0, 0.1, 0.0)]
     assert shares == sorted(shares)
     assert shares[-1] > 0.8
 
@@ -177,7 +179,20 @@ def test_the_embedded_readers_curve_is_there_and_rises() -> None:
 def test_what_stands_nowhere_counts_for_nothing() -> None:
     index = DocumentIndex("port: 8443\n")
     for answer, share in (("8443", 1.0), ("PORT", 0.5), ("8444", 0.0), ("not found", 1.0)):
-        assert stands(guard(index, answer, "")) == share
+        assert stands(index, guard(index, answer, ""), "").stands == share
+
+
+def test_an_answer_behind_the_questions_words_is_likelier_the_one_asked_for() -> None:
+    index = DocumentIndex("port: 8443\n\nSome words between.\n\nspeed limit of the road: 30\n")
+
+    def asked(answer: str, question: str) -> float:
+        return stands(index, guard(index, answer, question), question).asked
+
+    assert asked("8443", "What is the port?") > 0.8
+    assert asked("8443", "What is the speed limit?") < 0.4
+    assert asked("not found", "What is the port?") == 0.0
+    assert asked("not found", "What is the password?") == 1.0
+    assert asked("8444", "What is the port?") == 0.0
 
 
 def test_the_command_line_says_each_state_in_words_beside_its_sign(tmp_path: Path) -> None:

@@ -49,9 +49,9 @@ def test_a_looked_up_value_stands_in_the_layout_that_it_names() -> None:
             if question.layout:
                 page, line, _ = question.where[0] or (0, 0, 0)
                 text = sample.pages[page][line]
-                assert question.layout != "table with commas" or "," in text
+                assert question.layout != "table with commas" or re.search("[,;|]", text)
                 seen[question.layout] = seen.get(question.layout, 0) + 1
-    makers = {"fields", "sections", "table", "sentences", "log", "items"}
+    makers = {"fields", "sections", "table", "sentences", "log", "items", "card", "code"}
     assert set(seen) == {*makers, "table with commas"}
     assert min(seen.values()) > 5
 
@@ -67,6 +67,8 @@ def test_a_title_stands_above_its_answer_and_is_what_the_question_says() -> None
             assert first is not None
             assert last is not None
             assert first[:2] < question.where[0][:2]
+            if first[:2] != last[:2]:
+                continue  # a head that was wrapped
             line = sample.pages[first[0]][first[1]]
             around = line[: first[2]][-1:] + line[last[2] + 1 :][:1]
             assert not re.search(r"[A-Za-z0-9]", around), line  # whole words
@@ -117,7 +119,8 @@ def test_a_sentence_may_name_a_field_whose_value_stands_elsewhere() -> None:
             for found in filter(None, (form.fullmatch(line) for form in forms)):
                 fact = facts[found[1]]
                 assert fact.spot[0] != number
-                assert draft.lines[fact.spot[0]][fact.spot[1] :].startswith(fact.answer)
+                there = draft.lines[fact.spot[0]][fact.spot[1] :]
+                assert there.startswith(fact.answer) or fact.answer == NOT_FOUND
                 num_mentions += 1
     assert num_mentions > 30
 

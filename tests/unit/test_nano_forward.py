@@ -14,6 +14,8 @@ from train.draw import cell_atlas, draw, normalise
 from train.export import export
 from train.forward import packed_mask, read, see
 from train.packing import IGNORE, pack, page_cells
+from train.run import rate, trained
+from train.stages import Trainee
 from transformers import AutoImageProcessor, Glm4vForConditionalGeneration
 
 from glyph_worker.render.out import raster
@@ -108,3 +110,23 @@ def test_every_learned_answer_ends_with_the_end_token() -> None:
     learned = batch.target != IGNORE
     ends = batch.target[learned] == v.END[0]
     assert ends.sum() == len(batch.questions)
+
+
+def test_the_rate_falls_by_steps_or_by_the_clock_whichever_is_sooner() -> None:
+    full = rate("reader", 100, 0.1)
+    assert full == rate("reader", 100, 0.2)
+    assert full > rate("reader", 100, 0.6) > rate("reader", 100, 0.9)
+    assert rate("reader", 100, 1.0) == pytest.approx(0.01 * full)
+    assert rate("reader", 0, 0.0) < full / 30  # warming up
+
+
+def test_layers_below_the_lowest_rest() -> None:
+    trainee = Trainee()
+    everything, upper = trained(trainee, "reader"), trained(trainee, "reader", lowest=2)
+    resting = set(everything) - set(upper)
+    assert any(name.startswith("text.layers.1.") for name in resting)
+    assert "text.embed_tokens.weight" in resting
+    assert not any(name.startswith("text.layers.2.") for name in resting)
+    text = trainee.model.model.language_model
+    assert not text.layers[0].mlp.down_proj.weight.requires_grad
+    assert text.layers[2].mlp.down_proj.weight.requires_grad

@@ -5,6 +5,7 @@ const $ = (id) => document.getElementById(id);
 const FINAL = new Set(["succeeded", "failed", "cancelled"]);
 const STAGES = { rendering: "drawing pages", encoding: "encoding pages", prefilling: "reading", thinking: "thinking", decoding: "writing" };
 const PAGES_AT_ONCE = 8;
+const DOUBTFUL = 0.8; // as proof.py has it
 const RECENT = "glyph-worker.recent", KEY = "glyph-worker.key";
 
 let file = null;
@@ -293,9 +294,14 @@ class Card {
     for (const one of literals.filter((one) => one.status === "corrected")) {
       lines.push(line("mended", `≈ Corrected: ${one.text}, which the model read as ${one.read_as}.`));
     }
+    if (done.read_as) {
+      lines.push(line("mended", done.found === false
+        ? `≈ Too doubtful to be given: the model read ${done.read_as}.`
+        : `≈ Taken from the document: the model wrote ${done.read_as}.`));
+    }
     if (done.verified) lines.push(line("", `✓ ${literals.length > 1 ? `All ${literals.length} literals stand` : "It stands"} in the document.`));
-    if (done.found === false) lines.push(line("", "The model says that the document does not have it."));
-    if (done.confidence != null) lines.push(line("note", `Of such answers ${Math.round(100 * done.confidence)} in 100 are right.`));
+    if (done.found === false && !done.read_as) lines.push(line("", "The model says that the document does not have it; that cannot be looked up."));
+    if (done.confidence != null) lines.push(line("note", `Of such answers ${Math.round(100 * done.confidence)} in 100 are right${done.confidence < DOUBTFUL ? ": doubtful" : ""}.`));
     if (citations.length) {
       const list = document.createElement("ul");
       for (const one of citations) {
