@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from glyph_worker.engine.blocks import BlockRange
-from glyph_worker.engine.prefix import Move, NodeState, PrefixNode, PrefixPool
+from glyph_worker.engine.prefix import Move, NodeState, PrefixPool
 from glyph_worker.engine.scheduled import Chunk, Scheduled, SequenceState
 from glyph_worker.engine.slots import Slots
 
@@ -87,14 +87,6 @@ class Scheduler:
         sequence.chain = self.prefixes.enter(sequence.pages, dtype_group=dtype_group)
         sequence.state = SequenceState.WAITING
         self.waiting.append(sequence)
-
-    def fits_at_all(self, sequence: Scheduled) -> bool:
-        """Whether an otherwise empty pool could hold the sequence."""
-        return self.num_blocks_needed(sequence) <= self.blocks.num_blocks
-
-    def num_blocks_needed(self, sequence: Scheduled) -> int:
-        pages = sum(self.prefixes.blocks_for(page.num_tokens) for page in sequence.pages)
-        return pages + self.prefixes.blocks_for(sequence.num_private_tokens)
 
     def remove(self, sequence: Scheduled) -> None:
         """Take a sequence out, whatever it was doing; nodes it was filling are up for others."""
@@ -299,9 +291,6 @@ class Scheduler:
         if not sequence.todo:
             sequence.state = SequenceState.DECODING
         return done
-
-    def chain_of(self, sequence: Scheduled) -> list[PrefixNode]:
-        return sequence.chain
 
 
 def _join(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -73,12 +73,6 @@ class Reader:
         """`float32`, `float16` or `bfloat16`."""
         return str(self.dtype).removeprefix("torch.")
 
-    @property
-    def render_style_path(self) -> Path | None:
-        """The render style this checkpoint was trained on, if its folder holds one."""
-        path = self.folder / "render_style.json"
-        return path if path.is_file() else None
-
     def to_plain(self) -> None:
         """Multiply by the library's own matrices from now on, and forget packed copies."""
         if self.language.form == "packed":

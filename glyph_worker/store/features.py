@@ -32,7 +32,6 @@ ClaimState = Literal["stored", "claimed", "held", "free", "quarantined"]
 CommitState = Literal["stored", "fenced", "quarantined", "lost"]
 
 LIVE_S = 90
-STAGING_S = 60
 PAGES_PER_SCRIPT = 500  # a script blocks the server: 500 pages take about 1 ms
 _CHUNKED = b"GWC1"
 _LUA = Path(__file__).with_name("lua")

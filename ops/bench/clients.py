@@ -30,7 +30,7 @@ from bench.clients_calls import by_javascript, by_python, calls, without_javascr
 from bench.clients_celery import celery_figures
 from bench.clients_latency import first_bytes
 from bench.clients_survival import settings_for, survive
-from bench.machine import ROOT, commit, device_name
+from bench.machine import ROOT, commit, device_name, publish
 from bench.served import Served
 from glyph_worker.settings import Settings
 
@@ -160,9 +160,7 @@ def main() -> None:
         "bars": bars,
         "figures": figures,
     }
-    if args.json:
-        args.json.write_text(json.dumps(report, indent=1) + "\n")
-    print(json.dumps(report))
+    publish(report, args.json)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,10 @@
 Text tokens are those of o200k_base (bpe-openai ships its file); visual tokens those of the pages.
 tesseract reads the pages of each file's first 4,000 characters, enlarged three times, once as they
 are and once with the marks' pixels blanked: errors are edits per character, white space counted
-once. Every preset is read on the first 1,000 characters of every file (the -cjk ones on Chinese and
-Japanese). The embedded reader is asked for lines of the English files. What columns would carry is
-counted. Structure is told from the pixels alone: of all line ends and indentations of code, YAML
+once. Every preset is read on the first 600 characters of every file (the -cjk ones on Chinese and
+Japanese). What was read is kept in .cache/ocr, by the page's pixels: a second run reads what has
+changed since. The embedded reader is asked for lines of the English files. What columns would carry
+is counted. Structure is told from the pixels alone: of all line ends and indentations of code, YAML
 and tables, how many a reader of the marks finds.
 """
 
@@ -20,6 +21,7 @@ import platform
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ from tokenizers import Tokenizer
 
 from bench.density_columns import column_tokens
 from bench.density_corpus import File, corpus
-from bench.density_ocr import distance, plain, read
+from bench.density_ocr import Ocr, distance, plain
 from bench.density_reader import read_by_reader
 from bench.machine import ROOT, commit, device_name
 from glyph_worker.render.fonts import marks
@@ -52,7 +54,7 @@ BEFORE = Style(
     font_path="DejaVuSans.ttf", font_size=9, line_height=10, alignment="LEFT", crop_multiple=28,
 )  # fmt: skip
 """`balanced` as it was before forms: the other side of every bar."""
-FRONT_CHARS = 1_000
+FRONT_CHARS = 600
 """Of each file, read in each preset."""
 FOR_ALL = ("fast", "balanced", "accurate", "reference", "nano")
 FOR_CJK = ("fast-cjk", "balanced-cjk", "accurate-cjk")
@@ -66,24 +68,28 @@ def density(file: File, style: Style) -> dict[str, Any]:
     """Tokens of a file and of its pages."""
     pages = list(paginate(file.text, style))
     visual = sum(num_visual_tokens(one.page.width, one.page.height) for one in pages)
+    return {**text_tokens(file.text), "visual_tokens": visual, "pages": len(pages)}
+
+
+@cache
+def text_tokens(text: str) -> dict[str, int]:
+    """Of a real tokenizer, our estimate and the embedded reader's."""
     return {
-        "text_tokens": len(TOKENS.encode(file.text)),
-        "estimated": estimated_text_tokens(file.text),
-        "reader_tokens": len(READER_TOKENS.encode(file.text).ids),
-        "visual_tokens": visual,
-        "pages": len(pages),
+        "text_tokens": len(TOKENS.encode(text)),
+        "estimated": estimated_text_tokens(text),
+        "reader_tokens": len(READER_TOKENS.encode(text).ids),
     }
 
 
-def errors(file: File, laid: LaidPage, text: str) -> tuple[int, int, int]:
+def errors(file: File, laid: LaidPage, text: str, ocr: Ocr) -> tuple[int, int, int]:
     """Edits with the marks in place, edits with them blanked, characters."""
     wanted = plain(text[laid.page.start : laid.page.end], file.language)
     pixels = draw(laid)
-    with_marks = distance(wanted, plain(read(pixels, file.language), file.language))
+    with_marks = distance(wanted, plain(ocr.read(pixels, file.language), file.language))
     bare = blanked(laid, pixels)
     without = with_marks
     if not np.array_equal(bare, pixels):
-        without = distance(wanted, plain(read(bare, file.language), file.language))
+        without = distance(wanted, plain(ocr.read(bare, file.language), file.language))
     return with_marks, without, len(wanted)
 
 
@@ -148,14 +154,14 @@ def structure(laid: LaidPage, size: float) -> tuple[int, int]:
     return len(wanted) + len(found), seen
 
 
-def measured(file: File, style: Style) -> dict[str, Any]:
+def measured(file: File, style: Style, ocr: Ocr) -> dict[str, Any]:
     """Density of the whole file; errors and structure of its first READ_CHARS characters."""
     result = density(file, style)
     end = file.text.rfind("\n", 0, READ_CHARS) if len(file.text) > READ_CHARS else len(file.text)
     head = file._replace(text=file.text[: end if end > 0 else READ_CHARS])
     pages = paginate(head.text, style)
     laid = list(pages)
-    found = [errors(head, one, pages.normalized.text) for one in laid]
+    found = [errors(head, one, pages.normalized.text, ocr) for one in laid]
     with_marks, without, chars = (sum(column) for column in zip(*found, strict=True))
     ends = [structure(one, style.font_size * style.scale) for one in laid]
     return result | {
@@ -168,7 +174,7 @@ def measured(file: File, style: Style) -> dict[str, Any]:
     }
 
 
-def preset_error(file: File, style: Style) -> dict[str, int]:
+def preset_error(file: File, style: Style, ocr: Ocr) -> dict[str, int]:
     """Tokens of a whole file in one style, edits and characters of its beginning."""
     end = file.text.rfind("\n", 0, FRONT_CHARS) if len(file.text) > FRONT_CHARS else len(file.text)
     head = file._replace(text=file.text[: end if end > 0 else FRONT_CHARS])
@@ -176,21 +182,23 @@ def preset_error(file: File, style: Style) -> dict[str, int]:
     edits = chars = 0
     for laid in list(pages):
         wanted = plain(pages.normalized.text[laid.page.start : laid.page.end], file.language)
-        edits += distance(wanted, plain(read(draw(laid), file.language), file.language))
+        edits += distance(wanted, plain(ocr.read(draw(laid), file.language), file.language))
         chars += len(wanted)
     whole = density(file, style)
     tokens = {key: whole[key] for key in ("text_tokens", "visual_tokens")}
     return tokens | {"edits": edits, "chars_read": chars}
 
 
-def fronts(files: list[File], pool: ThreadPoolExecutor) -> dict[str, dict[str, dict[str, float]]]:
+def fronts(
+    files: list[File], pool: ThreadPoolExecutor, ocr: Ocr
+) -> dict[str, dict[str, dict[str, float]]]:
     """Density and error of every preset, over all files and over the Chinese and Japanese ones."""
     wide = [file for file in files if file.kind in CJK]
     measured: dict[str, dict[str, dict[str, int]]] = {}
     out: dict[str, dict[str, dict[str, float]]] = {"all": {}, "cjk": {}}
     for name in (*FOR_ALL, *FOR_CJK):
         own, style = files if name in FOR_ALL else wide, preset_style(name)
-        found = pool.map(lambda file, style=style: preset_error(file, style), own)
+        found = pool.map(lambda file, style=style: preset_error(file, style, ocr), own)
         measured[name] = {file.name: one for file, one in zip(own, found, strict=True)}
         for group, members in (("all", files), ("cjk", wide)):
             if members and (group == "cjk" or name in FOR_ALL):
@@ -279,7 +287,9 @@ def main() -> None:
     parser.add_argument("--files", nargs="*", help="only these")
     parser.add_argument("--no-front", action="store_true", help="not every preset")
     parser.add_argument("--no-reader", action="store_true", help="not the embedded reader")
+    parser.add_argument("--fresh", action="store_true", help="read pages that were read before")
     options = parser.parse_args()
+    ocr = Ocr(ROOT / ".cache/ocr", fresh=options.fresh)
     files = corpus(3_000 if options.quick else 12_000)
     if options.quick:
         files = files[::3] + [one for one in files if one.kind == "chinese"][:1]
@@ -294,10 +304,10 @@ def main() -> None:
         print(f"embedded reader, lines it was asked for: {100 * edits / chars:.2f} % of characters")
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # tesseract runs in processes of its own
         if not options.no_front:
-            extra["fronts"] = fronts(files, pool)
+            extra["fronts"] = fronts(files, pool, ocr)
         for name in options.styles:
             style = style_of(name)
-            done = pool.map(lambda file, style=style: measured(file, style), files)
+            done = pool.map(lambda file, style=style: measured(file, style, ocr), files)
             results[name] = {file.name: one for file, one in zip(files, done, strict=True)}
             print(f"\n{name}: text/visual, CER %, CER % with marks blanked, marks told", flush=True)
             for file in files:
@@ -315,6 +325,7 @@ def main() -> None:
                 save_pages(files, style, options.pages / name)
     if options.plot:
         plot(results, options.plot)
+    extra["pages_read"] = {"anew": ocr.num_read, "kept": ocr.num_kept}
     report(results, extra, options)
 
 
@@ -323,7 +334,7 @@ def columns(files: list[File]) -> dict[str, dict[str, int]]:
     out = {}
     for file in files:
         visual, count = column_tokens(file, preset_style("balanced"))
-        text = len(TOKENS.encode(file.text))
+        text = text_tokens(file.text)["text_tokens"]
         out[file.name] = {"text_tokens": text, "visual_tokens": visual, "columns": count}
     text, visual = (
         sum(row[key] for row in out.values()) for key in ("text_tokens", "visual_tokens")

@@ -6,10 +6,14 @@ import os
 import re
 import subprocess
 import tempfile
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from glyph_worker.document import digest
+
+_ENLARGED = 3
 UNSPACED = ("chi_sim", "jpn")
 
 
@@ -25,15 +29,41 @@ def distance(one: str, two: str) -> int:
     return int(row[-1])
 
 
-def read(pixels: np.ndarray, language: str) -> str:
-    image = Image.fromarray(pixels)
-    with tempfile.NamedTemporaryFile(suffix=".png") as file:
-        image.resize((image.width * 3, image.height * 3), Image.Resampling.BICUBIC).save(file.name)
-        done = subprocess.run(
-            ["tesseract", file.name, "-", "-l", language, "--psm", "6", "--dpi", "216"],
-            capture_output=True, text=True, check=True, env=os.environ | {"OMP_THREAD_LIMIT": "1"},
-        )  # fmt: skip
-    return done.stdout
+class Ocr:
+    """Reads pages with tesseract and keeps what it read: the same pixels are read once, ever."""
+
+    def __init__(self, folder: Path, *, fresh: bool = False) -> None:
+        """folder: where readings are kept; fresh: read all pages anew."""
+        self.folder = folder
+        self.fresh = fresh
+        self.num_kept = self.num_read = 0
+        version = subprocess.run(
+            ["tesseract", "--version"], capture_output=True, text=True, check=True
+        )
+        self._version = version.stdout.partition("\n")[0]
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def read(self, pixels: np.ndarray, language: str) -> str:
+        """The text of a page, uint8[height, width]. Threads may call it."""
+        arguments = ["-l", language, "--psm", "6", "--dpi", str(72 * _ENLARGED)]
+        name = digest(self._version, *arguments, *map(str, pixels.shape), pixels.tobytes())
+        kept = self.folder / f"{name}.txt"
+        if not self.fresh and kept.exists():
+            self.num_kept += 1
+            return kept.read_text()
+        image, one_thread = Image.fromarray(pixels), os.environ | {"OMP_THREAD_LIMIT": "1"}
+        size = (image.width * _ENLARGED, image.height * _ENLARGED)
+        with tempfile.NamedTemporaryFile(suffix=".png") as file:
+            image.resize(size, Image.Resampling.BICUBIC).save(file.name, compress_level=1)
+            done = subprocess.run(
+                ["tesseract", file.name, "-", *arguments],
+                capture_output=True, text=True, check=True, env=one_thread,
+            )  # fmt: skip
+        self.num_read += 1
+        with tempfile.NamedTemporaryFile("w", dir=self.folder, delete=False) as written:
+            written.write(done.stdout)
+        Path(written.name).replace(kept)  # whole or not at all
+        return done.stdout
 
 
 def plain(text: str, language: str) -> str:

@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import argparse
 import heapq
-import json
 import random
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bench import machine
-from bench.machine import ROOT
+from bench.machine import ROOT, publish
 from glyph_worker.options import QUALITIES
 from glyph_worker.render.choose import stepped_down
 from glyph_worker.render.paginate import paginate
@@ -191,11 +190,9 @@ def main() -> None:
             "burst_p95_without_vs_with": {"value": round(gain, 2), "target": 2, "met": gain >= 2}
         },
     }  # fmt: skip
-    if args.json:
-        args.json.write_text(json.dumps(report, indent=1) + "\n")
     if args.plot:
         plot(args.plot, runs, burst)
-    print(json.dumps(report))
+    publish(report, args.json)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ jobs. Coverage must be from 85 to 95 % of all jobs; how wide the estimates are i
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
 import statistics
@@ -25,7 +24,7 @@ from typing import Any
 
 from chaos.session import tiny_checkpoint
 
-from bench.machine import ROOT, device_name
+from bench.machine import ROOT, device_name, publish
 from glyph_worker.client import Client
 from glyph_worker.local.service import LocalService
 from glyph_worker.settings import Settings
@@ -179,9 +178,7 @@ def main() -> None:
         "phases": phases,
         "load_average": round(os.getloadavg()[0], 1),
     }
-    if chosen.json:
-        chosen.json.write_text(json.dumps(found, indent=1) + "\n")
-    print(json.dumps(found))
+    publish(found, chosen.json)
 
 
 if __name__ == "__main__":

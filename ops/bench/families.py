@@ -8,7 +8,6 @@ Usage: ops/bench/families [--quick] [--json PATH] [--rounds N] [--family NAME]
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 import tempfile
@@ -23,7 +22,7 @@ from family_outliers import plant_wide_products, plant_wide_stream, worst_agains
 from safetensors.torch import load_file, save_file
 
 from bench.engine import Job, Workload, cost_of, make_workload, run_engine, settings_of
-from bench.machine import commit, device_name
+from bench.machine import commit, device_name, publish
 from glyph_worker.features.digest import FeatureRecipe
 from glyph_worker.model.checkpoint import load_reader
 from glyph_worker.model.library import library_prompt
@@ -195,9 +194,7 @@ def main() -> int:
         "equal_answers": equal_answers,
         "spread": spread,
     }
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=1) + "\n")
-    print(json.dumps(report))
+    publish(report, options.json)
     return 0
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import heapq
-import json
 import logging
 import statistics
 import subprocess
@@ -31,7 +30,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from bench.machine import ROOT, device_name
+from bench.machine import ROOT, device_name, publish
 from glyph_worker.document import digest
 from glyph_worker.features import wire
 from glyph_worker.features.audit import drift
@@ -603,10 +602,7 @@ def report(options: Any, results: dict[str, Any], weights: str) -> None:
         "spread": spread,
         "sections": results,
     }
-    line = json.dumps(out)
-    if options.json:
-        options.json.write_text(json.dumps(out, indent=1) + "\n")
-    print(line)
+    publish(out, options.json)
 
 
 def replace_secret(settings: FeatureSettings) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import multiprocessing
 import os
 import random
@@ -26,7 +25,7 @@ from typing import Any
 
 import httpx
 
-from bench.machine import ROOT, device_name
+from bench.machine import ROOT, device_name, publish
 from glyph_worker.job import Answer, FinishReason, Stage
 from glyph_worker.local.server import EmbeddedServer, free_port
 from glyph_worker.settings import Settings
@@ -202,9 +201,7 @@ def main() -> None:
             "submit_p99_ms": {"value": p99, "target": 50, "met": p99 < 50},
         },
     }
-    if args.json:
-        args.json.write_text(json.dumps(report, indent=1) + "\n")
-    print(json.dumps(report))
+    publish(report, args.json)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from bench.machine import commit, device_name
+from bench.machine import commit, device_name, publish
 from glyph_worker.answer_form import AnswerForm
 from glyph_worker.engine.engine import AnswerRequest, prepare
 from glyph_worker.engine.grammar import Grammars
@@ -316,9 +316,7 @@ def main() -> int:
         },
         "spread": {name: step["spread"] for name, step in steps.items()},
     }  # fmt: skip
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=1) + "\n")
-    print(json.dumps(report))
+    publish(report, options.json)
     return 0
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import shutil
 import subprocess
 import sys
@@ -29,7 +28,7 @@ import pypdf
 import pypdfium2
 from selectolax.lexbor import LexborHTMLParser
 
-from bench.machine import commit, device_name
+from bench.machine import commit, device_name, publish
 from bench.made_pdfs import both, code, columns, pdf_of, prose, table
 from bench.render_corpus import english
 from glyph_worker.intake.html import text_of_markup
@@ -213,9 +212,7 @@ def main() -> int:
         },
         "spread": {}, "html_cpu_s": html, "pdf_ms_per_page": ms_per_page,
     }  # fmt: skip
-    if given.json:
-        given.json.write_text(json.dumps(report, indent=1) + "\n")
-    print(json.dumps(report))
+    publish(report, given.json)
     return 0
 
 

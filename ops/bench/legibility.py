@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench.density_ocr import distance, read
+from bench.density_ocr import Ocr, distance
 from bench.machine import ROOT, device_name
 from bench.programs import need
 from bench.render_corpus import CHINESE_PROSE, english
@@ -46,7 +46,7 @@ CHINESE = {
 }
 
 
-def measured(style: Style, text: str, language: str, max_pages: int) -> dict[str, float]:
+def measured(style: Style, text: str, language: str, max_pages: int, ocr: Ocr) -> dict[str, float]:
     """Character error rate, and characters per visual token of full pages."""
     pages = paginate(text, style)
     laid = list(pages)
@@ -60,7 +60,7 @@ def measured(style: Style, text: str, language: str, max_pages: int) -> dict[str
             re.sub(r"\s+", gap, part).strip()
             for part in (
                 pages.normalized.text[one.page.start : one.page.end],
-                read(draw(one), language),
+                ocr.read(draw(one), language),
             )
         )
         errors += distance(wanted, got)
@@ -109,6 +109,7 @@ def main() -> None:
     ).stdout.split()
     num_chars = 2_000 if options.quick else 9_000
     results: dict[str, dict[str, Any]] = {}
+    ocr = Ocr(ROOT / ".cache/ocr")
     for language, styles, text in (
         ("eng", LATIN, english(num_chars * 4, seed=21)),
         ("chi_sim", CHINESE, CHINESE_PROSE * 16),
@@ -119,7 +120,7 @@ def main() -> None:
         for name, style in styles.items():
             per_page = style.page_width * style.page_height / 784 * 8
             pages = max(1, round(num_chars / per_page))
-            one = results[language][name] = measured(style, text, language, pages)
+            one = results[language][name] = measured(style, text, language, pages, ocr)
             print(
                 f"{language:8} {name:14} CER {100 * one['cer']:6.2f} %   "
                 f"{one['chars_per_token']:5.1f} characters per visual token",

@@ -1,11 +1,15 @@
-"""Where a benchmark ran: commit, device, and its processes' memory as their kernel counts it."""
+"""Where a benchmark ran: commit, device, and its processes' memory as their kernel counts it. And
+how its report leaves it."""
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -19,6 +23,13 @@ def commit() -> str:
     except OSError:  # no git
         return "unknown"
     return done.stdout.strip() or "unknown"
+
+
+def publish(report: Mapping[str, Any], path: Path | None) -> None:
+    """Print a report as the last line, and keep it at `path` if there is one."""
+    if path is not None:
+        path.write_text(json.dumps(report, indent=1) + "\n")
+    print(json.dumps(report))
 
 
 def device_name(device: str = "cpu") -> str:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import random
 import tempfile
@@ -195,9 +194,7 @@ def main() -> None:
     jobs, warm_up = (100, 50) if chosen.quick else (chosen.jobs, 300)
     with tempfile.TemporaryDirectory() as scratch:
         found = measure(Path(scratch), jobs, warm_up, chosen.seed)
-    if chosen.json:
-        chosen.json.write_text(json.dumps(found, indent=1) + "\n")
-    print(json.dumps(found))
+    machine.publish(found, chosen.json)
     if not chosen.quick and not all(bar["met"] for bar in found["bars"].values()):
         raise SystemExit(1)
 

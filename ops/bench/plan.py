@@ -29,7 +29,7 @@ import torch
 from pydantic import SecretStr
 
 from bench.article_rows import STYLES, WORDS
-from bench.machine import commit, device_name
+from bench.machine import commit, device_name, publish
 from glyph_worker.client import Client
 from glyph_worker.engine.kv import KVPool
 from glyph_worker.engine.kv_budget import CPU_KV_BYTES
@@ -208,11 +208,9 @@ def main() -> None:
         "server_bytes_per_job": round(grown / num_jobs),
         "costs": device.model_dump(), "loads": rows,
     }  # fmt: skip
-    if args.json:
-        args.json.write_text(json.dumps(result, indent=1) + "\n")
     if args.device_json:
         args.device_json.write_text(device.model_dump_json(indent=1) + "\n")
-    print(json.dumps(result))
+    publish(result, args.json)
 
 
 if __name__ == "__main__":

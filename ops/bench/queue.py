@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import statistics
 import subprocess
@@ -28,7 +27,7 @@ from typing import Any
 import redis
 
 from bench import queue_sides
-from bench.machine import ROOT, device_name
+from bench.machine import ROOT, device_name, publish
 from glyph_worker.client import Client
 from glyph_worker.local.server import EmbeddedServer
 from glyph_worker.settings import Settings
@@ -193,9 +192,7 @@ def main() -> None:
         folder = Path(scratch)
         with EmbeddedServer(folder / "redis") as server:
             found = measure(server, folder, jobs, rounds, quick=chosen.quick)
-    if chosen.json:
-        chosen.json.write_text(json.dumps(found, indent=1) + "\n")
-    print(json.dumps(found))
+    publish(found, chosen.json)
 
 
 def measure(

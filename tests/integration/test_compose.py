@@ -3,10 +3,10 @@ be run, every command line in it as a process."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
+import runpy
 import shutil
 import socket
 import subprocess
@@ -20,6 +20,7 @@ import pytest
 import yaml
 from waiting import PATIENCE_S, wait_until
 
+from glyph_worker.local.process import SupervisedProcess
 from glyph_worker.local.server import find_server, free_port
 from glyph_worker.settings import Settings
 
@@ -29,12 +30,7 @@ ROOT = Path(__file__).parents[2]
 def no_containers() -> str | None:
     """Why no container can be run here, as ops/docker/try says it."""
     file = ROOT / "ops/docker/trial/podman.py"
-    spec = importlib.util.spec_from_file_location("trial_podman", file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    reason: str | None = module.missing()
+    reason: str | None = runpy.run_path(str(file))["missing"]()
     return reason
 
 
@@ -205,16 +201,45 @@ def composition(tmp_path: Path, tiny_checkpoint: Path) -> Iterator[Composition]:
             process.wait()
 
 
+def test_a_trial_of_containers_takes_them_down_when_its_starter_is_killed(tmp_path: Path) -> None:
+    program = """
+import runpy, subprocess, sys
+runpy.run_path(sys.argv[1])["end_in_order"]()
+try:
+    subprocess.run(["sh", "-c", "echo up; exec sleep 600"], check=False)  # as podman would
+finally:
+    print("taken down")
+"""
+    log = tmp_path / "log"
+    command = [sys.executable, "-c", program, str(ROOT / "ops/docker/trial/podman.py")]
+    starter = subprocess.Popen(
+        [sys.executable, "-c", """
+import sys
+from pathlib import Path
+from glyph_worker.local.process import SupervisedProcess
+trial = SupervisedProcess("trial", sys.argv[2:], log=Path(sys.argv[1]), environ={})
+trial.start()
+trial.wait(600)
+""", str(log), *command],
+    )  # fmt: skip
+    with starter:
+        wait_until(lambda: log.exists() and log.read_text() == "up\n", description="it runs")
+        starter.kill()
+    wait_until(lambda: log.read_text() == "up\ntaken down\n", description="it ended in order")
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(3600)  # the first run makes a base system and builds images with torch
 @pytest.mark.skipif(NO_CONTAINERS is not None, reason=f"no containers here: {NO_CONTAINERS}")
 def test_the_composition_runs_in_containers_as_written(tmp_path: Path) -> None:
-    report = tmp_path / "facts.json"
-    done = subprocess.run(
-        [sys.executable, ROOT / "ops/docker/try", "--json", report],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
+    report, log = tmp_path / "facts.json", tmp_path / "try.log"
+    command = [sys.executable, str(ROOT / "ops/docker/try"), "--json", str(report)]
+    trial = SupervisedProcess("try", command, log=log, environ={})
+    trial.start()
+    try:
+        assert trial.wait(3_500) == 0, log.read_text()
+    finally:
+        trial.stop(patience_s=100)
     facts = json.loads(report.read_text())
     assert {
         "images_hold_the_whole_package", "gpu_image_builds_and_loads_kernels",

@@ -110,12 +110,6 @@ def test_processor_settings_are_found_in_either_file(copy: Path) -> None:
     assert read_processor(copy) == first
 
 
-def test_render_style_is_found_where_the_checkpoint_has_one(copy: Path) -> None:
-    assert load_reader(copy).render_style_path is None
-    (copy / "render_style.json").write_text("{}")
-    assert load_reader(copy).render_style_path == copy / "render_style.json"
-
-
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_sixteen_bit_readers_pass_their_self_test(folder: Path, dtype: str) -> None:
     reader = load_reader(folder, dtype=dtype)

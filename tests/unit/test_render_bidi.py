@@ -80,6 +80,27 @@ def test_letters_that_join_come_from_one_font() -> None:
     assert {fonts[glyph.font] for glyph in shaper.line("ہے", rtl=True)} == {naskh}
 
 
+def test_a_run_that_recurs_is_shaped_once_and_lies_where_it_stands(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fonts = preset_style("balanced").fonts
+    word, line = "नमस्ते", "नमस्ते a नमस्ते"
+    alone = Shaper(fonts).line(word, rtl=False)
+    shaper, shaped = Shaper(fonts), []
+    anew = shaper._shape_anew
+
+    def counted(text: str, begin: int, end: int, font: int, rtl: bool) -> object:
+        shaped.append(text[begin:end])
+        return anew(text, begin, end, font, rtl)
+
+    monkeypatch.setattr(shaper, "_shape_anew", counted)
+    glyphs = shaper.line(line, rtl=False)
+    assert shaped.count(word) == 1
+    at = line.rindex(word)
+    assert glyphs[: len(alone)] == alone
+    assert glyphs[-len(alone) :] == [one._replace(at=one.at + at) for one in alone]
+
+
 @pytest.mark.parametrize("part", ["(א", "א)", "([{", "א1,", "\u2067(", "a\u200d)", "א$"])
 def test_levels_take_linear_time(part: str) -> None:
     begin = time.process_time()

@@ -117,13 +117,15 @@ def test_bulk_wrapping_gives_the_lines_of_the_plain_one(
 @needs_numba
 def test_pages_are_the_same_without_numba() -> None:
     style = preset_style("balanced")
+    address = "see https://example.com/" + "/".join(map(str, range(40)))
     text = "The quick brown fox, naïve; 中文 and   gaps.\n" * 40 + "שלום עולם\n"
+    text += f"Of words and an address: {address[:60]}\n{address}\n" * 20
     layout = layout_of(style)
     assert isinstance(layout, Flow)
     compiled = [draw(laid) for laid in paginate(text, style)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("glyph_worker.render.lines.measure.fastest", lambda: NUMPY)
-        patch.setattr("glyph_worker.render.pages.draw_lines.fastest", lambda: NUMPY)
+        for place in ("lines.measure", "lines.set_runs", "pages.draw_lines"):
+            patch.setattr(f"glyph_worker.render.{place}.fastest", lambda: NUMPY)
         plain = [draw(laid) for laid in paginate(text, style)]
     assert len(compiled) == len(plain)
     for ours, theirs in zip(compiled, plain, strict=True):

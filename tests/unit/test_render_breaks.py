@@ -56,6 +56,32 @@ def test_cuts_are_back_in_step_soon_after_an_insertion() -> None:
     assert sum(shares) / len(shares) > 0.93
 
 
+def test_rows_wrapped_anew_move_no_cut_below_their_block() -> None:
+    rng = random.Random(3)
+
+    def rows(count: int) -> list[Line]:
+        texts = [str(rng.random()) for _ in range(count)]
+        return [Line(0, 1, text, ends_paragraph=text is texts[-1]) for text in texts]
+
+    blocks = [rows(rng.randint(10, 50)) for _ in range(100)]
+
+    def pages_of(parts: list[list[Line]]) -> list[tuple[Line, ...]]:
+        whole = itertools.chain.from_iterable(parts)
+        return [tuple(page) for page in section_pages(whole, min_lines=0, heights=HEIGHTS)]
+
+    base = set(pages_of(blocks))
+    shares = []
+    for _ in range(40):
+        edited = list(blocks)
+        for _ in range(5):
+            at = rng.randrange(len(edited))
+            kept = rng.randrange(1, len(blocks[at]))
+            edited[at] = blocks[at][:kept] + rows(len(blocks[at]) - kept + rng.randint(-1, 1) or 1)
+        pages = pages_of(edited)
+        shares.append(sum(page in base for page in pages) / len(pages))
+    assert sum(shares) / len(shares) > 0.82
+
+
 def test_lines_all_alike_make_full_pages() -> None:
     pages = list(section_pages(lines_of(["same"] * 4000), min_lines=0, heights=HEIGHTS))
     assert len(pages) < 1.25 * 4000 / 78

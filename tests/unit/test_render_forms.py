@@ -6,6 +6,7 @@ import itertools
 import random
 import re
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -266,6 +267,32 @@ def test_a_long_text_of_any_form_takes_linear_time(unit: str) -> None:
         end = page.page.end
     assert end == len(text)
     assert time.process_time() - begin < 60  # seconds of this process; quadratic would take hours
+
+
+@pytest.mark.parametrize("end", ["", "中"], ids=["by words", "by characters"])
+def test_a_long_line_takes_few_bytes_a_character(end: str) -> None:
+    line = "lorem ipsum " * 20_000 + end
+    style = PRESETS["balanced"]
+    assert sum(1 for _ in paginate(line[-200:], style)) == 1  # what is loaded stays loaded
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in paginate(line, style)) > 10
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 40 * len(line)
+
+
+def test_an_address_begins_where_the_words_before_it_end() -> None:
+    address = "https://example.com/" + "/".join(map(str, range(20)))
+    text = f"{'word ' * 12}{address} {'word ' * 200}"
+    (page,) = paginate(text, PRESETS["balanced"])
+    first, second = page.lines[:2]
+    assert first.shown.startswith("word ")
+    head = first.shown.rsplit(" ", 1)[-1]
+    assert address.startswith(head)
+    assert head + second.shown.split(" ", 1)[0] == address
+    assert page.layout.reach([first]) > 0.9 * page.layout.reach(list(page.lines))
 
 
 def test_a_long_line_that_ends_in_a_tab_takes_linear_time() -> None:

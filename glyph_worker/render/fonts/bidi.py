@@ -10,7 +10,9 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import accumulate, islice
+from itertools import islice
+
+import numpy as np
 
 REMOVED = -1
 """Level of what rule X9 removes: explicit embeddings and boundary neutrals, such as joiners."""
@@ -293,9 +295,10 @@ def _brackets(
     if not pairs:
         return own
     changed, strong = bytearray(own), bytearray(own.translate(_WAYS))
-    # How many strong characters of either direction lie before each place, as resolved so far;
+    # How many strong characters of either direction lie up to each place, as resolved so far;
     # pairs come in the order of their opening, so what precedes one is settled when it is met.
-    counts = {way: list(accumulate(map(way[0].__eq__, strong), initial=0)) for way in (b"L", b"R")}
+    codes = np.frombuffer(bytes(strong), np.uint8)
+    counts = {way: np.cumsum(codes == way[0], dtype=np.int32) for way in (b"L", b"R")}
     last, seen = sos, 0
     opposite = b"R" if embedding == b"L" else b"L"
     for begin, end in sorted(pairs):
@@ -303,7 +306,7 @@ def _brackets(
         if max(lefts, rights) >= 0:
             last = b"L" if lefts > rights else b"R"
         seen = begin
-        inside = {way: counts[way][end] - counts[way][begin + 1] for way in (b"L", b"R")}
+        inside = {way: counts[way][end - 1] - counts[way][begin] for way in (b"L", b"R")}
         if inside[embedding]:
             chosen = embedding
         elif inside[opposite]:

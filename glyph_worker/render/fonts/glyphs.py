@@ -123,7 +123,9 @@ class Glyphs:
     def widths_of(self, text: str) -> np.ndarray:
         """Layout widths in points of a text's characters, float64[len(text)]."""
         codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
-        return self.thousandths_of(codes) * self.points
+        widths = self.thousandths_of(codes)
+        widths *= self.points
+        return widths
 
     def thousandths_of(self, codes: np.ndarray) -> np.ndarray:
         """The same in thousandths of the font size, for code points uint32[n]."""

@@ -19,6 +19,9 @@ from glyph_worker.render.fonts.scripts import COMPLEX
 
 _MAX_WORDS = 20_000
 _MAX_CHARS = 100_000
+_MAX_RUNS, _LONGEST_KEPT = 20_000, 16
+"""Shaped runs that are kept, and the characters of the longest: text in many scripts or with many
+signs falls into short runs that recur."""
 _LONGEST_RUN = 2_000
 """Characters shaped at once: HarfBuzz gives up on some runs of tens of thousands, and no line has
 so many."""
@@ -111,6 +114,8 @@ class Shaper:
         self._font_of = _FontOf(fonts)
         self._space = space
         self._widths: dict[str, float] = {}
+        self._kept: dict[tuple[str, int, bool], _Run] = {}
+        """Shaped runs by text, font and direction, as if they began a line."""
         self._last: tuple[str, list[int]] = ("", [])
         """The word measured last, and where its glyphs begin: an overlong one is cut next."""
 
@@ -202,6 +207,18 @@ class Shaper:
         return self._font_of.first(code)
 
     def _shape(self, text: str, begin: int, end: int, font: int, rtl: bool) -> _Run:
+        """The glyphs of text[begin:end]; what stands around it does not count."""
+        if end - begin > _LONGEST_KEPT:
+            return self._shape_anew(text, begin, end, font, rtl)
+        key = text[begin:end], font, rtl
+        run = self._kept.get(key)
+        if run is None:
+            if len(self._kept) >= _MAX_RUNS:
+                self._kept.clear()
+            run = self._kept[key] = self._shape_anew(key[0], 0, end - begin, font, rtl)
+        return run._replace(ats=[begin + at for at in run.ats])
+
+    def _shape_anew(self, text: str, begin: int, end: int, font: int, rtl: bool) -> _Run:
         import uharfbuzz
 
         if font == marks.FONT and self._mark_width is not None:

@@ -107,6 +107,10 @@ class Typeface:
 
     def _open(self, raw: bytes, size: int) -> ImageFont.FreeTypeFont:
         try:
-            return ImageFont.truetype(BytesIO(raw), size, layout_engine=ImageFont.Layout.BASIC)
+            with BytesIO(raw) as file:
+                face = ImageFont.truetype(file, size, layout_engine=ImageFont.Layout.BASIC)
+            # FreeType has a copy of its own, and fonts may have megabytes: four for a style.
+            face.font_bytes = b""
+            return face
         except (OSError, ValueError) as exc:
             raise FontUnusable(f"font {self.font.name} cannot be opened: {exc}") from exc

@@ -15,6 +15,7 @@ class Line(NamedTuple):
     shown: str
     """What is drawn, in reading order: escapes and tabs are already spelled out, glue is U+00A0."""
     ends_paragraph: bool
+    """The next line starts anew, whatever is above it: a paragraph ends, or what was run on."""
     offsets: Sequence[int] | None = None
     """Where each character of `shown` comes from, as offsets into the normalised text; None when
     they are start, start + 1, …"""

@@ -3,6 +3,7 @@ bulk. Decides nothing about pages."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,6 +19,16 @@ BLOCK = 65_536
 """Characters measured at once; longer source lines are measured word by word instead."""
 
 
+def running_sums(widths: np.ndarray) -> Sequence[float]:
+    """What lies before each of some characters and before the end: widths float64[n], float[n + 1].
+
+    A view of the numbers: a list of a million floats takes 32 MB, and few of them are looked at.
+    """
+    sums = np.zeros(len(widths) + 1)
+    np.cumsum(widths, out=sums[1:])
+    return sums.data
+
+
 class Ruler:
     """Widths over one text, in points. Moves forward; keeps one block in memory."""
 
@@ -30,7 +41,6 @@ class Ruler:
         self._room = room
         self._begin = self._end = 0
         self._codes = np.zeros(0, np.uint32)
-        self._words: Sequence[float] | None = None
         self._chars: Sequence[float] | None = None
         self._bulk: Bulk | None = None
 
@@ -50,6 +60,7 @@ class Ruler:
                 self._room,
                 self._glyphs.space,
                 SHRINK,
+                math.inf,
             )
             block = self._text[self._begin : self._end]
             self._bulk = Bulk(block, self._begin, places, extras)
@@ -62,23 +73,14 @@ class Ruler:
             return None
         return self._bulk.lines(first, last, count)
 
-    def word_ends(self, start: int, end: int) -> tuple[Sequence[float], int] | None:
-        """For text[start:end]: sums where a single space counts 95 %, as wrapping by words allows,
-        and the index of `start` in them; sums[i] lies before character i. None if too long."""
-        if not self._covers(start, end):
-            return None
-        if self._words is None:
-            single = (self._codes == 0x20) & ~self._glue()
-            widths = self._widths() - single * (SHRINK * self._glyphs.space)
-            self._words = np.concatenate([[0.0], np.cumsum(widths)]).tolist()
-        return self._words, start - self._begin
-
     def char_ends(self, start: int, end: int) -> tuple[Sequence[float], int] | None:
-        """The same with every character at its full width, for wrapping by characters."""
+        """For text[start:end]: running sums of widths, and the index of `start` in them; sums[i]
+        lies before character i. None if too long."""
         if not self._covers(start, end):
             return None
         if self._chars is None:
-            self._chars = np.concatenate([[0.0], np.cumsum(self._widths())]).tolist()
+            widths = self._glyphs.thousandths_of(self._codes) * self._glyphs.points
+            self._chars = running_sums(widths)
         return self._chars, start - self._begin
 
     def _glue(self) -> np.ndarray:
@@ -90,9 +92,6 @@ class Ruler:
         glue: np.ndarray = blank & beside
         return glue
 
-    def _widths(self) -> np.ndarray:
-        return self._glyphs.thousandths_of(self._codes) * self._glyphs.points
-
     def _covers(self, start: int, end: int) -> bool:
         if self._begin <= start and end <= self._end:
             return True
@@ -102,5 +101,5 @@ class Ruler:
         self._begin, self._end = start, stop if stop > end else end
         block = self._text[start : self._end]
         self._codes = np.frombuffer(block.encode("utf-32-le"), np.uint32)
-        self._words = self._chars = self._bulk = None
+        self._chars = self._bulk = None
         return True

@@ -102,8 +102,9 @@ def _plain_run(text: str, block: Block, odd: Callable[[str], bool]) -> SetLine |
     added = np.flatnonzero(codes[:-1] == 1) + 1
     added = added[codes[added] == 0x20]  # a space behind a mark is not the text's
     sizes = np.diff(added, prepend=0, append=len(codes))
-    shifts = np.repeat(np.arange(start, start - len(sizes), -1), sizes)
-    return SetLine(shown, shifts + np.arange(len(codes)))
+    offsets = np.repeat(np.arange(start, start - len(sizes), -1), sizes)
+    offsets += np.arange(len(codes))
+    return SetLine(shown, offsets)
 
 
 def put(

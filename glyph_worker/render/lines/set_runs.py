@@ -13,6 +13,7 @@ from glyph_worker.render.fonts.shaping import is_rtl, paragraph_levels
 from glyph_worker.render.lines.block_lines import TOUCH
 from glyph_worker.render.lines.forms import CELLS, TABLE, Block, Source, blocks
 from glyph_worker.render.lines.line import Line
+from glyph_worker.render.lines.measure import running_sums
 from glyph_worker.render.lines.run_on import SetLine, write
 from glyph_worker.render.lines.set_tables import set_cells, set_table
 from glyph_worker.render.lines.typeset import WIDE, Typesetter, source_lines
@@ -23,6 +24,8 @@ from glyph_worker.render.report import RenderReport
 
 _CHUNK = 65_536
 """Characters wrapped at once."""
+_WHOLE = 0.3
+"""Of a row: longer words (addresses, paths, hashes) begin on the row before, as far as they fit."""
 
 
 class RunSetter:
@@ -107,14 +110,19 @@ class RunSetter:
         if wrap is not None:
             widths = glyphs.thousandths_of(codes)
             found: tuple[np.ndarray, np.ndarray] = wrap(
-                kinds, widths, glyphs.points, room, glyphs.space, SHRINK
+                kinds, widths, glyphs.points, room, glyphs.space, SHRINK, _WHOLE * room
             )
             return found
         places, extras, at = [], [], 0
         for part in shown.split("\n"):
             pieces = list(
                 wrap_words(
-                    part, width_of=glyphs.width_of, first=room, later=room, space=glyphs.space
+                    part,
+                    width_of=glyphs.width_of,
+                    first=room,
+                    later=room,
+                    space=glyphs.space,
+                    whole=_WHOLE * room,
                 )
             )
             for begin, end, extra, words in pieces or [Piece(0, 0, room, 0)]:
@@ -124,8 +132,7 @@ class RunSetter:
         return np.array(places, np.int32), np.array(extras)
 
     def _by_chars(self, run: SetLine, start: int, end: int) -> list[Line]:
-        widths = self._setter.glyphs.widths_of(run.shown)
-        sums = np.concatenate([[0.0], np.cumsum(widths)]).tolist()
+        sums = running_sums(self._setter.glyphs.widths_of(run.shown))
         room = self._setter.later
         pieces = list(wrap_chars(run.shown, sums, 0, first=room, later=room, hang=False))
         return _rows(run, start, end, *(list(column) for column in zip(*pieces, strict=True)))
@@ -193,8 +200,10 @@ def _rows(
         if extra <= -TOUCH:
             spaces = shown[at].count("\u00a0") + words[at] - 1
             squeezes[at] = as_poppler_reads(extra / spaces) if spaces > 0 else 0.0
+    ends_block = [False] * len(places)
+    ends_block[-1] = True
     rows = zip(
-        *(first, [*first[1:], end], shown, repeat(True)),
+        *(first, [*first[1:], end], shown, ends_block),
         *([offsets[begin:stop] for begin, stop in places], repeat(True), repeat(0.0), squeezes),
         *(repeat(()), repeat(False), repeat(b""), repeat(()), repeat(False)),
         strict=False,

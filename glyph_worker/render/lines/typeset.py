@@ -5,17 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-import numpy as np
-
 from glyph_worker.render.fonts.glyphs import Glyphs
 from glyph_worker.render.fonts.reference_numbers import as_poppler_reads
 from glyph_worker.render.fonts.scripts import COMPLEX
 from glyph_worker.render.fonts.shaping import Shaper, is_rtl, paragraph_levels
 from glyph_worker.render.lines.block_lines import TOUCH, SetLine
 from glyph_worker.render.lines.line import Line
-from glyph_worker.render.lines.measure import Ruler
+from glyph_worker.render.lines.measure import Ruler, running_sums
 from glyph_worker.render.lines.spelling import Speller
-from glyph_worker.render.lines.wrap import Piece, wrap_chars, wrap_measured, wrap_words
+from glyph_worker.render.lines.wrap import Piece, wrap_chars, wrap_words
 from glyph_worker.render.report import RenderReport
 from glyph_worker.render.style.limits import FRAME_PADDING
 from glyph_worker.render.style.style import Style
@@ -254,35 +252,14 @@ class Typesetter:
     def _pieces(
         self, shown: str, start: int | None, ruler: Ruler, indent: bool, by_chars: bool
     ) -> Iterator[Piece]:
-        first = self.first if indent else self.later
-        by = self._by_chars if by_chars else self._by_words
-        return by(shown, start, ruler, first)
-
-    def _by_words(
-        self, shown: str, start: int | None, ruler: Ruler, first: float
-    ) -> Iterator[Piece]:
         """Pieces of a source line; `start` is its offset if it is drawn as it stands."""
-        width, space = self.glyphs.width_of, self.glyphs.space
-        measured = None if start is None else ruler.word_ends(start, start + len(shown))
-        if measured is None:
+        first = self.first if indent else self.later
+        if not by_chars:
+            width, space = self.glyphs.width_of, self.glyphs.space
             return wrap_words(shown, width_of=width, first=first, later=self.later, space=space)
-        return wrap_measured(
-            shown,
-            *measured,
-            width_of=width,
-            first=first,
-            later=self.later,
-            space=space,
-            precise=self.style.alignment != "LEFT",
-        )
-
-    def _by_chars(
-        self, shown: str, start: int | None, ruler: Ruler, first: float
-    ) -> Iterator[Piece]:
         measured = None if start is None else ruler.char_ends(start, start + len(shown))
         if measured is None:
-            sums = np.concatenate([[0.0], np.cumsum(self.glyphs.widths_of(shown))])
-            measured = sums.tolist(), 0
+            measured = running_sums(self.glyphs.widths_of(shown)), 0
         hang = self.style.layout == "exact"
         return wrap_chars(shown, *measured, first=first, later=self.later, hang=hang)
 

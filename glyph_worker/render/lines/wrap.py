@@ -7,6 +7,7 @@ on the current line, closing punctuation may hang over the edge of a line of cha
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from glyph_worker.render.fonts.marks import FOUR, LINE_END, ONE, TAB
+from glyph_worker.render.loops.wrap_loop import FULL
 
 SHRINK = 0.05
 """Share of its spaces by which a line of words may be too long."""
@@ -64,13 +66,15 @@ def wrap_words(
     later: float,
     space: float,
     shrink: float = SHRINK,
+    whole: float = math.inf,
     parts_of: Callable[[str], Sequence[str]] = str,
 ) -> Iterator[Piece]:
     """Lines of words; the first is `first` points wide, all others `later`.
 
     Words are parted by single spaces (U+0020). Blank text gives no line. `width_of` takes a word;
-    `shrink` is the share of its spaces by which a line may be too long. `parts_of` gives what an
-    overlong word may be cut into: its characters.
+    `shrink` is the share of its spaces by which a line may be too long. A word wider than `whole`
+    is cut like an overlong one, where it would leave more than FULL of a line white. `parts_of`
+    gives what a word may be cut into: its characters.
     """
     room = first
     count = 0  # words on this line
@@ -93,7 +97,7 @@ def wrap_words(
                     start = at
                 count += 1
                 used = wider
-            elif width <= room:
+            elif width <= room and (width <= whole or used >= FULL * room):
                 yield Piece(start, stop, room - used, count)
                 room, start, count, used = later, at, 1, width
             else:
@@ -151,62 +155,6 @@ def _fitting(
             return index, used
         used += width
     return len(parts), used
-
-
-def wrap_measured(
-    text: str,
-    sums: Sequence[float],
-    zero: int,
-    *,
-    width_of: Callable[[str], float],
-    first: float,
-    later: float,
-    space: float,
-    precise: bool,
-) -> Iterator[Piece]:
-    """What wrap_words gives, from running widths (Ruler.word_ends): a search for every line.
-
-    `extra` may be off by rounding, unless `precise` or negative. Falls back on wrap_words where a
-    word is overlong, or so near the edge that rounding decides.
-    """
-    size = len(text)
-    start = 1 if text.startswith(" ") else 0
-    stop = size - 1 if size > start and text[size - 1] == " " else size
-    room = first
-    while start < stop:
-        reach = sums[zero + start] + room
-        over = bisect_right(sums, reach, zero + start, zero + stop + 1) - 1 - zero
-        if over >= stop:
-            cut = stop
-        elif text[over] == " " and text[over - 1 : over + 2].count(" ") == 1:
-            cut = over
-        else:
-            cut = text.rfind(" ", start, over)
-        if cut < stop:
-            following = text.find(" ", cut + 1, stop)
-            end = following if following >= 0 else stop
-            near = sums[zero + end] - reach
-        else:
-            near = 1.0
-        if cut <= start or near < _FUZZ or reach - sums[zero + cut] < _FUZZ:
-            break
-        if cut < stop and sums[zero + end] - sums[zero + cut + 1] > later - _FUZZ:
-            break
-        piece = text[start:cut]
-        spaces = piece.count(" ")
-        extra = reach - sums[zero + cut] - SHRINK * space * spaces
-        if precise or extra < _FUZZ:  # the line is squeezed: sum up as reportlab does
-            used = -space
-            for word in piece.split(" "):
-                used = used + space + width_of(word)
-            extra = room - used
-        yield Piece(start, cut, extra, spaces + 1)
-        start, room = cut + 1, later
-    else:
-        return
-    rest = wrap_words(text[start:], width_of=width_of, first=room, later=later, space=space)
-    for piece_ in rest:
-        yield piece_._replace(begin=piece_.begin + start, end=piece_.end + start)
 
 
 def wrap_chars(

@@ -181,7 +181,7 @@ def fastest() -> Loops:
         (
             wrap_loop,
             "Tuple((int32[:, ::1], float64[::1]))(uint8[::1], float64[::1], float64, float64,"
-            " float64, float64)",
+            " float64, float64, float64)",
         ),
     ):
         try:

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import numpy as np
 
+FULL = 0.9
+"""Of its room: a line so full is never filled up with the beginning of a long word."""
 SIMPLE, SPACE, NEWLINE, ODD = 0, 1, 2, 3
 """Classes of characters: drawn as they are; a single U+0020; line end; needs spelling or shaping.
 Spaces beside spaces are glue, and so SIMPLE."""
 
 
 def wrap_loop(
-    kinds: np.ndarray, widths: np.ndarray, points: float, room: float, space: float, shrink: float
+    kinds: np.ndarray,
+    widths: np.ndarray,
+    points: float,
+    room: float,
+    space: float,
+    shrink: float,
+    whole: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Lines of all source lines that are free of odd characters.
 
     kinds uint8[n] of classes and widths float64[n] in thousandths of the font size, for a block
     that ends at a line end; points: thousandths to points; room: width of every line; space: of a
-    space; both in points. Returns int32[num_lines, 4] (start of the source line, begin, end, number
-    of words) and float64[num_lines] (points left). A blank source line has one line of no words.
+    space; both in points; `whole`: see wrap_words. Returns int32[num_lines, 4] (start of the source
+    line, begin, end, number of words) and float64[num_lines] (points left). A blank source line has
+    one line of no words.
     The sums and comparisons are those of wrap_words, in the same order.
     """
     size = len(kinds)
@@ -69,7 +78,7 @@ def wrap_loop(
                     start = at
                 count += 1
                 used = wider
-            elif width <= room:
+            elif width <= room and (width <= whole or used >= FULL * room):
                 places[filled, 0], places[filled, 1] = para, start
                 places[filled, 2], places[filled, 3] = stop, count
                 extras[filled] = room - used

@@ -13,9 +13,12 @@ from zlib import crc32
 
 from glyph_worker.render.lines.line import Line
 
-_LEAST_SECTION, _MOST_SECTION = 0.5, 2.7
+_LEAST_SECTION, _MOST_SECTION = 0.5, 2.4
 """Pages; the more and shorter the sections, the sooner cuts are back in step after an edit, and the
 more pages are cropped short. Chosen by ops/bench/render: 2 % more visual tokens was the limit."""
+_LINES_BELOW, _CHARS_BELOW = 3, 40
+"""What is looked at below the end of a paragraph: as little as tells one place from another, for an
+edit in it moves the cut."""
 _SPARE_WEIGHT = 0.4
 """How much an unused strip at a page's foot counts against a cut (windowed_pages)."""
 
@@ -37,39 +40,57 @@ def section_pages(
 ) -> Iterator[list[Line]]:
     """Sections of one to three pages, each of full pages and a shorter last one.
 
-    A section ends after the line with the least hash (of it and the two lines above: lines that
-    recur are no landmarks) among those from `min_lines` (0: half a page) to 2.7 pages on. So wide
-    a choice finds the same line again whatever was shifted before it, and only one page in every
-    section is not full. heights[n] is a page of n lines in pixels; full pages are those that give
-    most lines for their height.
+    A section ends at the best landmark (_landmark) from `min_lines` (0: half a page) to 2.4 pages
+    on. So wide a choice finds the same place again whatever was shifted before it, and only one
+    page in every section is not full. heights[n] is a page of n lines in pixels; full pages are
+    those that give most lines for their height.
     """
     max_lines = len(heights) - 1
     full = max(range(1, max_lines + 1), key=lambda count: (count / heights[count], count))
     low = min_lines or max(1, round(max_lines * _LEAST_SECTION))
     high = max(low, round(max_lines * _MOST_SECTION))
     held: list[Line] = []
-    ranks: list[int] = []
-    two = one = ""  # what the lines above show
     for line in lines:
         held.append(line)
-        ranks.append(crc32(f"{two}\n{one}\n{line.shown}".encode()))
-        two, one = one, line.shown
-        if len(held) == high:
-            end = _least(ranks, low)
+        if len(held) == high + _LINES_BELOW:
+            end = _landmark(held, low, high)
             yield from _filled(held[:end], full, max_lines)
-            held, ranks = held[end:], ranks[end:]
+            held = held[end:]
     while len(held) > max_lines:
-        end = _least(ranks, min(low, len(ranks)))
+        end = _landmark(held, min(low, len(held)), min(high, len(held)))
         yield from _filled(held[:end], full, max_lines)
-        held, ranks = held[end:], ranks[end:]
+        held = held[end:]
     if held:
         yield held
 
 
-def _least(ranks: list[int], low: int) -> int:
-    """How many lines end with the last of the least ranks, `low` or more."""
-    seen = ranks[low - 1 :]
-    return len(ranks) - seen[::-1].index(min(seen))
+def _landmark(lines: list[Line], low: int, high: int) -> int:
+    """How many lines, from `low` to `high`, end where a section is best cut: at the least hash.
+
+    Where a paragraph or block ends, the hash is that of the text below: what was wrapped anew above
+    it does not change that. Within one it is that of the line and the two above it. More than a
+    line, for lines that recur are no landmarks.
+    """
+    ends = [
+        count
+        for count in range(low, min(high, len(lines) - 1) + 1)
+        if lines[count - 1].ends_paragraph
+    ]
+
+    def below(count: int) -> int:
+        part = "\n".join([line.shown for line in lines[count : count + _LINES_BELOW]])
+        return crc32(part[:_CHARS_BELOW].encode())
+
+    def above(count: int) -> int:
+        part = "\n".join([line.shown for line in lines[max(0, count - 3) : count]])
+        return crc32(part.encode())
+
+    ranks = (
+        [(below(count), -count) for count in ends]
+        if ends
+        else [(above(count), -count) for count in range(low, high + 1)]
+    )
+    return -min(ranks)[1]  # of equals the last: lines all alike fill their pages
 
 
 def _filled(section: list[Line], full: int, max_lines: int) -> Iterator[list[Line]]:

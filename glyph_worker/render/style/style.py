@@ -22,7 +22,7 @@ from glyph_worker.errors import InvalidStyle
 from glyph_worker.render.fonts.fontfile import FontFile, find_font
 from glyph_worker.render.style.limits import ALIGNMENTS, bad, check, read_markup
 
-LAYOUT_VERSION = {"exact": 3, "flow": 4, "grid": 2}
+LAYOUT_VERSION = {"exact": 3, "flow": 5, "grid": 2}
 """By layout; raised whenever the same style and text would give other pages or pixels. Part of
 every page digest."""
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -38,6 +40,16 @@ def missing() -> str | None:
     return None
 
 
+def end_in_order() -> None:
+    """From now on a SIGTERM ends the program in order; another one does not cut that short."""
+
+    def end(number: int, _frame: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        sys.exit(128 + number)
+
+    signal.signal(signal.SIGTERM, end)
+
+
 def _overlay_works(folder: Path) -> bool:
     """Some kernels and filesystems mount no overlay: then layers must be copied."""
     with tempfile.TemporaryDirectory(dir=folder) as name:
@@ -64,9 +76,11 @@ class Podman:
         self.layered = _overlay_works(folder)
         """False: every layer is a whole copy."""
         driver = "overlay" if self.layered else "vfs"
+        # Its path may have fifty characters; two stores must not share one.
+        run_root = f"{hashlib.sha256(str(folder).encode()).hexdigest()[:8]}-{driver}"
         (folder / "storage.conf").write_text(
             f'[storage]\ndriver = "{driver}"\ngraphroot = "{folder}/storage-{driver}"\n'
-            f'runroot = "/run/glyph-containers-{driver}"\n'
+            f'runroot = "/run/glyph-containers-{run_root}"\n'
         )
         self.environ = os.environ | {
             "CONTAINERS_CONF": str(folder / "containers.conf"),
