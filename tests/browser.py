@@ -10,6 +10,21 @@ from typing import Any
 
 import pytest
 
+AXE = Path(__file__).parents[1] / "ops/bench/clients_js/node_modules/axe-core/axe.min.js"
+_RUN_AXE = """
+const done = arguments[arguments.length - 1];
+axe.run(document, { resultTypes: ["violations"] }).then(({ violations }) => done(violations.map(
+  (one) => [one.id, one.help, ...one.nodes.slice(0, 3).map((node) => node.html)].join(": "))));
+"""
+_STOP = """
+let at = document.activeElement;
+if (at === document.body) return null;
+const name = at.id || at.className || at.textContent;
+if (at.classList.contains("visually-hidden")) at = at.nextElementSibling;
+const { outlineStyle, outlineWidth } = getComputedStyle(at);
+return [name, outlineStyle !== "none" && parseFloat(outlineWidth) >= 2];
+"""
+
 
 @contextmanager
 def browser(
@@ -63,3 +78,37 @@ def full_page(driver: Any, path: Path, *, width: int) -> None:
 def console(driver: Any) -> list[str]:
     """What the page's console complained of."""
     return [row["message"] for row in driver.get_log("browser") if row["level"] == "SEVERE"]
+
+
+def axe_findings(driver: Any) -> list[str]:
+    """What axe-core has against the page as it is now, by all of its rules; skips without it."""
+    if not AXE.exists():
+        pytest.skip("no axe-core here; ops/system-packages installs it")
+    if not driver.execute_script("return 'axe' in window"):
+        driver.execute_script(f"{AXE.read_text()}\nwindow.axe = axe;")
+    found: list[str] = driver.execute_async_script(_RUN_AXE)
+    return found
+
+
+def keyboard_stops(driver: Any) -> dict[str, bool]:
+    """Where the tabulator stops on its way through the page, and whether each stop shows."""
+    from selenium.webdriver import ActionChains, Keys
+
+    stops: dict[str, bool] = {}
+    ends = 0
+    for _ in range(200):
+        ActionChains(driver).send_keys(Keys.TAB).perform()
+        stop = driver.execute_script(_STOP)
+        if stop is not None:
+            stops[stop[0]] = stop[1] and stops.get(stop[0], True)
+        elif ends:  # it began anywhere: from the first end to the second is the whole way
+            return stops
+        else:
+            ends = 1
+    raise AssertionError(f"the tabulator never leaves the page: {list(stops)}")
+
+
+def prefer(driver: Any, scheme: str) -> None:
+    """`light` or `dark`, as the system would say it."""
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})

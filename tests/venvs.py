@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import shutil
 import subprocess
 import sys
 import sysconfig
@@ -31,24 +30,6 @@ def make_venv(folder: Path, extras: Iterable[str]) -> Path:
             if name not in ("..", "__pycache__") and not (site / name).exists():
                 (site / name).symlink_to(base / name)
     return folder / "bin" / "python"
-
-
-def build_wheel(folder: Path) -> Path:
-    """The wheel of what git tracks, as `pip install .` in a fresh clone would make it."""
-    source = folder / "clone"
-    for name in tracked("."):
-        target = source / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / name, target)
-    subprocess.run(
-        [
-            sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation",
-            "--wheel-dir", str(folder), str(source),
-        ],
-        check=True,
-    )  # fmt: skip
-    (wheel,) = folder.glob("*.whl")
-    return wheel
 
 
 def install(python: Path, wheel: Path) -> None:

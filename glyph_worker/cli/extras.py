@@ -11,6 +11,9 @@ from packaging.requirements import Requirement
 from glyph_worker.errors import MissingExtra
 
 PACKAGE = "glyph_worker"
+LIGHT = "+light"
+"""Ends the version of the wheel that `ops/package` makes for those who only ask: no extras of
+workers, no checkpoint and no fonts."""
 
 # Distributions whose modules have another name.
 _MODULES = {
@@ -27,6 +30,8 @@ _USEFUL = ("nvidia-ml-py", "numba")  # what works without them says so itself
 
 def require(extra: str) -> None:
     """Raises MissingExtra when a distribution of the extra is not installed."""
+    if _is_light() and extra not in _offered():
+        raise missing_extra("what workers need", extra)
     if missing := [name for name in distributions(extra) if not _is_installed(name)]:
         raise missing_extra(", ".join(missing), extra)
 
@@ -42,13 +47,25 @@ def explained(error: ModuleNotFoundError) -> MissingExtra | None:
         for name in distributions(extra):
             if module_of(name).partition(".")[0] == wanted:
                 return missing_extra(name, extra)
-    return None
+    return missing_extra(wanted, "all") if _is_light() else None
 
 
 def missing_extra(what: str, extra: str) -> MissingExtra:
-    return MissingExtra(
-        f"not installed: {what}; pip install '{PACKAGE}[{extra}]'", extra=extra, missing=what
-    )
+    way_out = f"pip install '{PACKAGE}[{extra}]'"
+    if _is_light():
+        way_out += ", of the whole package: this is the light one, for those who only ask"
+    return MissingExtra(f"not installed: {what}; {way_out}", extra=extra, missing=what)
+
+
+def _is_light() -> bool:
+    try:
+        return importlib.metadata.version(PACKAGE).endswith(LIGHT)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+
+
+def _offered() -> list[str]:
+    return importlib.metadata.metadata(PACKAGE).get_all("Provides-Extra") or []
 
 
 def distributions(extra: str) -> Iterator[str]:

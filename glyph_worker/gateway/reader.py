@@ -1,4 +1,6 @@
-"""GET /v1/reader: which model answers here, what it can be asked, how pages can be drawn."""
+"""GET /v1/reader: which model answers here, what it can be asked and how much, how pages can be
+drawn.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +13,7 @@ from pydantic import BaseModel, Field
 from glyph_worker.gateway.deps import Context, InContext, TenantName
 from glyph_worker.gateway.problems import responses
 from glyph_worker.gateway.threads import threaded
+from glyph_worker.settings import Settings
 from glyph_worker.store.workers import WorkerStore
 
 router = APIRouter(tags=["operations"])
@@ -26,6 +29,29 @@ ABOUT_EMBEDDED = (
 )
 
 
+class Limits(BaseModel):
+    """What a job may ask for here, of this gateway's settings."""
+
+    max_document_bytes: int = Field(description="Largest document as text, UTF-8 bytes.")
+    max_body_bytes: int = Field(description="Largest request, and so the largest file.")
+    max_pages: int = Field(description="Most pages that a document may lay out to.")
+    max_questions: int = Field(description="Most questions of one request.")
+    max_question_chars: int = Field(description="Longest question, characters.")
+    max_new_tokens: int = Field(description="Longest answer, tokens.")
+
+    @classmethod
+    def of(cls, settings: Settings) -> Limits:
+        limits = settings.limits
+        return cls(
+            max_document_bytes=limits.max_document_bytes,
+            max_body_bytes=settings.gateway.max_body_bytes,
+            max_pages=limits.max_pages,
+            max_questions=settings.gateway.max_questions,
+            max_question_chars=limits.max_question_chars,
+            max_new_tokens=limits.max_new_tokens,
+        )
+
+
 class Reader(BaseModel):
     models: list[str] = Field(
         description="Names of the checkpoints of the living answer workers; else of this "
@@ -37,17 +63,24 @@ class Reader(BaseModel):
         description="Presets that `style` takes beside `auto`; empty where this gateway has no "
         "renderer to ask."
     )
+    style_sizes: dict[str, str] = Field(
+        description="Of each style the size of its letters and of its pages, in words."
+    )
+    limits: Limits
 
 
 @router.get("/v1/reader", responses=responses(), summary="Which model answers here")
 async def reader(context: InContext, tenant: TenantName) -> Reader:
     models = await threaded(models_of, context)
     demonstration = models == [EMBEDDED]
+    sizes = await threaded(_style_sizes)
     return Reader(
         models=models,
         demonstration=demonstration,
         about=ABOUT_EMBEDDED if demonstration else "",
-        styles=await threaded(_styles),
+        styles=sorted(sizes),
+        style_sizes=sizes,
+        limits=Limits.of(context.settings),
     )
 
 
@@ -58,9 +91,14 @@ def models_of(context: Context) -> list[str]:
 
 
 @cache
-def _styles() -> list[str]:
+def _style_sizes() -> dict[str, str]:
     try:
         from glyph_worker.render.style.presets import PRESETS
     except ImportError:  # without the `render` extra
-        return []
-    return sorted(PRESETS)
+        return {}
+    return {
+        name: f"{style.font_size:g} pt at {style.dpi:g} dpi, pages of "
+        + " × ".join(str(round(length * style.dpi / 72)) for length in style.page_size)
+        + " px"
+        for name, style in PRESETS.items()
+    }

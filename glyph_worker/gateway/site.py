@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from importlib import resources
+from pathlib import PurePath
 
 from fastapi import APIRouter, Response
 
@@ -20,39 +21,31 @@ _HEADERS = {
 }
 
 
-def _file(name: str, media_type: str) -> Response:
-    text = resources.files("glyph_worker.gateway").joinpath("static", name).read_bytes()
-    return Response(text, media_type=media_type, headers=_HEADERS)
+_FILES = {
+    "/": "index.html",
+    "/page.css": "page.css",
+    "/page.js": "page.js",
+    "/pages.js": "pages.js",
+    "/docs": "docs.html",
+    "/docs.css": "docs.css",
+    "/docs.js": "docs.js",
+    "/favicon.svg": "favicon.svg",
+}
+_TYPES = {
+    ".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml",
+}  # fmt: skip
 
 
-@router.get("/")
-async def index() -> Response:
-    return _file("index.html", "text/html")
+def _serve(path: str, name: str) -> None:
+    async def file() -> Response:
+        body = resources.files("glyph_worker.gateway").joinpath("static", name).read_bytes()
+        return Response(body, media_type=_TYPES[PurePath(name).suffix], headers=_HEADERS)
+
+    router.get(path)(file)
 
 
-@router.get("/page.css")
-async def css() -> Response:
-    return _file("page.css", "text/css")
-
-
-@router.get("/page.js")
-async def script() -> Response:
-    return _file("page.js", "text/javascript")
-
-
-@router.get("/docs")
-async def docs() -> Response:
-    return _file("docs.html", "text/html")
-
-
-@router.get("/docs.css")
-async def docs_css() -> Response:
-    return _file("docs.css", "text/css")
-
-
-@router.get("/docs.js")
-async def docs_script() -> Response:
-    return _file("docs.js", "text/javascript")
+for _path, _name in _FILES.items():
+    _serve(_path, _name)
 
 
 @router.get("/sample.json")
@@ -64,8 +57,3 @@ async def sample() -> dict[str, object]:
         "document": folder.joinpath("invoice.txt").read_text(),
         "questions": [entry["question"] for entry in known[:3]],
     }
-
-
-@router.get("/favicon.svg")
-async def icon() -> Response:
-    return _file("favicon.svg", "image/svg+xml")

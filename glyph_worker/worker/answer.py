@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from functools import partial
+from pathlib import PurePath
 from typing import Any
 
 import structlog
@@ -183,6 +184,8 @@ class AnswerStage:
         self._reporter.add(answer)
         if self._traces.on:
             self._traces.note(**dataclasses.asdict(receipt))
+            model = PurePath(self._settings.model).name
+            self._traces.note_answer(claimed.job_id, model, claimed.options, answer)
         log.info(
             "job.succeeded",
             job_id=claimed.job_id,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import browser, console, full_page
+from browser import axe_findings, browser, console, full_page, keyboard_stops, prefer
 from gateway_process import GatewayProcess
 from waiting import PATIENCE_S, wait_until
 
@@ -50,6 +50,12 @@ CITED = """port: 8443
 host: gw-1
 total: 318.36
 """ + "\n".join(f"line {number} of the rest" for number in range(70))
+SHOW = (
+    "$('key').value = 'page-key-0123456789'; sessionStorage.setItem(KEY, $('key').value);"
+    "for (const id of [...arguments[0]].reverse()) remember([{ id, question: 'Q ' + id }]);"
+    "call(`v1/jobs?ids=${arguments[0].join(',')}`).then((r) => r.json())"
+    ".then(({ jobs }) => show(jobs, arguments[1])); reader()"
+)
 MARKS = """
 return [...document.querySelectorAll('.sheets .mark')].map((mark) => {
   const box = mark.getBoundingClientRect(), page = mark.closest('.sheet').getBoundingClientRect();
@@ -97,13 +103,7 @@ def test_a_citation_is_marked_on_its_page_by_mouse_and_by_keyboard(
     assert page > 1
     with browser(tmp_path / "profile") as driver:
         driver.get(gateway.url)
-        driver.execute_script(
-            "$('key').value = 'page-key-0123456789'; sessionStorage.setItem(KEY, $('key').value);"
-            "for (const id of arguments[0].reverse()) remember([{ id, question: 'Q ' + id }]);"
-            "call(`v1/jobs?ids=${arguments[0].reverse().join(',')}`).then((r) => r.json())"
-            ".then(({ jobs }) => show(jobs, ['Which port?', 'Which line?']))",
-            [job.id for job in jobs],
-        )
+        driver.execute_script(SHOW, [job.id for job in jobs], ["Which port?", "Which line?"])
         cites = "return document.querySelectorAll('.cite').length"
         wait_until(lambda: driver.execute_script(cites) == 2, description="both are cited")
         first, second = driver.find_elements("css selector", ".cite")
@@ -114,7 +114,7 @@ def test_a_citation_is_marked_on_its_page_by_mouse_and_by_keyboard(
         ]
         proofs = [proof.text for proof in driver.find_elements("css selector", ".proof")]
         assert "✓ It stands in the document." in proofs[0]
-        assert "97 in 100 are right" in proofs[0]
+        assert "Very likely right: of such answers 97 in 100 are right." in proofs[0]
         assert "✗ Not verified: the document does not have line 68 of" in proofs[1]
         assert "(the document has line 66)" in proofs[1]
         # Reached by keyboard: marked where the characters are, on 64 columns and 28 lines a page.
@@ -134,6 +134,11 @@ def test_a_citation_is_marked_on_its_page_by_mouse_and_by_keyboard(
             description="it moves",
         )
         assert first.get_attribute("aria-pressed") == "false"
+        # What it is about is marked in the answer too, and what the document has not.
+        pointed = "return [...document.querySelectorAll('mark.pointed')].map((m) => m.textContent)"
+        assert "".join(driver.execute_script(pointed)) == "line 66 of the rest"
+        doubtful = "return document.querySelector('mark.doubtful').textContent"
+        assert driver.execute_script(doubtful) == "line 66 of"
         # Pressed: the page is enlarged, with its mark in sight.
         second.send_keys("\n")
         shown = "return $('viewer').open && $('large-marks').children.length"
@@ -200,7 +205,7 @@ def test_the_page_asks_and_shows_answers_pages_and_receipts(
         outline = "return getComputedStyle(document.querySelector('label[for=file]')).outlineStyle"
         assert driver.execute_script(outline) == "solid"
         # An error takes the place of the old answers, and the same again is counted.
-        driver.execute_script("$('max_new_tokens').max = 99999; $('max_new_tokens').value = 5000")
+        driver.execute_script("$('ask').noValidate = true; $('max_new_tokens').value = 5000")
         driver.execute_script("$('questions').lastElementChild.querySelector('.remove').click()")
         for wanted in ("limit is", "(2 times now)", "(3 times now)"):
             driver.execute_script("send.click()")
@@ -225,4 +230,149 @@ def test_the_page_asks_and_shows_answers_pages_and_receipts(
         )
         assert driver.execute_script(unnamed) == 0
         errors = [line for line in console(driver) if " 401 " not in line and " 422 " not in line]
+        assert errors == []
+
+
+def test_axe_finds_nothing_and_the_keyboard_shows_where_it_is(
+    gateway: GatewayProcess, module_fleet: Any, tmp_path: Path
+) -> None:
+    client = module_fleet.client
+    job = client.submit(CITED, "Which port?", max_new_tokens=2)
+    client.wait(job.id, timeout=PATIENCE_S)
+    bad = CheckedLiteral(text="844", kind="number", status="unsupported", start=0, end=3)
+    prove(module_fleet, job.id, "8443", bad)
+    with browser(tmp_path / "profile") as driver:
+        driver.get(gateway.url)
+        assert axe_findings(driver) == []
+        driver.execute_script(SHOW, [job.id], ["Which port?"])
+        driver.execute_script("$('options').open = true; $('form').value = 'choices'; chooseForm()")
+        driver.execute_script(
+            "say('a fault'); pointAt('choices'); showPages(arguments[0], 40)", job.id
+        )
+        cited = "return document.querySelectorAll('.cite').length && $('recent').rows.length"
+        wait_until(lambda: driver.execute_script(cited), description="all parts are there")
+        found = {}
+        for scheme in ("light", "dark"):
+            prefer(driver, scheme)
+            found[scheme] = axe_findings(driver)
+            driver.execute_script("$('viewer').showModal()")
+            found[f"{scheme}, enlarged"] = axe_findings(driver)
+            driver.execute_script("$('viewer').close()")
+        assert {state: one for state, one in found.items() if one} == {}
+        stops = keyboard_stops(driver)
+        wanted = {"skip", "file", "form-text", "send", "page-number", "later-pages", "forget"}
+        assert wanted <= set(stops)
+        assert [name for name, shows in stops.items() if not shows] == []
+        driver.get(f"{gateway.url}/docs")
+        wait_until(
+            lambda: driver.execute_script("return document.querySelectorAll('h2').length > 3"),
+            description="the reference is there",
+        )
+        assert axe_findings(driver) == []
+
+
+def test_any_page_of_a_long_document_is_one_step_away(
+    gateway: GatewayProcess, module_fleet: Any, tmp_path: Path
+) -> None:
+    document = "\n".join(f"line {number} of a long one" for number in range(28 * 30))
+    last = len(list(paginate(document, preset_style("nano"))))
+    assert last > 32
+    first = last - (last - 1) % 8
+    job = module_fleet.client.submit(document, "Which line?", max_new_tokens=1)
+    with browser(tmp_path / "profile") as driver:
+        driver.get(gateway.url)
+        driver.execute_script(SHOW, [job.id], ["Which line?"])
+        drawn = (
+            "return [...document.querySelectorAll('#sheets [data-page]')]"
+            ".filter((s) => s.querySelector('img').naturalWidth).map((s) => +s.dataset.page)"
+        )
+
+        def shows(pages: range, description: str) -> None:
+            wait_until(lambda: driver.execute_script(drawn) == list(pages), description=description)
+
+        counted = "return numPages"
+        wait_until(lambda: driver.execute_script(counted) == last, description="pages are counted")
+        shows(range(1, 9), "the first are drawn")
+        from selenium.webdriver import Keys
+
+        number = driver.find_element("id", "page-number")
+        number.send_keys(Keys.CONTROL + "a")
+        number.send_keys(f"{last}\n")
+        shows(range(first, last + 1), "the last are drawn")
+        assert f"{first} to {last} of {last} pages" in driver.find_element("id", "pages-note").text
+        names = ("earlier-pages", "later-pages")
+        earlier, later = (driver.find_element("id", name) for name in names)
+        assert not later.is_enabled()
+        earlier.click()
+        shows(range(first - 8, first), "those before are drawn")
+        assert later.is_enabled()
+
+
+def test_fields_ask_for_a_form_and_for_thoughts_and_faults_lead_to_their_field(
+    gateway: GatewayProcess, tmp_path: Path
+) -> None:
+    text = tmp_path / "ports.txt"
+    text.write_text(CITED)
+    with browser(tmp_path / "profile") as driver:
+        driver.get(gateway.url)
+        one = driver.find_element
+        driver.execute_script(
+            "$('key').value = 'page-key-0123456789'; $('options').open = true; reader();"
+            "$('document').value = arguments[0];"
+            "$('questions').querySelector('input').value = 'Is it?'",
+            CITED,
+        )
+        wait_until(
+            lambda: (
+                "up to 10 MB and 100 pages" in one("id", "limits").text
+                and "tiny" in one("id", "reader").text
+            ),
+            description="model and limits are named",
+        )
+        styles = "return [...$('style').options].map((o) => o.textContent)"
+        assert "nano: 11 pt at 72 dpi, pages of 448 × 392 px" in driver.execute_script(styles)
+
+        def fill(kind: str, text: str) -> None:
+            driver.execute_script(
+                "$('form').value = arguments[0]; $('form').dispatchEvent(new Event('change'));"
+                "$('form-text').value = arguments[1]", kind, text,
+            )  # fmt: skip
+
+        driver.execute_script("$('thinking').value = 'off'; $('max_thinking_tokens').value = 0")
+        driver.execute_script("$('include_thinking').checked = true")
+        # What is wrong is said, and the keyboard is where it can be put right.
+        for kind, wrong, said in (
+            ("json_schema", '{"type":', "no JSON"),
+            ("json_schema", '{"type": "sum"}', "json_schema.schema.type must be one of"),
+            ("choices", "", "choices"),
+        ):
+            fill(kind, wrong)
+            one("id", "send").click()
+            wait_until(lambda said=said: said in one("id", "problem").text, description=said)
+            assert driver.switch_to.active_element.get_attribute("id") == "form-text"
+            assert one("id", "form-text").get_attribute("aria-invalid") == "true"
+        fill("choices", "orchid\n fern \n")
+        receipts = "return document.querySelectorAll('.receipt:not([hidden])').length"
+        for chosen in ("", "choose(new File([arguments[0]], 'ports.txt'));"):
+            driver.execute_script(f"{chosen} $('send').click()", CITED)
+            wait_until(
+                lambda: driver.execute_script(receipts) == 1, description=one("id", "cards").text
+            )
+            assert one("css selector", ".answer").text in {"orchid", "fern"}
+            driver.execute_script("clear()")
+        assert driver.execute_script("return options()") == {
+            "max_new_tokens": 512, "priority": "interactive", "thinking": "off",
+            "max_thinking_tokens": 0, "include_thinking": True, "choices": ["orchid", "fern"],
+        }  # fmt: skip
+        driver.execute_script(
+            "new Card(arguments[0], 'Q').write({ text: 'a 𝄞 42', thinking: 'Hm.',"
+            "citations: [{ answer_start: 4, answer_end: 6 }], literals: [] })",
+            {"id": "x", "status": "running", "stage": "decoding", "attempt": 1,
+             "eta": {"p50_s": 3629, "p90_s": 4000}, "progress": {"num_pages": 0}},
+        )  # fmt: skip
+        card = one("css selector", ".card")
+        assert "about 60 minutes left" in card.text
+        assert card.find_element("css selector", "mark").text == "42"
+        assert "Thoughts" in card.text
+        errors = [line for line in console(driver) if " 422 " not in line and " 401 " not in line]
         assert errors == []

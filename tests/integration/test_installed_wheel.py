@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,13 +16,24 @@ from typing import Any
 
 import pytest
 from readme import ROOT, Example, documented, run
-from venvs import PACKAGE, build_wheel, install, make_venv, tracked
+from venvs import PACKAGE, install, make_venv, tracked
 from waiting import wait_until
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_wheel(tmp_path_factory.mktemp("wheel"))
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `ops/package` builds; it ends with an error where twine or git's list disagrees."""
+    folder = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, str(ROOT / "ops/package"), "--out", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(built: Path) -> Path:
+    (wheel,) = built.glob("*[0-9]-py3-none-any.whl")
+    return wheel
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +77,40 @@ def service(python: Path, environ: dict[str, str]) -> Iterator[dict[str, str]]:
 def test_a_wheel_holds_what_git_tracks(wheel: Path) -> None:
     held = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith(f"{PACKAGE}/")}
     assert held == set(tracked(PACKAGE))
+
+
+def test_who_only_asks_installs_less_than_a_megabyte_and_is_told_so(
+    built: Path, tmp_path: Path
+) -> None:
+    (light,) = built.glob("*+light-*.whl")
+    assert light.stat().st_size < 1_000_000
+    python = make_venv(tmp_path / "venv", ())
+    install(python, light)
+
+    def tried(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(python), *words], cwd=tmp_path, env={"PATH": "/usr/bin:/bin"},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    asked = tried("-c", "import glyph_worker; print(glyph_worker.Client.__name__)")
+    assert asked.stdout == "Client\n", asked.stderr
+    (tmp_path / "a.txt").write_text("port: 8443\n")
+    drawn = tried("-m", "glyph_worker.cli", "render", "a.txt", "--out", "pages")
+    assert drawn.returncode == 78, drawn.stderr
+    assert "this is the light one" in drawn.stderr
+
+
+def test_the_bill_of_materials_names_packages_fonts_and_the_checkpoint(built: Path) -> None:
+    bill = json.loads((built / "sbom.cdx.json").read_text())
+    listed = {part["name"]: part for part in bill["components"]}
+    assert {"celery", "torch", "transformers", "fastapi", "nano", "DejaVuSans.ttf"} <= set(listed)
+    fonts = [name for name in tracked(PACKAGE) if name.endswith((".ttf", ".ttc"))]
+    assert {Path(name).name for name in fonts} <= set(listed)
+    ours = [part for part in listed.values() if part["type"] != "library"]
+    assert len(ours) == len(fonts) + 1
+    assert all(part["licenses"] and part["hashes"] for part in ours)
+    assert "pytest" not in listed
 
 
 @pytest.mark.slow

@@ -13,8 +13,13 @@ from gateway_process import GatewayProcess
 from waiting import PATIENCE_S, wait_until
 
 from glyph_worker.errors import InvalidStyle
-from glyph_worker.traces import Traces, current_traceparent
+from glyph_worker.job import Answer, FinishReason, Receipt
+from glyph_worker.options import JobOptions
+from glyph_worker.traces import Traces, current_traceparent, gen_ai
 
+gen_ai_attributes = pytest.importorskip(
+    "opentelemetry.semconv._incubating.attributes.gen_ai_attributes"
+)
 proto = pytest.importorskip("opentelemetry.proto.collector.trace.v1.trace_service_pb2")
 
 TRACE_ID, PARENT_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -104,6 +109,12 @@ def test_one_trace_goes_from_the_request_over_both_workers(
     assert values(render)["glyph.job_id"] == values(answer)["glyph.job_id"] == job["id"]
     assert values(answer)["glyph.pages_encoded"] + values(answer)["glyph.pages_reused"] == 1
     assert values(answer)["glyph.answer_tokens"] > 0
+    said = values(answer)
+    assert said["gen_ai.request.model"] == Path(fleet.environ["GLYPH_MODEL"]).name
+    assert said["gen_ai.request.max_tokens"] == 4
+    assert said["gen_ai.usage.output_tokens"] == said["glyph.answer_tokens"]
+    assert said["gen_ai.usage.input_tokens"] == said["glyph.prompt_tokens"]
+    assert said["gen_ai.response.id"] == job["id"]
     assert b"secret-orchid" not in collector.raw
     assert b"who-asks" not in collector.raw
 
@@ -120,6 +131,7 @@ def test_a_failed_span_tells_the_code_and_not_the_text(collector: Collector) -> 
         fails()
     traces.close()
     assert collector.named("outer").status.message == "invalid_style"
+    assert values(collector.named("outer"))["error.type"] == "invalid_style"
     assert b"secret-orchid" not in collector.raw
 
 
@@ -130,3 +142,18 @@ def test_without_an_endpoint_there_is_nothing() -> None:
         assert span is None
         assert current_traceparent() == ""
     traces.close()
+
+
+def test_an_answer_is_named_as_the_conventions_for_generative_models_have_it() -> None:
+    receipt = Receipt(prompt_tokens=700, answer_tokens=5, thinking_tokens=40)
+    answer = Answer(text="secret-orchid", finish_reason=FinishReason.LENGTH, receipt=receipt)
+    options = JobOptions(max_new_tokens=5, stop=("secret-fern",), top_k=4)
+    said = gen_ai("id-1", "Glyph", options, answer)
+    conventions = {
+        value for name, value in vars(gen_ai_attributes).items() if name.startswith("GEN_AI_")
+    }
+    assert set(said) <= conventions
+    assert said["gen_ai.usage.output_tokens"] == 45
+    assert said["gen_ai.response.finish_reasons"] == ["length"]
+    assert said["gen_ai.request.top_k"] == 4
+    assert "secret" not in repr(said)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import typer
+import yaml
 from readme import ROOT, examples
 from venvs import tracked
 
@@ -104,6 +105,19 @@ def test_every_named_command_exists() -> None:
 def test_every_program_says_what_it_prints(page: Path) -> None:
     for example in examples(page):
         assert example.prints.strip(), example.name
+
+
+def test_ci_runs_scripts_that_are_there_on_every_python_that_is_promised() -> None:
+    workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    promised = re.findall(r"Python :: (3\.\d+)", "\n".join(project["classifiers"]))
+    for name, job in workflow["jobs"].items():
+        lines = [step["run"] for step in job["steps"] if "run" in step]
+        scripts = re.findall(r"(?:\./|\b)((?:ops|\.ci)/[\w./-]+)", "\n".join(lines))
+        assert scripts, name
+        assert [script for script in scripts if not (ROOT / script).is_file()] == []
+        if "strategy" in job:
+            assert job["strategy"]["matrix"]["python"] == promised
 
 
 def test_the_readme_can_be_read_at_a_sitting() -> None:

@@ -4,12 +4,21 @@
 const $ = (id) => document.getElementById(id);
 const FINAL = new Set(["succeeded", "failed", "cancelled"]);
 const STAGES = { rendering: "drawing pages", encoding: "encoding pages", prefilling: "reading", thinking: "thinking", decoding: "writing" };
-const PAGES_AT_ONCE = 8;
-const DOUBTFUL = 0.8; // as proof.py has it
+const FORMS = {
+  "": "", json_object: "",
+  choices: "The choices, one per line",
+  regex: "The regular expression that the whole answer matches",
+  json_schema: "The JSON schema",
+};
+// Which field an option is, where their names differ: an error about the option leads there.
+const FIELD_OF = { choices: "form-text", regex: "form-text", response_format: "form-text" };
+// Least share of right answers, and how such an answer is called.
+const SURE = [[0.95, "Very likely right"], [0.8, "Likely right"], [0.5, "May be wrong"], [0, "Likely wrong"]];
 const RECENT = "glyph-worker.recent", KEY = "glyph-worker.key";
 
 let file = null;
 let shown = [];
+let limits = null;
 
 // Requests ------------------------------------------------------------------------------------
 
@@ -25,13 +34,13 @@ async function call(path, options = {}) {
 }
 
 async function problemOf(reply) {
-  let detail = `${reply.status} ${reply.statusText}`;
+  let detail = `${reply.status} ${reply.statusText}`, option = reply.status === 401 ? "key" : "";
   try {
     const problem = await reply.json();
     detail = problem.detail || detail;
+    option ||= problem.option || problem.errors?.[0].at.split(".")[0] || "";
   } catch { /* not ours: a proxy's page */ }
-  if (reply.status === 401) { $("options").open = true; $("key").focus(); }
-  return Object.assign(new Error(detail), { status: reply.status });
+  return Object.assign(new Error(detail), { status: reply.status, option });
 }
 
 // Server-sent events by hand: EventSource cannot send a key.
@@ -63,6 +72,7 @@ async function* events(path, after, signal) {
 function addQuestion(text = "") {
   const row = $("question-row").content.cloneNode(true);
   const input = row.querySelector("input");
+  if (limits) input.maxLength = limits.max_question_chars;
   input.value = text;
   row.querySelector(".remove").addEventListener("click", (event) => {
     const item = event.target.closest("li");
@@ -103,29 +113,60 @@ function choose(chosen) {
   measure();
 }
 
+const bytes = (size) => (size >= 1e6 ? `${+(size / 1e6).toFixed(1)} MB` : size >= 1e3 ? `${(size / 1e3).toFixed(1)} kB` : `${size} bytes`);
+
 function measure() {
   const size = file ? file.size : new Blob([$("document").value]).size;
-  const text = size >= 1e6 ? `${(size / 1e6).toFixed(1)} MB` : size >= 1e3 ? `${(size / 1e3).toFixed(1)} kB` : `${size} bytes`;
+  const most = limits ? (file ? limits.max_body_bytes : limits.max_document_bytes) : Infinity;
+  const text = bytes(size) + (size > most ? `; the limit is ${bytes(most)}` : "");
+  $("size").classList.toggle("wrong", size > most);
   $("size").textContent = size ? (file ? `${file.name}, ${text}` : text) : "";
   if (file) {
     const drop = document.createElement("button");
     drop.type = "button"; drop.className = "link"; drop.textContent = "remove";
-    drop.addEventListener("click", () => { $("file").value = ""; choose(null); });
+    drop.addEventListener("click", () => { $("file").value = ""; choose(null); $("file").focus(); });
     $("size").append(" ", drop);
   }
 }
 
+// The answer's form needs a text of its own, or none.
+function chooseForm() {
+  const label = FORMS[$("form").value];
+  $("form-row").hidden = !label;
+  $("form-label").textContent = label;
+  $("form-text").rows = $("form").value === "regex" ? 1 : 5;
+}
+
 function options() {
   const chosen = { max_new_tokens: Number($("max_new_tokens").value) || 512, priority: $("priority").value };
-  if ($("style").value) chosen.style = $("style").value;
-  if ($("literals").value) chosen.literals = $("literals").value;
+  for (const name of ["style", "literals", "thinking"]) if ($(name).value) chosen[name] = $(name).value;
+  if ($("max_thinking_tokens").value) chosen.max_thinking_tokens = Number($("max_thinking_tokens").value);
+  if ($("include_thinking").checked) chosen.include_thinking = true;
+  const form = $("form").value, text = $("form-text").value;
+  if (form === "choices") chosen.choices = text.split("\n").map((one) => one.trim()).filter(Boolean);
+  if (form === "regex") chosen.regex = text.trim();
+  if (form === "json_object") chosen.response_format = { type: "json_object" };
+  if (form === "json_schema") chosen.response_format = { type: "json_schema", json_schema: { name: "answer", schema: schema(text) } };
   return chosen;
+}
+
+function schema(text) {
+  try { return JSON.parse(text); } catch (error) {
+    throw Object.assign(new Error(`The schema is no JSON: ${error.message}`), { option: "response_format" });
+  }
+}
+
+// In a form each choice is a field of its own, and what is no text is JSON.
+function fields(chosen) {
+  return Object.entries(chosen).flatMap(([name, value]) => (Array.isArray(value) ? value : [value])
+    .map((one) => [name, typeof one === "object" ? JSON.stringify(one) : one]));
 }
 
 async function ask(event) {
   event.preventDefault();
   const asked = questions();
   say("");
+  document.querySelectorAll("[aria-invalid]").forEach(accept);
   clear();
   $("send").disabled = true;
   try {
@@ -134,7 +175,7 @@ async function ask(event) {
       body = new FormData();
       body.append("document", file, file.name);
       for (const question of asked) body.append("question", question);
-      for (const [name, value] of Object.entries(options())) body.append(name, value);
+      for (const [name, value] of fields(options())) body.append(name, value);
     } else {
       more = { "Content-Type": "application/json" };
       body = JSON.stringify({ document: $("document").value, questions: asked, ...options() });
@@ -146,6 +187,7 @@ async function ask(event) {
     show(jobs, asked);
   } catch (error) {
     say(error.message);
+    pointAt(error.option);
   } finally {
     $("send").disabled = false;
   }
@@ -163,6 +205,22 @@ function say(text) {
   if (times > 1) $("problem").append(" ", Object.assign(document.createElement("span"), { className: "times", textContent: `(${times} times now)` }));
 }
 
+// Leads to the field that an error is about.
+function pointAt(option) {
+  const field = option && $(FIELD_OF[option] || option);
+  if (!field) return;
+  if ($("options").contains(field)) $("options").open = true;
+  field.setAttribute("aria-invalid", "true");
+  field.setAttribute("aria-describedby", "problem");
+  field.addEventListener("input", () => accept(field), { once: true });
+  field.focus();
+}
+
+function accept(field) {
+  field.removeAttribute("aria-invalid");
+  field.removeAttribute("aria-describedby");
+}
+
 // What is shown belongs to what was asked: an old answer must not stand beside a new error.
 function clear() {
   for (const card of shown) card.leave.abort();
@@ -170,9 +228,7 @@ function clear() {
   $("cards").replaceChildren();
   $("summary").textContent = "";
   $("stop").hidden = true;
-  $("pages").hidden = true;
-  $("sheets").replaceChildren();
-  pagesOf = null;
+  closePages();
   document.querySelector("#answers .empty").hidden = false;
 }
 
@@ -240,23 +296,13 @@ class Card {
 
   draw(job) {
     this.job = job;
+    this.toldAt = performance.now();
     const { progress: p } = job;
     const badge = this.root.querySelector(".badge");
     const final = FINAL.has(job.status);
     badge.textContent = job.status === "running" ? STAGES[job.stage] || job.stage : job.status;
     badge.className = `badge ${job.status}`;
-    const where = [];
-    if (!final && p.num_pages) {
-      where.push(p.num_pages_ready ? `${p.num_pages_ready} of ${many(p.num_pages, "page")} ready` : many(p.num_pages, "page"));
-    }
-    if (p.num_thinking_tokens) where.push(`${many(p.num_thinking_tokens, "token")} thought`);
-    if (p.num_answer_tokens) where.push(`${many(p.num_answer_tokens, "token")} written`);
-    if (job.status === "queued" && job.position != null) {
-      where.push(job.position ? `${many(job.position, "job")} before it` : "next in line");
-    }
-    if (job.eta) where.push(`about ${job.eta.p50_s.toFixed(1)} s left`);
-    if (job.attempt > 1) where.push(`attempt ${job.attempt}`);
-    this.root.querySelector(".where").textContent = where.join(" · ");
+    this.tell();
     const bar = this.root.querySelector("progress");
     bar.hidden = final;
     const read = p.num_prompt_tokens ? p.num_prefilled_tokens / p.num_prompt_tokens : 0;
@@ -264,6 +310,22 @@ class Card {
     bar.value = job.status === "queued" ? 0 : 0.1 + 0.3 * ready + 0.4 * read + (p.num_answer_tokens ? 0.1 : 0);
     if (p.num_pages && !this.closed) showPages(this.id, p.num_pages);
     recent();
+  }
+
+  // How far it is; what is left goes down between two events, too.
+  tell() {
+    const { job } = this, { progress: p } = job, where = [];
+    if (!FINAL.has(job.status) && p.num_pages) {
+      where.push(p.num_pages_ready ? `${p.num_pages_ready} of ${many(p.num_pages, "page")} ready` : many(p.num_pages, "page"));
+    }
+    if (p.num_thinking_tokens) where.push(`${many(p.num_thinking_tokens, "token")} thought`);
+    if (p.num_answer_tokens) where.push(`${many(p.num_answer_tokens, "token")} written`);
+    if (job.status === "queued" && job.position != null) {
+      where.push(job.position ? `${many(job.position, "job")} before it` : "next in line");
+    }
+    if (job.eta) where.push(left(job.eta.p50_s - (performance.now() - this.toldAt) / 1e3));
+    if (job.attempt > 1) where.push(`attempt ${job.attempt}`);
+    this.root.querySelector(".where").textContent = where.join(" · ");
   }
 
   async end() {
@@ -275,10 +337,40 @@ class Card {
     if (this.job.status !== "succeeded") return;
     try {
       const done = await (await call(`v1/jobs/${this.id}/result`)).json();
-      answer.textContent = done.text || "(the model answered nothing)";
+      this.write(done);
       this.prove(done);
       this.receipt(done.receipt);
     } catch (error) { this.fail(error.message); }
+  }
+
+  // The answer, with what the document has of it and what it has not marked in its text.
+  write(done) {
+    const chars = [...done.text];  // places count characters, and JavaScript halves of some
+    const marks = [
+      ...(done.citations || []).map((one, at) => ({ start: one.answer_start, end: one.answer_end, cite: at })),
+      ...(done.literals || []).filter((one) => one.status === "unsupported"),
+    ];
+    const edges = [...new Set([0, chars.length, ...marks.flatMap((one) => [one.start, one.end])])]
+      .filter((edge) => edge >= 0 && edge <= chars.length).sort((a, b) => a - b);
+    const parts = edges.slice(1).map((end, at) => {
+      const start = edges[at], text = chars.slice(start, end).join("");
+      const over = marks.filter((one) => one.start <= start && one.end >= end);
+      if (!over.length) return text;
+      const mark = Object.assign(document.createElement("mark"), { textContent: text });
+      mark.classList.toggle("doubtful", over.some((one) => one.status));
+      mark.dataset.last = over.some((one) => one.status && one.end === end);
+      mark.dataset.cites = over.filter((one) => !one.status).map((one) => one.cite).join(" ");
+      return mark;
+    });
+    this.root.querySelector(".answer").replaceChildren(...(done.text ? parts : ["(the model answered nothing)"]));
+    this.root.querySelector(".thoughts").hidden = !done.thinking;
+    this.root.querySelector(".thoughts p").textContent = done.thinking || "";
+  }
+
+  // The parts of the answer that one of its citations is about.
+  pointTo(cite) {
+    for (const mark of document.querySelectorAll("mark.pointed")) mark.classList.remove("pointed");
+    for (const mark of this.root.querySelectorAll(`mark[data-cites~="${cite}"]`)) mark.classList.add("pointed");
   }
 
   // What the document has of the answer: said in words, shown on the page.
@@ -300,22 +392,26 @@ class Card {
         : `≈ Taken from the document: the model wrote ${done.read_as}.`));
     }
     if (done.verified) lines.push(line("", `✓ ${literals.length > 1 ? `All ${literals.length} literals stand` : "It stands"} in the document.`));
-    if (done.found === false && !done.read_as) lines.push(line("", "The model says that the document does not have it; that cannot be looked up."));
-    if (done.confidence != null) lines.push(line("note", `Of such answers ${Math.round(100 * done.confidence)} in 100 are right${done.confidence < DOUBTFUL ? ": doubtful" : ""}.`));
+    if (done.found === false && !done.read_as) lines.push(line("", "The model says that the document does not have it."));
+    if (done.finish_reason === "length") lines.push(line("mended", "… Cut off: it is as long as was allowed. Ask for a longer one under Options."));
+    if (done.confidence != null) {
+      const [, words] = SURE.find(([least]) => done.confidence >= least);
+      lines.push(line("note", `${words}: of such answers ${Math.round(100 * done.confidence)} in 100 are right.`));
+    }
     if (citations.length) {
       const list = document.createElement("ul");
-      for (const one of citations) {
+      citations.forEach((one, at) => {
         const item = document.createElement("li");
-        item.append(this.cite(one, citations));
+        item.append(this.cite(one, at));
         list.append(item);
-      }
+      });
       lines.push(list);
     }
     proof.replaceChildren(...lines);
     proof.hidden = !lines.length;
   }
 
-  cite(one, all) {
+  cite(one, at) {
     const sign = one.kind === "exact" ? "✓" : "≈";
     const text = one.text.length > 60 ? `${one.text.slice(0, 59)}…` : one.text;
     const where = one.page == null ? "in the document" : `page ${one.page}`;
@@ -326,8 +422,8 @@ class Card {
     if (one.page == null) { button.disabled = true; return button; }
     button.setAttribute("aria-pressed", "false");
     // Pointing at it, or reaching it by keyboard, marks it on its page; pressing enlarges that page.
-    for (const name of ["mouseenter", "focus"]) button.addEventListener(name, () => markPlace(this.id, one, button));
-    button.addEventListener("click", () => showPlace(this.id, one, button));
+    for (const name of ["mouseenter", "focus"]) button.addEventListener(name, () => { this.pointTo(at); markPlace(this.id, one, button); });
+    button.addEventListener("click", () => { this.pointTo(at); showPlace(this.id, one, button); });
     return button;
   }
 
@@ -367,19 +463,23 @@ class Card {
   }
 }
 
-// Of several questions: how many failed, and each different reason with how often it was given.
+// Of several questions: how many failed, and each kind of reason with how often it was given. What
+// differs by a number alone is one kind.
 function sumUp() {
   const failed = shown.filter((card) => card.job.status === "failed");
-  const reasons = new Map();
-  for (const card of failed) {
-    const reason = card.job.error?.message || "no reason given";
-    reasons.set(reason, (reasons.get(reason) || 0) + 1);
+  const kinds = new Map();
+  for (const { job } of failed) {
+    const reason = job.error?.message || "no reason given", code = job.error?.code || reason;
+    kinds.set(code, [...(kinds.get(code) || []), reason]);
   }
-  const told = [...reasons].map(([reason, times]) => (times > 1 ? `${times} times: ${reason}` : reason));
+  const told = [...kinds.values()].map((reasons) => (reasons.length === 1 ? reasons[0]
+    : `${reasons.length} times${new Set(reasons).size > 1 ? ", such as" : ""}: ${reasons[0]}`));
   $("summary").textContent = failed.length > 1 ? `${failed.length} of ${many(shown.length, "question")} failed. ${told.join(" · ")}` : "";
 }
 
+const count = (number) => number.toLocaleString("en");
 const many = (number, noun) => `${number} ${noun}${number === 1 ? "" : "s"}`;
+const left = (s) => (s < 1 ? "any moment now" : `about ${s >= 90 ? many(Math.round(s / 60), "minute") : `${Math.round(s)} s`} left`);
 const ms = (value) => (value >= 1e4 ? `${(value / 1e3).toFixed(1)} s` : `${Math.round(value)} ms`);
 
 async function stopAll() {
@@ -391,129 +491,6 @@ async function stopAll() {
 
 function line(className, textContent) {
   return Object.assign(document.createElement("p"), { className, textContent });
-}
-
-// Places of an answer -------------------------------------------------------------------------
-
-const SIGNS = { exact: "✓", normalized: "≈", close: "≈" };
-
-function drawMarks(layer, image, citation, number) {
-  const width = image.naturalWidth, height = image.naturalHeight;
-  const boxes = width ? citation.boxes.filter((box) => box.page === number) : [];
-  layer.replaceChildren(...boxes.map((box, at) => {
-    const mark = Object.assign(document.createElement("i"), { className: "mark" });
-    mark.dataset.sign = at ? "" : SIGNS[citation.kind] || "≈";
-    Object.assign(mark.style, { left: `${100 * box.left / width}%`, top: `${100 * box.top / height}%`,
-      width: `${100 * (box.right - box.left) / width}%`, height: `${100 * (box.bottom - box.top) / height}%` });
-    return mark;
-  }));
-  return layer.firstElementChild;
-}
-
-function clearMarks() {
-  for (const layer of document.querySelectorAll(".sheets .marks")) layer.replaceChildren();
-  for (const button of document.querySelectorAll(".cite[aria-pressed=true]")) button.setAttribute("aria-pressed", "false");
-}
-
-let marking = 0;
-
-// On the small page, which is loaded if it is not there yet.
-async function markPlace(id, citation, button) {
-  const turn = ++marking;
-  clearMarks();
-  button.setAttribute("aria-pressed", "true");
-  if (pagesOf !== id && shown.some((card) => card.id === id)) {
-    const of = shown.find((card) => card.id === id);
-    const same = shown.find((card) => card.id === pagesOf);
-    if (!same || same.job.document_digest !== of.job.document_digest) { pagesOf = null; showPages(id, of.job.progress.num_pages); }
-  }
-  while (turn === marking && $("sheets").children.length < Math.min(citation.page, numPages)) {
-    if (loadingPages) await new Promise((wake) => setTimeout(wake, 50));
-    else await morePages();
-  }
-  const sheet = $("sheets").children[citation.page - 1];
-  if (turn !== marking || !sheet) return;
-  const image = sheet.querySelector("img");
-  const draw = () => {
-    if (turn !== marking) return;
-    drawMarks(sheet.querySelector(".marks"), image, citation, citation.page);
-    $("sheets").scrollTo({ left: sheet.offsetLeft - $("sheets").offsetLeft - 8, behavior: "instant" });
-  };
-  if (image.naturalWidth) draw(); else image.addEventListener("load", draw, { once: true });
-}
-
-async function showPlace(id, citation, button) {
-  await markPlace(id, citation, button);
-  const sheet = $("sheets").children[citation.page - 1];
-  if (!sheet) return;
-  const image = sheet.querySelector("img");
-  if (!image.naturalWidth) await new Promise((wake) => image.addEventListener("load", wake, { once: true }));
-  enlarge(image, citation.page);
-  await $("large").decode().catch(() => {});
-  const mark = drawMarks($("large-marks"), $("large"), citation, citation.page);
-  mark?.scrollIntoView({ block: "center", inline: "center", behavior: "instant" });
-}
-
-// Pages ---------------------------------------------------------------------------------------
-
-let pagesOf = null, numPages = 0;
-
-function showPages(id, number) {
-  if (!$("pages").hidden && shown.some((card) => card.id === pagesOf)) {
-    // Known in parts: a document is counted while it is laid out.
-    if (number > numPages) { numPages = number; notePages(); }
-    return;
-  }
-  pagesOf = id; numPages = number;
-  $("pages").hidden = false;
-  $("sheets").replaceChildren();
-  morePages();
-}
-
-function notePages() {
-  const last = $("sheets").children.length;
-  $("more-pages").hidden = last >= numPages || loadingPages;
-  $("pages-note").textContent = numPages > 1 ? `${last} of ${numPages} pages; select one to enlarge it` : "";
-}
-
-let loadingPages = false;
-
-async function morePages() {
-  loadingPages = true;
-  try { await loadPages(); } finally { loadingPages = false; }
-  notePages();
-}
-
-async function loadPages() {
-  const id = pagesOf, first = $("sheets").children.length + 1;
-  const last = Math.min(numPages, first + PAGES_AT_ONCE - 1);
-  for (let number = first; number <= last; number += 1) {
-    const sheet = document.createElement("button");
-    sheet.type = "button";
-    sheet.setAttribute("aria-label", `Page ${number}, enlarge`);
-    const image = Object.assign(document.createElement("img"), { alt: "" });
-    const frame = Object.assign(document.createElement("b"), { className: "sheet" });
-    frame.append(image, Object.assign(document.createElement("i"), { className: "marks" }));
-    sheet.append(frame, Object.assign(document.createElement("span"), { textContent: number }));
-    sheet.addEventListener("click", () => enlarge(image, number));
-    $("sheets").append(sheet);
-    notePages();
-    try {
-      const reply = await call(`v1/jobs/${id}/pages/${number}.png`);
-      image.src = URL.createObjectURL(await reply.blob());
-    } catch (error) {
-      $("pages-note").textContent = error.message;
-      return;
-    }
-    if (pagesOf !== id) return;
-  }
-}
-
-function enlarge(image, number) {
-  $("large").src = image.src;
-  $("large").alt = `Page ${number}`;
-  $("large-marks").replaceChildren();
-  $("viewer").showModal();
 }
 
 // Recent jobs ---------------------------------------------------------------------------------
@@ -550,7 +527,7 @@ async function drawRecent() {
     }
     const cell = document.createElement("td");
     const open = Object.assign(document.createElement("button"), { type: "button", className: "link", textContent: id.slice(0, 8), title: id, disabled: !job });
-    open.setAttribute("aria-label", `Show the answer to: ${question}`);
+    open.setAttribute("aria-label", `${id.slice(0, 8)}, show the answer to: ${question}`);
     open.addEventListener("click", () => { show([job], [question]); $("answers").focus(); });
     cell.append(open);
     row.append(cell);
@@ -565,10 +542,17 @@ async function reader() {
     $("reader").classList.toggle("demo", found.demonstration);
     $("reader-name").textContent = `Reader: ${found.models.join(", ")}.`;
     $("reader-about").textContent = found.about;
+    limits = found.limits;
+    $("limits").textContent = `It takes text of up to ${bytes(limits.max_document_bytes)} and ${count(limits.max_pages)} pages, `
+      + `files of up to ${bytes(limits.max_body_bytes)}, ${count(limits.max_questions)} questions at once of ${count(limits.max_question_chars)} `
+      + `characters each, and gives answers of up to ${count(limits.max_new_tokens)} tokens.`;
+    $("max_new_tokens").max = limits.max_new_tokens;
+    for (const input of $("questions").querySelectorAll("input")) input.maxLength = limits.max_question_chars;
     const known = [...$("style").options].map((option) => option.value);
     for (const name of found.styles) {
-      if (!known.includes(name)) $("style").append(new Option(name, name));
+      if (!known.includes(name)) $("style").append(new Option(`${name}: ${found.style_sizes[name]}`, name));
     }
+    measure();
   } catch { /* a key is needed first; it is asked again with one */ }
 }
 
@@ -614,11 +598,15 @@ $("drop").addEventListener("drop", (event) => {
   if (event.dataTransfer.files.length) choose(event.dataTransfer.files[0]);
   else { choose(null); $("document").value = event.dataTransfer.getData("text"); measure(); }
 });
-$("more-pages").addEventListener("click", morePages);
+$("form").addEventListener("change", chooseForm);
+$("earlier-pages").addEventListener("click", () => leafTo(firstPage - PAGES_AT_ONCE));
+$("later-pages").addEventListener("click", () => leafTo(firstPage + PAGES_AT_ONCE));
+$("page-number").addEventListener("change", (event) => leafTo(event.target.value));
 $("close").addEventListener("click", () => $("viewer").close());
 $("forget").addEventListener("click", () => { localStorage.removeItem(RECENT); drawRecent(); });
 addQuestion();
 health();
 reader();
+setInterval(() => { for (const card of shown) if (!FINAL.has(card.job.status)) card.tell(); }, 1_000);
 setInterval(() => { if (!document.hidden) { health(); reader(); } }, 10_000);
 drawRecent();

@@ -119,6 +119,9 @@ class Podman:
         labels = json.loads(done.stdout) if done.returncode == 0 else None
         return None if labels is None else labels.get(label)
 
+    def image_bytes(self, image: str) -> int:
+        return int(self.run("image", "inspect", "--format", "{{.Size}}", image))
+
     def compose(self, *command: str, files: Sequence[Path], env_file: Path, project: str) -> str:
         """Output of podman-compose."""
         done = subprocess.run(
