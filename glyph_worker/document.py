@@ -10,6 +10,10 @@ from glyph_worker.errors import DocumentTooLarge, EmptyDocument, InvalidEncoding
 
 Part = str | bytes | int
 
+PART_END = "\x1c"
+"""Information separator four, which ASCII has for the end of a file: what follows it in a document
+begins on a new page and is laid out as if it stood alone."""
+
 
 def digest(kind: str, *parts: Part) -> str:
     """SHA-256, as hex, over a domain name and length-prefixed typed parts.

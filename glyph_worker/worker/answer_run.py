@@ -114,6 +114,7 @@ class AnswerRun:
             min_log_prob=outcome.min_log_prob,
             page_attention=outcome.page_attention,
             grid_of=parts.reader.processor.visual_grid,
+            document_names=claimed.document_names,
         )
         guard_ms = (time.perf_counter() - began) * 1e3
         return Answer(

@@ -1,0 +1,296 @@
+"""A document beyond the window: its parts are asked, one answer is made of theirs. Draws nothing.
+
+It runs on render workers, from the top after every wake: whatever was answered is found again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from glyph_worker.document import PART_END, Page
+from glyph_worker.evidence.boxes import PageMap
+from glyph_worker.evidence.original import Original
+from glyph_worker.evidence.sources import in_its_document
+from glyph_worker.job import Answer, Receipt
+from glyph_worker.proof import Citation
+from glyph_worker.render.style.style import Style
+from glyph_worker.segments.candidates import RULE, Candidate, best, candidate
+from glyph_worker.segments.cut import TokenScale, cut
+from glyph_worker.segments.excerpt import Excerpt, Span, around
+from glyph_worker.segments.ranking import Ranking
+from glyph_worker.store.job_record import ClaimedJob
+from glyph_worker.worker.parts import Ask, Parts, Reply, part_options
+from glyph_worker.worker.reach import Reach
+
+ONLY_A_PART = (
+    "\n(The pages are a part of a longer document. If they do not have the answer, say only: not "
+    "found.)"
+)
+"""What a reader that can be told is told with a segment's question. Nothing of the other segments:
+an edit elsewhere leaves the question, and so its answer, as it was."""
+EVIDENCE = "the passages around the segments' answers were drawn together and asked again"
+SELECTED = "pages by BM25, in document order; of several rounds " + RULE
+MOST_PASSAGE, LEAST_PASSAGE = 4_000, 300
+"""Characters of a passage around an answer's place."""
+SELECT_SHARE = 0.1
+"""Of all pages, the most that `select` asks."""
+FIRST_SHARE = 0.03
+MIN_SELECTED = 4
+"""Pages, whatever their share."""
+SUPPORTED = 0.3
+"""Support, by RULE, from which a selection is not widened."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LongText:
+    """A job's text in normal form, laid out."""
+
+    given: Original
+    pages: tuple[Page, ...]
+    costs: tuple[int, ...]
+    """Tokens of each page."""
+
+    @property
+    def normal(self) -> str:
+        return self.given.normal
+
+
+class LongJob:
+    def __init__(
+        self, claimed: ClaimedJob, text: LongText, parts: Parts, *, style: Style, reach: Reach
+    ) -> None:
+        self._claimed = claimed
+        self._text = text
+        self._parts = parts
+        self._style = style
+        self._reach = reach
+        self._options = claimed.options
+
+    def answer(self) -> Answer:
+        """Raises Parked while parts are to end; JobFailed where none could be read; Fenced,
+        Cancelled."""
+        if self._options.overflow == "select":
+            return self._selected()
+        return self._whole()
+
+    # Every segment -------------------------------------------------------------------------------
+
+    def _whole(self) -> Answer:
+        text, reach = self._text, self._reach
+        scale = TokenScale(text.pages, text.costs)
+        budget = reach.segment_tokens(text.costs, self._claimed.question, self._options)
+        segments = cut(text.normal, scale, max_tokens=budget)
+        weighs = reach.weighs_evidence
+        options = part_options(self._options, free=weighs)
+        question = self._claimed.question + (ONLY_A_PART if weighs else "")
+        asks = [
+            Ask.of(Excerpt.of(text.normal, [(one.start, one.end)]), question, options)
+            for one in segments
+        ]
+        replies = self._parts.answers(asks, num_more=int(weighs))
+        found = self._candidates(replies)
+        if weighs and len({one.answer.text.strip() for one in found.values()}) > 1:
+            evidence = self._evidence(list(found.values()), replies, scale, budget)
+            if evidence is not None:
+                [reply] = self._parts.answers([evidence])
+                if reply.answer is not None and reply.answer.found is not False:
+                    return self._made(reply, [*replies, reply], found, EVIDENCE)
+        return self._best(replies, found, RULE)
+
+    def _evidence(
+        self,
+        found: Sequence[Candidate],
+        replies: Sequence[Reply],
+        scale: TokenScale,
+        budget: int,
+    ) -> Ask | None:
+        """The passages around all answers' places, the best supported first where not all fit."""
+        placed = sorted(
+            (one for one in found if one.place is not None), key=lambda one: -one.support
+        )
+        if not placed:
+            return None
+        normal = self._text.normal
+        per_token = max(1.0, len(normal) / max(1, scale.total))
+        num_chars = int(budget * per_token / len(placed))
+        num_chars = max(LEAST_PASSAGE, min(MOST_PASSAGE, num_chars))
+        spans: list[Span] = []
+        left = float(budget)
+        for one in placed:
+            assert one.place is not None
+            place = replies[one.number].ask.excerpt.back(one.place)
+            span = around(normal, place, num_chars=num_chars)
+            left -= scale.tokens(span[1]) - scale.tokens(span[0])
+            if left < 0 and spans:
+                break
+            spans.append(span)
+        options = part_options(self._options, free=False)
+        return Ask.of(Excerpt.of(normal, spans), self._claimed.question, options)
+
+    # A selection of pages ------------------------------------------------------------------------
+
+    def _selected(self) -> Answer:
+        text, reach = self._text, self._reach
+        normal, question = text.normal, self._claimed.question
+        options = part_options(self._options, free=False)
+        replies: list[Reply] = []
+        for pages in self._rounds():
+            spans = [(text.pages[at].start, text.pages[at].end) for at in pages]
+            asked = question + (ONLY_A_PART if reach.weighs_evidence else "")
+            ask = Ask.of(Excerpt.of(normal, _trimmed(normal, spans)), asked, options)
+            replies += self._parts.answers([ask])
+            found = self._candidates(replies)
+            chosen = best(list(found.values()))
+            if chosen is not None and chosen.support >= SUPPORTED:
+                break
+        return self._best(replies, self._candidates(replies), SELECTED)
+
+    def _rounds(self) -> Iterator[list[int]]:
+        """Pages to ask together, in document order: first the likeliest, then as many again."""
+        text = self._text
+        num_pages = len(text.pages)
+        passages = [text.normal[page.start : page.end] for page in text.pages]
+        ranked = Ranking(passages).order(self._claimed.question)
+        likely = set(ranked)
+        ranked += [at for at in range(num_pages) if at not in likely]
+        budget = self._reach.segment_tokens(text.costs, self._claimed.question, self._options)
+        most = max(MIN_SELECTED, int(SELECT_SHARE * num_pages))
+        size = max(MIN_SELECTED, int(FIRST_SHARE * num_pages))
+        taken = 0
+        while taken < most:
+            chosen: list[int] = []
+            cost = 0
+            for at in ranked[taken : min(most, taken + size)]:
+                cost += text.costs[at]
+                if chosen and cost > budget:
+                    break
+                chosen.append(at)
+            taken += len(chosen)
+            yield sorted(chosen)
+
+    # One answer ----------------------------------------------------------------------------------
+
+    def _candidates(self, replies: Sequence[Reply]) -> dict[int, Candidate]:
+        """By the number of their reply. Raises JobFailed where no part was answered at all."""
+        read = [reply for reply in replies if reply.answer is not None]
+        if not read:
+            error = replies[0].error
+            assert error is not None
+            raise error
+        found = {}
+        for number, reply in enumerate(replies):
+            if reply.answer is not None:
+                one = candidate(
+                    number, reply.answer, reply.ask.document.text, self._claimed.question
+                )
+                if one is not None:
+                    found[number] = one
+        return found
+
+    def _best(self, replies: Sequence[Reply], found: dict[int, Candidate], rule: str) -> Answer:
+        chosen = best(list(found.values()))
+        if chosen is not None:
+            return self._made(replies[chosen.number], replies, found, rule)
+        # None has it: what the surest of them says.
+        read = [reply for reply in replies if reply.answer is not None]
+        return self._made(max(read, key=_sureness), replies, found, rule)
+
+    def _made(
+        self,
+        reply: Reply,
+        replies: Sequence[Reply],
+        found: dict[int, Candidate],
+        rule: str,
+    ) -> Answer:
+        """A reply's answer as the whole document's."""
+        answer = reply.answer
+        assert answer is not None
+        return replace(
+            answer,
+            citations=tuple(self._cited(answer.citations, reply.ask.excerpt)),
+            receipt=self._receipt(replies, found, rule),
+        )
+
+    def _cited(self, citations: Sequence[Citation], excerpt: Excerpt) -> Iterator[Citation]:
+        text = self._text
+        page_map = PageMap(text.normal, self._style, text.pages)
+        for one in citations:
+            place = excerpt.back((one.start, one.end))
+            start, end = text.given.span(place)
+            whole = replace(
+                one,
+                start=start,
+                end=end,
+                text=text.given.text[start:end],
+                page=page_map.page_of(place),
+                boxes=page_map.boxes(place),
+            )
+            yield in_its_document(whole, text.given.text, self._claimed.document_names)
+
+    def _receipt(self, replies: Sequence[Reply], found: dict[int, Candidate], rule: str) -> Receipt:
+        claimed, options = self._claimed, self._options
+        asked = [reply for reply in replies if reply.job_id and reply.answer is not None]
+        known = [reply for reply in replies if not reply.job_id and reply.answer is not None]
+        receipts = [reply.answer.receipt for reply in asked if reply.answer is not None]
+        kept = [reply.answer.receipt for reply in known if reply.answer is not None]
+        last = (receipts or kept)[-1]
+        summed = {
+            name: round(sum(getattr(one, name) for one in receipts), 2) for name in _SUMMED
+        } | {name: sum(getattr(one, name) for one in (*receipts, *kept)) for name in _COUNTED}
+        reused = sum(one.pages_encoded + one.pages_reused for one in kept)
+        lost = [reply for reply in replies if reply.answer is None]
+        notes = tuple(
+            f"characters {reply.ask.span[0]} to {reply.ask.span[1]} were not read: "
+            f"{reply.error.code if reply.error else reply.status}"
+            for reply in lost[:MAX_NOTES]
+        )
+        visual, tokens = int(summed["visual_tokens"]), int(summed["document_tokens"])
+        receipt = replace(
+            last,
+            **summed,
+            pages_reused=sum(one.pages_reused for one in receipts) + reused,
+            text_tokens_saved=max(0, tokens - visual),
+            compression_ratio=round(tokens / max(1, visual), 3),
+            document_notes=(*claimed.document_notes, *notes),
+            queue_ms=round(claimed.notes.get("queue_ms", 0.0), 2),
+            waited_ms=0.0,
+            overflow=options.overflow,
+            segments=tuple(
+                reply.receipt(found[number].support if number in found else None)
+                for number, reply in enumerate(replies)
+            ),
+            segments_reused=len(known),
+            reduced_by=rule,
+        )
+        total_ms = (claimed.now() - claimed.created_at) * 1e3
+        # The parts ran beside each other: their times are no parts of the whole's.
+        return replace(receipt, total_ms=round(total_ms, 2))
+
+
+MAX_NOTES = 20
+"""Parts that were not read, of which the answer's notes speak; its segments have all."""
+_SUMMED = (
+    "pages_rendered", "pages_encoded", "prompt_tokens", "prefix_tokens_reused", "thinking_tokens",
+    "answer_tokens", "render_ms", "encode_ms", "prefill_ms", "decode_ms", "guard_ms",
+)  # fmt: skip
+_COUNTED = ("visual_tokens", "document_tokens", "missing_glyphs", "literals_unchecked")
+"""Of all parts, reused ones as well."""
+
+
+def _sureness(reply: Reply) -> float:
+    answer = reply.answer
+    assert answer is not None
+    if answer.confidence is not None:
+        return answer.confidence
+    return answer.mean_log_prob if answer.mean_log_prob is not None else float("-inf")
+
+
+def _trimmed(text: str, spans: Sequence[Span]) -> Iterator[Span]:
+    """Pages without the marks of parts at their ends: joined again, each has its own."""
+    for start, end in spans:
+        while start < end and text[end - 1] == PART_END:
+            end -= 1
+        while start < end and text[start] == PART_END:
+            start += 1
+        yield start, end
