@@ -18,7 +18,7 @@ FACT = "vault code of Zephyr Station: 7741-QX\n"
 
 def filler(seed: str, num_lines: int) -> list[str]:
     rng = Random(seed)
-    names = "pump valve north depot crane meter ledger gate tank relay".split()
+    names = ["pump", "valve", "north", "depot", "crane", "meter", "ledger", "gate", "tank", "relay"]
     kinds = "status", "serial", "owner", "weight", "color"
     return [
         f"{rng.choice(kinds)} of {rng.choice(names)} {rng.randint(10, 99)}: "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from random import Random
 
 import pytest
@@ -46,7 +47,7 @@ def test_cores_tile_the_text_and_every_segment_keeps_its_budget(text: str, budge
     for one in segments:
         assert one.start <= one.core < one.end
         assert scale.tokens(one.end) - scale.tokens(one.start) <= budget + 1
-    for before, after in zip(segments, segments[1:], strict=False):
+    for before, after in itertools.pairwise(segments):
         assert before.core < after.start <= after.core  # it repeats of its neighbour alone
 
 
