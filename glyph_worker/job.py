@@ -105,10 +105,12 @@ class SegmentReceipt:
     end: int
     """Half-open range of characters of the document's text in normal form; for passages from
     several places the first one's start and the last one's end."""
-    pages: int
-    job_id: str
+    passages: tuple[tuple[int, int], ...] = ()
+    """Those, where they are several."""
+    pages: int = 0
+    job_id: str = ""
     """Of the part's own job, which ends and expires with the whole; '' for one that was reused."""
-    status: str
+    status: str = ""
     """`succeeded`, or `failed`, `cancelled`: not read."""
     found: bool | None = None
     """False: it says that it does not have what was asked for."""
@@ -249,7 +251,9 @@ class Answer:
 
 def _segment(row: dict[str, Any]) -> SegmentReceipt:
     known = {f.name for f in dataclasses.fields(SegmentReceipt)}
-    return SegmentReceipt(**{name: value for name, value in row.items() if name in known})
+    row = {name: value for name, value in row.items() if name in known}
+    row["passages"] = tuple((start, end) for start, end in row.get("passages", ()))
+    return SegmentReceipt(**row)
 
 
 MOST_ANSWERS = 64

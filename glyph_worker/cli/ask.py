@@ -90,6 +90,26 @@ def submit(
         raise SystemExit(INTERRUPTED) from None
 
 
+def summarize(
+    file: Files,
+    question: Annotated[
+        str, typer.Option("--question", "-q", help="What kind of summary is wanted.")
+    ] = "Summarize the document.",
+    max_new_tokens: Annotated[int | None, _option("max_new_tokens")] = None,
+    tenant: Tenant = "default",
+    timeout: Annotated[float | None, typer.Option(help="Seconds to wait.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Sum up a document, or several, of any length, and print the summary."""
+    settings = Settings.load()
+    client = Client(settings, tenant=tenant)
+    options: SubmitOptions = {"task": "summarize"}
+    if max_new_tokens is not None:
+        options["max_new_tokens"] = max_new_tokens
+    job = client.submit(read_documents(file, settings), question, **options)
+    _await(client, [job], [question], timeout, as_json)
+
+
 def _json_of(said: str) -> Any:
     """JSON, or the content of a file. Raises InvalidOption."""
     try:

@@ -9,16 +9,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from glyph_worker.document import PART_END, Page
+from glyph_worker.errors import InvalidOption, JobFailed
 from glyph_worker.evidence.boxes import PageMap
 from glyph_worker.evidence.original import Original
 from glyph_worker.evidence.sources import in_its_document
 from glyph_worker.job import Answer, Receipt
 from glyph_worker.proof import Citation
+from glyph_worker.render.paginate import paginate
 from glyph_worker.render.style.style import Style
 from glyph_worker.segments.candidates import RULE, Candidate, best, candidate
 from glyph_worker.segments.cut import TokenScale, cut
 from glyph_worker.segments.excerpt import Excerpt, Span, around
 from glyph_worker.segments.ranking import Ranking
+from glyph_worker.segments.summaries import Summaries, Summary
 from glyph_worker.store.job_record import ClaimedJob
 from glyph_worker.worker.parts import Ask, Parts, Reply, part_options
 from glyph_worker.worker.reach import Reach
@@ -30,6 +33,7 @@ ONLY_A_PART = (
 """What a reader that can be told is told with a segment's question. Nothing of the other segments:
 an edit elsewhere leaves the question, and so its answer, as it was."""
 EVIDENCE = "the passages around the segments' answers were drawn together and asked again"
+SUMMED_UP = "segments were summed up, then their summaries"
 SELECTED = "pages by BM25, in document order; of several rounds " + RULE
 MOST_PASSAGE, LEAST_PASSAGE = 4_000, 300
 """Characters of a passage around an answer's place."""
@@ -68,8 +72,10 @@ class LongJob:
         self._options = claimed.options
 
     def answer(self) -> Answer:
-        """Raises Parked while parts are to end; JobFailed where none could be read; Fenced,
-        Cancelled."""
+        """Raises Parked while parts are to end; JobFailed where none could be read; InvalidOption
+        for a summary by a model that makes none; Fenced, Cancelled."""
+        if self._options.task == "summarize":
+            return self._summarized()
         if self._options.overflow == "select":
             return self._selected()
         return self._whole()
@@ -80,14 +86,11 @@ class LongJob:
         text, reach = self._text, self._reach
         scale = TokenScale(text.pages, text.costs)
         budget = reach.segment_tokens(text.costs, self._claimed.question, self._options)
-        segments = cut(text.normal, scale, max_tokens=budget)
+        segments = self._cut(text.normal, scale, text.costs)
         weighs = reach.weighs_evidence
         options = part_options(self._options, free=weighs)
         question = self._claimed.question + (ONLY_A_PART if weighs else "")
-        asks = [
-            Ask.of(Excerpt.of(text.normal, [(one.start, one.end)]), question, options)
-            for one in segments
-        ]
+        asks = [Ask.of(Excerpt.of(text.normal, [span]), question, options) for span in segments]
         replies = self._parts.answers(asks, num_more=int(weighs))
         found = self._candidates(replies)
         if weighs and len({one.answer.text.strip() for one in found.values()}) > 1:
@@ -168,6 +171,72 @@ class LongJob:
                 chosen.append(at)
             taken += len(chosen)
             yield sorted(chosen)
+
+    # Summaries -----------------------------------------------------------------------------------
+
+    def _summarized(self) -> Answer:
+        if not self._reach.weighs_evidence:
+            raise InvalidOption(
+                "this reader copies answers out of pages and sums nothing up; ask it a question, "
+                "or have a larger checkpoint summarize",
+                option="task",
+            )
+        text = self._text
+        segments = self._cut(text.normal, TokenScale(text.pages, text.costs), text.costs)
+        options = part_options(self._options, free=True)
+        asks = [
+            Ask.of(Excerpt.of(text.normal, [span]), self._claimed.question, options)
+            for span in segments
+        ]
+        replies = self._parts.answers(asks, num_more=1)
+        self._candidates(replies)  # raises where none was answered
+        summaries = [
+            Summary(
+                text=reply.answer.text,
+                citations=tuple(self._cited(reply.answer.citations, reply.ask.excerpt)),
+            )
+            for reply in replies
+            if reply.answer is not None
+        ]
+        everything = list(replies)
+        while True:
+            joined = Summaries(summaries)
+            pages = [laid.page for laid in paginate(joined.text, self._style)]
+            costs = self._reach.page_costs(pages)
+            last = self._reach.fits(costs, self._claimed.question, self._options)
+            spans = [(0, len(joined.text))]
+            if not last:
+                spans = self._cut(joined.text, TokenScale(pages, costs), costs)
+            options = part_options(self._options, free=not last)
+            asks = [
+                Ask.of(Excerpt.of(joined.text, [span]), self._claimed.question, options)
+                for span in spans
+            ]
+            replies = self._parts.answers(asks, num_more=int(not last))
+            everything += replies
+            self._candidates(replies)
+            made = [
+                (reply.answer, joined.traced(reply.answer.citations, reply.ask.span[0]))
+                for reply in replies
+                if reply.answer is not None
+            ]
+            if last:
+                [(answer, citations)] = made
+                receipt = self._receipt(everything, {}, SUMMED_UP)
+                return replace(answer, citations=citations, receipt=receipt)
+            shorter = [Summary(text=one.text, citations=cited) for one, cited in made]
+            if sum(len(one.text) for one in shorter) >= sum(len(one.text) for one in summaries):
+                raise JobFailed(
+                    f"{len(summaries)} summaries of segments have {len(joined.text)} characters "
+                    "and get no shorter when they are summed up; ask for shorter ones "
+                    "(max_new_tokens), or use a checkpoint with a longer window",
+                    code="summary_too_long",
+                )
+            summaries = shorter
+
+    def _cut(self, text: str, scale: TokenScale, costs: Sequence[int]) -> list[Span]:
+        budget = self._reach.segment_tokens(costs, self._claimed.question, self._options)
+        return [(one.start, one.end) for one in cut(text, scale, max_tokens=budget)]
 
     # One answer ----------------------------------------------------------------------------------
 
@@ -255,7 +324,7 @@ class LongJob:
             document_notes=(*claimed.document_notes, *notes),
             queue_ms=round(claimed.notes.get("queue_ms", 0.0), 2),
             waited_ms=0.0,
-            overflow=options.overflow,
+            overflow="summarize" if options.task == "summarize" else options.overflow,
             segments=tuple(
                 reply.receipt(found[number].support if number in found else None)
                 for number, reply in enumerate(replies)

@@ -69,6 +69,7 @@ class Reply:
         return SegmentReceipt(
             start=start,
             end=end,
+            passages=spans if len(spans := self.ask.excerpt.spans) > 1 else (),
             pages=pages,
             job_id=self.job_id,
             status=self.status.value,
