@@ -252,6 +252,9 @@ class JobView(BaseModel):
         default_factory=list,
         description="What of the document's file was not read, e.g. pages that are pictures.",
     )
+    document_names: list[str] = Field(
+        default_factory=list, description="Of several documents, in their order."
+    )
     links: Links
 
 

@@ -2,8 +2,9 @@
 
 It is for models that cannot weigh evidence themselves: of every answer that was found, how sure the
 model was (its calibrated confidence, or the mean probability of its tokens) times how much of the
-question stands around the place where the answer stands. An answer that stands nowhere counts half
-of nothing around it. Segments that give the same answer are counted, and decide between equals.
+question stands around the place where the answer stands. An answer that stands nowhere, or only
+repeats the question, counts next to nothing. Segments that give the same answer are counted, and
+decide between equals.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from glyph_worker.segments.excerpt import Span
 
 RULE = "the model's confidence times the share of the question's words around the answer's place"
 PLACELESS = 0.05
-"""Closeness of an answer that stands nowhere."""
+"""Closeness of an answer that stands nowhere, or says only what the question says."""
+SUPPORTED = 0.3
+"""Support from which nothing further is asked: confidence and closeness above a half each."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,7 +49,8 @@ def candidate(number: int, answer: Answer, text: str, question: str) -> Candidat
     if answer.citations:
         place = answer.citations[0].start, answer.citations[0].end
     near = PLACELESS
-    if place is not None:
+    repeats = fold_text(answer.text.strip()) in fold_text(question)
+    if place is not None and not repeats:
         near = max(PLACELESS, closeness(DocumentIndex(text), place, question))
     return Candidate(number=number, answer=answer, place=place, support=round(sure * near, 4))
 

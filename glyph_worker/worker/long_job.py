@@ -17,7 +17,7 @@ from glyph_worker.job import Answer, Receipt
 from glyph_worker.proof import Citation
 from glyph_worker.render.paginate import paginate
 from glyph_worker.render.style.style import Style
-from glyph_worker.segments.candidates import RULE, Candidate, best, candidate
+from glyph_worker.segments.candidates import RULE, SUPPORTED, Candidate, best, candidate
 from glyph_worker.segments.cut import TokenScale, cut
 from glyph_worker.segments.excerpt import Excerpt, Span, around
 from glyph_worker.segments.ranking import Ranking
@@ -42,8 +42,6 @@ SELECT_SHARE = 0.1
 FIRST_SHARE = 0.03
 MIN_SELECTED = 4
 """Pages, whatever their share."""
-SUPPORTED = 0.3
-"""Support, by RULE, from which a selection is not widened."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,6 +97,12 @@ class LongJob:
                 [reply] = self._parts.answers([evidence])
                 if reply.answer is not None and reply.answer.found is not False:
                     return self._made(reply, [*replies, reply], found, EVIDENCE)
+        chosen = best(list(found.values()))
+        if not weighs and (chosen is None or chosen.support < SUPPORTED):
+            # Fewer pages are read better: those that the question's words lead to, once more.
+            likeliest = next(self._rounds(share=0.0))
+            replies = [*replies, *self._parts.answers([self._selection(likeliest)])]
+            found = self._candidates(replies)
         return self._best(replies, found, RULE)
 
     def _evidence(
@@ -134,23 +138,25 @@ class LongJob:
     # A selection of pages ------------------------------------------------------------------------
 
     def _selected(self) -> Answer:
-        text, reach = self._text, self._reach
-        normal, question = text.normal, self._claimed.question
-        options = part_options(self._options, free=False)
         replies: list[Reply] = []
-        for pages in self._rounds():
-            spans = [(text.pages[at].start, text.pages[at].end) for at in pages]
-            asked = question + (ONLY_A_PART if reach.weighs_evidence else "")
-            ask = Ask.of(Excerpt.of(normal, _trimmed(normal, spans)), asked, options)
-            replies += self._parts.answers([ask])
+        for pages in self._rounds(share=FIRST_SHARE):
+            replies += self._parts.answers([self._selection(pages)])
             found = self._candidates(replies)
             chosen = best(list(found.values()))
             if chosen is not None and chosen.support >= SUPPORTED:
                 break
         return self._best(replies, self._candidates(replies), SELECTED)
 
-    def _rounds(self) -> Iterator[list[int]]:
-        """Pages to ask together, in document order: first the likeliest, then as many again."""
+    def _selection(self, pages: Sequence[int]) -> Ask:
+        normal, question = self._text.normal, self._claimed.question
+        spans = [(self._text.pages[at].start, self._text.pages[at].end) for at in pages]
+        asked = question + (ONLY_A_PART if self._reach.weighs_evidence else "")
+        options = part_options(self._options, free=False)
+        return Ask.of(Excerpt.of(normal, _trimmed(normal, spans)), asked, options)
+
+    def _rounds(self, *, share: float) -> Iterator[list[int]]:
+        """Pages to ask together, in document order: first the likeliest, then as many again.
+        `share`: of all pages, those of one round."""
         text = self._text
         num_pages = len(text.pages)
         passages = [text.normal[page.start : page.end] for page in text.pages]
@@ -159,7 +165,7 @@ class LongJob:
         ranked += [at for at in range(num_pages) if at not in likely]
         budget = self._reach.segment_tokens(text.costs, self._claimed.question, self._options)
         most = max(MIN_SELECTED, int(SELECT_SHARE * num_pages))
-        size = max(MIN_SELECTED, int(FIRST_SHARE * num_pages))
+        size = max(MIN_SELECTED, int(share * num_pages))
         taken = 0
         while taken < most:
             chosen: list[int] = []

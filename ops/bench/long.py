@@ -9,7 +9,7 @@ select    the same facts and forty more by `select`: is the fact's page among th
 memory    most that each process had resident
 kills     a text a tenth as long, while the render worker and the answer worker are killed (-9)
 
-Through the whole service with the embedded reader, on servers of its own. `--quick` takes 0.06 MB and nine
+Through the whole service with the embedded reader, on servers of its own. `--quick`: 60 kB and nine
 lookups.
 """
 

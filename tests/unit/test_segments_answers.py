@@ -73,6 +73,9 @@ def test_the_answer_that_the_question_s_words_stand_around_wins_over_a_surer_one
     ]
     kept = [one for one in found if one is not None]
     assert len(kept) == 3
+    repeated = candidate(3, said("Zephyr", right, confidence=0.99), right, question)
+    assert repeated is not None
+    assert repeated.support < 0.1
     chosen = best(kept)
     assert chosen is not None
     assert chosen.number == 1

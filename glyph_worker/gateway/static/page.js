@@ -3,7 +3,7 @@
 
 const $ = (id) => document.getElementById(id);
 const FINAL = new Set(["succeeded", "failed", "cancelled"]);
-const STAGES = { rendering: "drawing pages", encoding: "encoding pages", prefilling: "reading", thinking: "thinking", decoding: "writing" };
+const STAGES = { rendering: "drawing pages", reading: "reading its parts", encoding: "encoding pages", prefilling: "reading", thinking: "thinking", decoding: "writing" };
 const PAGES_AT_ONCE = 8;
 const RECENT = "glyph-worker.recent", KEY = "glyph-worker.key";
 
@@ -248,6 +248,7 @@ class Card {
     if (!final && p.num_pages) {
       where.push(p.num_pages_ready ? `${p.num_pages_ready} of ${many(p.num_pages, "page")} ready` : many(p.num_pages, "page"));
     }
+    if (!final && p.num_segments) where.push(`${p.num_segments_done} of ${many(p.num_segments, "part")} read`);
     if (p.num_thinking_tokens) where.push(`${many(p.num_thinking_tokens, "token")} thought`);
     if (p.num_answer_tokens) where.push(`${many(p.num_answer_tokens, "token")} written`);
     if (job.status === "queued" && job.position != null) {
