@@ -17,7 +17,7 @@ from glyph_worker.model.embedded import checkpoint_path
 from glyph_worker.store.connection import connect
 
 QUESTION = "What is the vault code of Zephyr Station?"
-FACT = "vault code of Zephyr Station: 7741-RD\n"
+FACT = "vault code of Zephyr Station: 774-1093\n"
 
 
 def filler(seed: str, num_lines: int) -> list[str]:
@@ -84,10 +84,10 @@ def test_a_fact_anywhere_in_a_document_beyond_the_window_is_found_and_cited(
 ) -> None:
     text = planted(f"anywhere {share}", share)
     answer = ask(long_fleet, text)
-    assert answer.text == "7741-RD"
+    assert answer.text == "774-1093"
     [citation] = answer.citations
-    assert text[citation.start : citation.end] == citation.text == "7741-RD"
-    assert citation.start == text.index("7741-RD")
+    assert text[citation.start : citation.end] == citation.text == "774-1093"
+    assert citation.start == text.index("774-1093")
     assert citation.page is not None
     assert citation.boxes
     receipt = answer.receipt
@@ -104,7 +104,7 @@ def test_a_second_question_reads_no_page_again_and_the_same_one_asks_nothing(
     text = planted("twice", 0.3)
     first = ask(long_fleet, text).receipt
     again = ask(long_fleet, text)
-    assert again.text == "7741-RD"
+    assert again.text == "774-1093"
     assert again.receipt.segments_reused == len(first.segments)
     assert again.receipt.pages_encoded == 0
     other = long_fleet.client.submit(text, "What is the code of the vault?", max_new_tokens=24)
@@ -118,7 +118,7 @@ def test_an_edit_reads_again_the_segments_it_touches(long_fleet: Any) -> None:
     before = ask(long_fleet, "".join(lines)).receipt
     lines.insert(450, "one line more: somebody wrote it later\n")
     after = ask(long_fleet, "".join(lines))
-    assert after.text == "7741-RD"
+    assert after.text == "774-1093"
     assert after.receipt.segments_reused >= len(before.segments) // 2
     assert after.receipt.pages_encoded < before.pages_encoded // 2
 
@@ -126,8 +126,8 @@ def test_an_edit_reads_again_the_segments_it_touches(long_fleet: Any) -> None:
 def test_a_selection_answers_a_lookup_from_few_pages(long_fleet: Any) -> None:
     text = planted("select", 0.7)
     answer = ask(long_fleet, text, overflow="select")
-    assert answer.text == "7741-RD"
-    assert answer.citations[0].start == text.index("7741-RD")
+    assert answer.text == "774-1093"
+    assert answer.citations[0].start == text.index("774-1093")
     receipt = answer.receipt
     assert receipt.overflow == "select"
     assert len(receipt.segments) == 1
@@ -175,7 +175,7 @@ def test_workers_that_die_at_it_cost_no_segment_and_no_answer(long_fleet: Any) -
                 long_fleet.kill(process)
         long_fleet.revive()
     answer = client.wait(job.id, timeout=PATIENCE_S)
-    assert answer.text == "7741-RD"
+    assert answer.text == "774-1093"
     receipt = answer.receipt
     assert {one.status for one in receipt.segments} == {"succeeded"}
     with connect(long_fleet.settings.broker_url.get_secret_value()) as redis:
@@ -210,10 +210,10 @@ def test_several_documents_beyond_the_window_are_cited_by_name_too(long_fleet: A
     rows = [(f"depot {n}", "".join(filler(f"depot {n}", 90))) for n in range(5)]
     rows[3] = ("depot 3", rows[3][1] + FACT)
     answer = ask(long_fleet, rows)
-    assert answer.text == "7741-RD"
+    assert answer.text == "774-1093"
     [citation] = answer.citations
     assert citation.document == "depot 3"
-    assert rows[3][1][citation.start : citation.end] == "7741-RD"
+    assert rows[3][1][citation.start : citation.end] == "774-1093"
 
 
 def test_a_reader_that_weighs_evidence_is_asked_again_about_the_passages(
@@ -228,7 +228,7 @@ def test_a_reader_that_weighs_evidence_is_asked_again_about_the_passages(
     assert "asked again" in receipt.reduced_by
     evidence = receipt.segments[-1]
     assert len(evidence.passages) > 1
-    assert any(start <= text.index("7741-RD") < end for start, end in evidence.passages)
+    assert any(start <= text.index("774-1093") < end for start, end in evidence.passages)
     for citation in answer.citations:
         assert text[citation.start : citation.end] == citation.text
 
