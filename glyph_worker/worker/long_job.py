@@ -30,7 +30,8 @@ ONLY_A_PART = (
     "\n(The pages are a part of a longer document. If they do not have the answer, say only: not "
     "found.)"
 )
-"""What a reader that can be told is told with a segment's question. Nothing of the other segments:
+"""What a reader that can be told, and has no words of its own for it, is told with a segment's
+question. Nothing of the other segments:
 an edit elsewhere leaves the question, and so its answer, as it was."""
 EVIDENCE = "the passages around the segments' answers were drawn together and asked again"
 SUMMED_UP = "segments were summed up, then their summaries"
@@ -87,7 +88,7 @@ class LongJob:
         segments = self._cut(text.normal, scale, text.costs)
         weighs = reach.weighs_evidence
         options = part_options(self._options, free=weighs)
-        question = self._claimed.question + (ONLY_A_PART if weighs else "")
+        question = self._part_question
         asks = [Ask.of(Excerpt.of(text.normal, [span]), question, options) for span in segments]
         replies = self._parts.answers(asks, num_more=int(weighs))
         found = self._candidates(replies)
@@ -148,11 +149,17 @@ class LongJob:
         return self._best(replies, self._candidates(replies), SELECTED)
 
     def _selection(self, pages: Sequence[int]) -> Ask:
-        normal, question = self._text.normal, self._claimed.question
+        normal = self._text.normal
         spans = [(self._text.pages[at].start, self._text.pages[at].end) for at in pages]
-        asked = question + (ONLY_A_PART if self._reach.weighs_evidence else "")
         options = part_options(self._options, free=False)
-        return Ask.of(Excerpt.of(normal, _trimmed(normal, spans)), asked, options)
+        excerpt = Excerpt.of(normal, _trimmed(normal, spans))
+        return Ask.of(excerpt, self._part_question, options)
+
+    @property
+    def _part_question(self) -> str:
+        reach = self._reach
+        told = reach.weighs_evidence and not reach.says_not_found
+        return self._claimed.question + (ONLY_A_PART if told else "")
 
     def _rounds(self, *, share: float) -> Iterator[list[int]]:
         """Pages to ask together, in document order: first the likeliest, then as many again.

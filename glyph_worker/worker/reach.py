@@ -11,6 +11,7 @@ from typing import Any
 
 from glyph_worker.document import Page
 from glyph_worker.errors import ModelUnusable, TransientError
+from glyph_worker.evidence.confidence import Calibration
 from glyph_worker.job import MOST_ANSWERS
 from glyph_worker.model.families.pages import PageShape, page_shape, page_tokens, stated_window
 from glyph_worker.options import JobOptions
@@ -42,6 +43,8 @@ class Reach:
     """Most pages of a segment; 0: as many as fit."""
     max_pages: int
     weighs_evidence: bool
+    says_not_found: bool
+    """It has words of its own, which its folder names, for what a document does not have."""
     identity: str
     """Of the readers' checkpoint; '' where none lives, or several do."""
     shape: PageShape
@@ -113,6 +116,7 @@ def _reach(settings: Settings, living: Sequence[WorkerInfo]) -> Reach:
         segment_pages=said.get("segment_pages", 0),
         max_pages=settings.limits.max_pages,
         weighs_evidence=said.get("weighs_evidence", True),
+        says_not_found=bool(Calibration.of_folder(folder).not_found),
         identity=identities.pop() if len(identities) == 1 else "",
         shape=page_shape(folder),
     )
