@@ -7,6 +7,7 @@ lifecycle      a worker process from start to orderly end
 attempt        one try at a job: claim, work, exactly one end; retries are decided here
 render         document → pages → page images, then the same id onto the answer queue
 long_job       a document beyond the window: one answer of its parts
+long_receipt   what its parts took, in one
 parts          a job's questions about parts, as jobs of their own
 reach          how much of a document the readers take at once
 answer         page features → engine → answer, many jobs at once

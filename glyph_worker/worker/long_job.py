@@ -13,7 +13,7 @@ from glyph_worker.errors import InvalidOption, JobFailed
 from glyph_worker.evidence.boxes import PageMap
 from glyph_worker.evidence.original import Original
 from glyph_worker.evidence.sources import in_its_document
-from glyph_worker.job import Answer, Receipt
+from glyph_worker.job import Answer
 from glyph_worker.proof import Citation
 from glyph_worker.render.paginate import paginate
 from glyph_worker.render.style.style import Style
@@ -23,6 +23,7 @@ from glyph_worker.segments.excerpt import Excerpt, Span, around
 from glyph_worker.segments.ranking import Ranking
 from glyph_worker.segments.summaries import Summaries, Summary
 from glyph_worker.store.job_record import ClaimedJob
+from glyph_worker.worker.long_receipt import long_receipt
 from glyph_worker.worker.parts import Ask, Parts, Reply, part_options
 from glyph_worker.worker.reach import Reach
 
@@ -235,7 +236,7 @@ class LongJob:
             ]
             if last:
                 [(answer, citations)] = made
-                receipt = self._receipt(everything, {}, SUMMED_UP)
+                receipt = long_receipt(self._claimed, everything, {}, SUMMED_UP)
                 return replace(answer, citations=citations, receipt=receipt)
             shorter = [Summary(text=one.text, citations=cited) for one, cited in made]
             if sum(len(one.text) for one in shorter) >= sum(len(one.text) for one in summaries):
@@ -291,7 +292,7 @@ class LongJob:
         return replace(
             answer,
             citations=tuple(self._cited(answer.citations, reply.ask.excerpt)),
-            receipt=self._receipt(replies, found, rule),
+            receipt=long_receipt(self._claimed, replies, found, rule),
         )
 
     def _cited(self, citations: Sequence[Citation], excerpt: Excerpt) -> Iterator[Citation]:
@@ -309,55 +310,6 @@ class LongJob:
                 boxes=page_map.boxes(place),
             )
             yield in_its_document(whole, text.given.text, self._claimed.document_names)
-
-    def _receipt(self, replies: Sequence[Reply], found: dict[int, Candidate], rule: str) -> Receipt:
-        claimed, options = self._claimed, self._options
-        asked = [reply for reply in replies if reply.job_id and reply.answer is not None]
-        known = [reply for reply in replies if not reply.job_id and reply.answer is not None]
-        receipts = [reply.answer.receipt for reply in asked if reply.answer is not None]
-        kept = [reply.answer.receipt for reply in known if reply.answer is not None]
-        last = (receipts or kept)[-1]
-        summed = {
-            name: round(sum(getattr(one, name) for one in receipts), 2) for name in _SUMMED
-        } | {name: sum(getattr(one, name) for one in (*receipts, *kept)) for name in _COUNTED}
-        reused = sum(one.pages_encoded + one.pages_reused for one in kept)
-        lost = [reply for reply in replies if reply.answer is None]
-        notes = tuple(
-            f"characters {reply.ask.span[0]} to {reply.ask.span[1]} were not read: "
-            f"{reply.error.code if reply.error else reply.status}"
-            for reply in lost[:MAX_NOTES]
-        )
-        visual, tokens = int(summed["visual_tokens"]), int(summed["document_tokens"])
-        receipt = replace(
-            last,
-            **summed,
-            pages_reused=sum(one.pages_reused for one in receipts) + reused,
-            text_tokens_saved=max(0, tokens - visual),
-            compression_ratio=round(tokens / max(1, visual), 3),
-            document_notes=(*claimed.document_notes, *notes),
-            queue_ms=round(claimed.notes.get("queue_ms", 0.0), 2),
-            waited_ms=0.0,
-            overflow="summarize" if options.task == "summarize" else options.overflow,
-            segments=tuple(
-                reply.receipt(found[number].support if number in found else None)
-                for number, reply in enumerate(replies)
-            ),
-            segments_reused=len(known),
-            reduced_by=rule,
-        )
-        total_ms = (claimed.now() - claimed.created_at) * 1e3
-        # The parts ran beside each other: their times are no parts of the whole's.
-        return replace(receipt, total_ms=round(total_ms, 2))
-
-
-MAX_NOTES = 20
-"""Parts that were not read, of which the answer's notes speak; its segments have all."""
-_SUMMED = (
-    "pages_rendered", "pages_encoded", "prompt_tokens", "prefix_tokens_reused", "thinking_tokens",
-    "answer_tokens", "render_ms", "encode_ms", "prefill_ms", "decode_ms", "guard_ms",
-)  # fmt: skip
-_COUNTED = ("visual_tokens", "document_tokens", "missing_glyphs", "literals_unchecked")
-"""Of all parts, reused ones as well."""
 
 
 def _sureness(reply: Reply) -> float:

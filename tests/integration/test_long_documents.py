@@ -220,7 +220,7 @@ def test_a_reader_that_weighs_evidence_is_asked_again_about_the_passages(
     weighing_fleet: Any,
 ) -> None:
     lines = filler("evidence", 420)
-    lines[60] = "vault code of Orion Harbor: 1182-BK\n"
+    lines[60] = "vault code of Zephyr Station: 118-2204\n"
     lines[333] = FACT
     text = "".join(lines)
     answer = ask(weighing_fleet, text)
