@@ -26,6 +26,7 @@ from glyph_worker.job import (
     JobStatus,
     Progress,
     Receipt,
+    SegmentReceipt,
     Stage,
 )
 from glyph_worker.options import JobOptions, SubmitOptions
@@ -54,6 +55,7 @@ __all__ = [
     "Receipt",
     "RefusedError",
     "RequestError",
+    "SegmentReceipt",
     "Settings",
     "Stage",
     "SubmitOptions",

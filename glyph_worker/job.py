@@ -60,6 +60,8 @@ class Priority(IntEnum):
 
 class Stage(StrEnum):
     RENDERING = "rendering"
+    READING = "reading"
+    """Of a document beyond the window: its segments are asked."""
     ENCODING = "encoding"
     PREFILLING = "prefilling"
     THINKING = "thinking"
@@ -90,6 +92,32 @@ class Progress:
     num_prefilled_tokens: int = 0
     num_thinking_tokens: int = 0
     num_answer_tokens: int = 0
+    num_segments: int = 0
+    """Of a document beyond the window: parts of it that are asked, as far as is known."""
+    num_segments_done: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SegmentReceipt:
+    """What became of one part of an over-long document."""
+
+    start: int
+    end: int
+    """Half-open range of characters of the document's text in normal form; for passages from
+    several places the first one's start and the last one's end."""
+    passages: tuple[tuple[int, int], ...] = ()
+    """Those, where they are several."""
+    pages: int = 0
+    job_id: str = ""
+    """Of the part's own job, which ends and expires with the whole; '' for one that was reused."""
+    status: str = ""
+    """`succeeded`, or `failed`, `cancelled`: not read."""
+    found: bool | None = None
+    """False: it says that it does not have what was asked for."""
+    support: float | None = None
+    """How far its text supports its answer, 0 to 1; None where it has no answer."""
+    error: str = ""
+    """The code of a failed one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -142,6 +170,15 @@ class Receipt:
     """The style it would have had but for the load; '' for the job's own (`min_quality`)."""
     model: str = ""
     """First 12 digits of the checkpoint's digest."""
+    overflow: str = ""
+    """How a document beyond the window was answered: `segments`, `select` or `summarize`; '' for
+    one within it. Counts and times, but for queue_ms and total_ms, are then sums over the parts."""
+    segments: tuple[SegmentReceipt, ...] = ()
+    """A line for each part, in document order; the last is the evidence, where it was asked."""
+    segments_reused: int = 0
+    """Parts whose answer an earlier job had left."""
+    reduced_by: str = ""
+    """By what rule one answer was made of the parts'."""
 
 
 def with_total(receipt: Receipt, total_ms: float) -> Receipt:
@@ -195,6 +232,7 @@ class Answer:
         known = {f.name for f in dataclasses.fields(Receipt)}
         receipt = {k: v for k, v in fields["receipt"].items() if k in known}
         receipt["document_notes"] = tuple(receipt.get("document_notes", ()))
+        receipt["segments"] = tuple(_segment(row) for row in receipt.get("segments", ()))
         return cls(
             text=fields["text"],
             finish_reason=(
@@ -213,6 +251,13 @@ class Answer:
             read_as=fields.get("read_as", ""),
             thinking=fields.get("thinking"),
         )
+
+
+def _segment(row: dict[str, Any]) -> SegmentReceipt:
+    known = {f.name for f in dataclasses.fields(SegmentReceipt)}
+    row = {name: value for name, value in row.items() if name in known}
+    row["passages"] = tuple((start, end) for start, end in row.get("passages", ()))
+    return SegmentReceipt(**row)
 
 
 MOST_ANSWERS = 64
@@ -276,6 +321,8 @@ class Job:
     webhook: str = ""
     document_notes: tuple[str, ...] = ()
     """What of the document's file was not read, e.g. pages that are pictures."""
+    document_names: tuple[str, ...] = ()
+    """Of a job on several documents, in their order."""
     position: int | None = None
     """Jobs that will start before it; None for one that does not wait."""
     eta: Eta | None = None

@@ -90,6 +90,19 @@ Literals = Annotated[
         "puts what the document has in place of a misread one, `off` looks none up."
     ),
 ]
+Overflow = Literal["segments", "select", "refuse"]
+OverflowName = Annotated[
+    Overflow,
+    Field(
+        description="A document beyond the window: `segments` asks every part of it, `select` the "
+        "pages that the question is about, `refuse` none."
+    ),
+]
+Task = Literal["answer", "summarize"]
+TaskName = Annotated[
+    Task,
+    Field(description="`summarize`: a document beyond the window is summed up part by part."),
+]
 PriorityName = Annotated[
     Literal["interactive", "bulk"], Field(description="`bulk` takes what is left.")
 ]
@@ -137,6 +150,8 @@ class SubmitOptions(TypedDict, total=False):
     style: StyleName
     min_quality: MinQuality
     literals: Literals
+    overflow: OverflowName
+    task: TaskName
     priority: PriorityName
     deadline_s: DeadlineS | None
     ttl_s: TtlS | None
@@ -261,6 +276,8 @@ class JobOptions:
     """Densest preset that will do while the service is overloaded, of QUALITIES; '': the job is
     always drawn in its own style."""
     literals: LiteralMode = "check"
+    overflow: Overflow = "segments"
+    task: Task = "answer"
     thinking: Thinking = "auto"
     max_thinking_tokens: int | None = None
     """None: the checkpoint's own."""

@@ -50,6 +50,9 @@ class Citation:
     answer_start: int
     answer_end: int
     """Half-open range of the part, in characters of the answer."""
+    document: str = ""
+    """Of a job on several documents the name of the one it stands in, whose characters start and
+    end count; '' otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

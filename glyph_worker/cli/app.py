@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from glyph_worker.cli import cache, jobs, worker
-from glyph_worker.cli.ask import batch, cancel, result, status, submit
+from glyph_worker.cli.ask import batch, cancel, result, status, submit, summarize
 from glyph_worker.cli.doctor import doctor
 from glyph_worker.cli.plan import plan
 from glyph_worker.cli.render import render
@@ -29,7 +29,7 @@ app.add_typer(worker.app, name="worker")
 app.add_typer(cache.app, name="cache")
 app.add_typer(jobs.app, name="jobs")
 for command in (
-    demo, up, gateway, submit, status, result, cancel, render, batch, plan, doctor,
+    demo, up, gateway, submit, summarize, status, result, cancel, render, batch, plan, doctor,
 ):  # fmt: skip
     app.command()(command)
 

@@ -11,7 +11,7 @@ import typer
 
 from glyph_worker.cli.ids import all_jobs, whole_id
 from glyph_worker.cli.proof import proof_parts
-from glyph_worker.cli.show import AsJson, File, err, job_row, print_json, read_document, say
+from glyph_worker.cli.show import AsJson, Files, err, job_row, print_json, read_documents, say
 from glyph_worker.client import Client
 from glyph_worker.errors import InvalidOption, JobError
 from glyph_worker.job import Answer, FinishReason, Job, JobStatus
@@ -29,7 +29,7 @@ def _option(name: str) -> Any:
 
 
 def submit(
-    file: File,
+    file: Files,
     question: Annotated[list[str], typer.Option("--question", "-q", help="May be repeated.")],
     max_new_tokens: Annotated[int | None, _option("max_new_tokens")] = None,
     temperature: Annotated[float | None, _option("temperature")] = None,
@@ -52,6 +52,8 @@ def submit(
     style: Annotated[str | None, typer.Option(help="A preset's name.")] = None,
     min_quality: Annotated[str | None, _option("min_quality")] = None,
     literals: Annotated[str | None, _option("literals")] = None,
+    overflow: Annotated[str | None, _option("overflow")] = None,
+    task: Annotated[str | None, _option("task")] = None,
     priority: Annotated[str | None, _option("priority")] = None,
     deadline_s: Annotated[float | None, _option("deadline_s")] = None,
     ttl_s: Annotated[int | None, _option("ttl_s")] = None,
@@ -69,7 +71,7 @@ def submit(
         options["response_format"] = _json_of(response_format)
     settings = Settings.load()
     client = Client(settings, tenant=tenant)
-    document = read_document(file, settings)
+    document = read_documents(file, settings)
     jobs = client.submit_many(document, question, **cast(SubmitOptions, options))
     if not wait:
         if as_json:
@@ -86,6 +88,26 @@ def submit(
         say(f"their answers: glyph-worker result --wait {jobs[0].id}", to=err)
         say(f"take them back: glyph-worker cancel {jobs[0].id}", to=err)
         raise SystemExit(INTERRUPTED) from None
+
+
+def summarize(
+    file: Files,
+    question: Annotated[
+        str, typer.Option("--question", "-q", help="What kind of summary is wanted.")
+    ] = "Summarize the document.",
+    max_new_tokens: Annotated[int | None, _option("max_new_tokens")] = None,
+    tenant: Tenant = "default",
+    timeout: Annotated[float | None, typer.Option(help="Seconds to wait.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Sum up a document, or several, of any length, and print the summary."""
+    settings = Settings.load()
+    client = Client(settings, tenant=tenant)
+    options: SubmitOptions = {"task": "summarize"}
+    if max_new_tokens is not None:
+        options["max_new_tokens"] = max_new_tokens
+    job = client.submit(read_documents(file, settings), question, **options)
+    _await(client, [job], [question], timeout, as_json)
 
 
 def _json_of(said: str) -> Any:

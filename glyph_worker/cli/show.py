@@ -46,6 +46,25 @@ def table(
     return made
 
 
+Files = Annotated[
+    list[Path],
+    typer.Argument(
+        help="Files with text, HTML or PDF, all asked about together; `-` reads standard input."
+    ),
+]
+
+
+def read_documents(files: Sequence[Path], settings: Settings) -> Document:
+    """One file, or several as one document that knows their names."""
+    if len(files) == 1:
+        return read_document(files[0], settings)
+    rows = [(str(file), read_path(file, settings)) for file in files]
+    document = Document.of(rows, max_bytes=settings.limits.max_document_bytes)
+    for note in document.notes:
+        print(f"note: {note}", file=sys.stderr)
+    return document
+
+
 def read_document(file: Path, settings: Settings) -> Document:
     """The file as a document; what of it is not read is told on standard error."""
     document = read_path(file, settings)

@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
-from glyph_worker.document import Document
+from glyph_worker.document import Source, Sources
 from glyph_worker.job import Answer, Delta, Job, JobStatus
 from glyph_worker.options import SubmitOptions
 from glyph_worker.store.listing import JobPage
@@ -37,13 +37,13 @@ class AsyncClient:
         self._watchers: dict[asyncio.AbstractEventLoop, Watcher] = {}
 
     async def submit(
-        self, document: str | bytes | Document, question: str, **options: Unpack[SubmitOptions]
+        self, document: Source | Sources, question: str, **options: Unpack[SubmitOptions]
     ) -> Job:
         return await _threaded(self._core.submit, document, question, **options)
 
     async def submit_many(
         self,
-        document: str | bytes | Document,
+        document: Source | Sources,
         questions: Iterable[str],
         **options: Unpack[SubmitOptions],
     ) -> list[Job]:

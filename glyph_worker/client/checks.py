@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any
 
 from glyph_worker.checked_text import check_text, shown
-from glyph_worker.document import Document
+from glyph_worker.document import Document, Source, Sources
 from glyph_worker.errors import EmptyQuestion, InvalidOption, QuestionTooLong
 from glyph_worker.job import Priority
 from glyph_worker.options import JOB_OPTION_NAMES, JobOptions, check
@@ -46,7 +46,7 @@ def check_tenant(tenant: str) -> None:
 
 
 def checked(
-    document: str | bytes | Document,
+    document: Source | Sources,
     questions: Iterable[str],
     said: Mapping[str, Any],
     limits: LimitSettings,

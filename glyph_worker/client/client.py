@@ -12,7 +12,7 @@ from typing import Any, Unpack
 from glyph_worker import codec
 from glyph_worker.client.aio import AsyncClient
 from glyph_worker.client.checks import check_tenant, checked
-from glyph_worker.document import Document, digest
+from glyph_worker.document import Source, Sources, digest
 from glyph_worker.errors import (
     DeadlineTooShort,
     InvalidOption,
@@ -37,7 +37,7 @@ from glyph_worker.settings import Settings
 from glyph_worker.store.backlog import NOTHING, Backlog, Noted, Submission
 from glyph_worker.store.blobs import BlobStore
 from glyph_worker.store.connection import Server, connect
-from glyph_worker.store.job_record import document_notes
+from glyph_worker.store.job_record import document_names, document_notes
 from glyph_worker.store.jobs import JobStore
 from glyph_worker.store.keys import Keys
 from glyph_worker.store.listing import JobListing, JobPage
@@ -78,14 +78,18 @@ class Client:
         return self._settings
 
     def submit(
-        self, document: str | bytes | Document, question: str, **options: Unpack[SubmitOptions]
+        self, document: Source | Sources, question: str, **options: Unpack[SubmitOptions]
     ) -> Job:
-        """Queue one question about one document and return at once.
+        """Queue one question about one document, or about several, and return at once.
+
+        Several documents, up to 100, are a list, of texts or (name, text) pairs, or a dict by name;
+        each one's pages are drawn, encoded and kept alone, and citations name the document.
 
         `options` are SubmitOptions: how to answer (max_new_tokens, temperature, top_p, top_k, seed,
         stop), how to think (thinking, max_thinking_tokens, include_thinking), what form the answer
         has (response_format, choices or regex), how to draw (style, min_quality), what becomes of
-        an answer's numbers and names (literals), and these:
+        an answer's numbers and names (literals), what becomes of a document beyond the window
+        (overflow, task), and these:
         `idempotency_key`: the same key and payload give the same job, however often they are sent,
         as long as its record is kept.
         `priority`: `interactive` or `bulk`. `deadline_s`: seconds from now after which the answer
@@ -100,7 +104,7 @@ class Client:
 
     def submit_many(
         self,
-        document: str | bytes | Document,
+        document: Source | Sources,
         questions: Iterable[str],
         **options: Unpack[SubmitOptions],
     ) -> list[Job]:
@@ -112,7 +116,7 @@ class Client:
 
     def submit_noted(
         self,
-        document: str | bytes | Document,
+        document: Source | Sources,
         question: str,
         *,
         noted: Noted,
@@ -127,7 +131,7 @@ class Client:
 
     def _submit(
         self,
-        document: str | bytes | Document,
+        document: Source | Sources,
         questions: Iterable[str],
         options: SubmitOptions,
         *,
@@ -157,6 +161,7 @@ class Client:
                     priority=asked.priority,
                     document_digest=source.digest,
                     document_notes=source.notes,
+                    document_names=source.names,
                     question=question,
                     options=chosen,
                     cost=cost,
@@ -164,7 +169,9 @@ class Client:
                     deadline_s=asked.deadline_s,
                     webhook=asked.webhook,
                     idempotency_key=digest("idempotency", key) if key else "",
-                    payload_digest=digest("payload", source.digest, payload, *surface),
+                    payload_digest=digest(
+                        "payload", source.digest, payload, *surface, *source.names
+                    ),
                     traceparent=current_traceparent(),
                     noted=noted,
                 )
@@ -198,6 +205,7 @@ class Client:
             ttl_s=int(record[b"ttl_s"]),
             webhook=webhook,
             document_notes=document_notes(record),
+            document_names=document_names(record),
             retry_of=job_id,
             traceparent=current_traceparent(),
         )
@@ -426,5 +434,6 @@ def _fresh(new: Submission, at: float) -> Job:
         deadline_at=None if new.deadline_s is None else at + new.deadline_s,
         document_digest=new.document_digest,
         document_notes=new.document_notes,
+        document_names=new.document_names,
         webhook=new.webhook,
     )

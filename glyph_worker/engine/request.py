@@ -24,6 +24,16 @@ class RequestChecker:
         self._pool_blocks = pool_blocks
         self._block_tokens = block_tokens
 
+    @property
+    def max_tokens(self) -> int:
+        """What one sequence may have at most, prompt and answer."""
+        return min(self.window_tokens, self.pool_tokens)
+
+    @property
+    def pool_tokens(self) -> int:
+        """What all sequences may have together."""
+        return self._pool_blocks * self._block_tokens
+
     def make(
         self,
         request: AnswerRequest,

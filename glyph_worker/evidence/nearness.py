@@ -17,7 +17,7 @@ MAX_WORDS = 24
 ONCE = 1 / (1 + math.log1p(1))
 """Weight of a word that stands once."""
 _WORD = re.compile(r"[^\W_]+(?:[-_.'’][^\W_]+)*")
-_EMPTY = frozenset(
+EMPTY_WORDS = frozenset(
     re.findall(
         r"\w+",
         "a an and are as at be by did do does find for from give has have how in is it its me of "
@@ -69,7 +69,7 @@ def _weighed(index: DocumentIndex, question: str) -> list[tuple[str, float]]:
 
 def _content(question: str) -> list[str]:
     words = dict.fromkeys(word.casefold() for word in _WORD.findall(question))
-    return [word for word in words if word not in _EMPTY][:MAX_WORDS]
+    return [word for word in words if word not in EMPTY_WORDS][:MAX_WORDS]
 
 
 def _score(text: str, span: Span, words: list[tuple[str, float]]) -> float:

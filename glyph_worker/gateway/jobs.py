@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 
 from glyph_worker import errors
 from glyph_worker.client import Client
-from glyph_worker.document import Document
+from glyph_worker.document import Source, Sources
 from glyph_worker.errors import (
     InvalidOption,
     JobCancelled,
@@ -225,7 +225,7 @@ class _Ended(JobFailed):
 async def _submit(
     client: Client,
     context: Context,
-    document: str | Document,
+    document: Source | Sources,
     question: str,
     key: str | None,
     options: dict[str, Any],

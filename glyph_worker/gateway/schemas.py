@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError, model_validator
 
+from glyph_worker.document import MAX_DOCUMENTS, MAX_NAME_CHARS
 from glyph_worker.errors import InvalidOption
 from glyph_worker.gateway.json_bounds import MORE_VALUES, check_bounds
 from glyph_worker.gateway.problems import invalid_input
@@ -21,12 +22,14 @@ from glyph_worker.options import (
     MaxNewTokens,
     MaxThinkingTokens,
     MinQuality,
+    OverflowName,
     PriorityName,
     ResponseFormat,
     Seed,
     StopString,
     StopStrings,
     StyleName,
+    TaskName,
     Temperature,
     Thinking,
     TopK,
@@ -65,6 +68,8 @@ class Options(BaseModel):
     style: StyleName | None = None
     min_quality: MinQuality | None = None
     literals: Literals | None = None
+    overflow: OverflowName | None = None
+    task: TaskName | None = None
     priority: PriorityName | None = None
     deadline_s: DeadlineS | None = None
     ttl_s: TtlS | None = None
@@ -76,8 +81,49 @@ class Options(BaseModel):
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 
 
-class SubmitBody(Options):
-    """One question about one document."""
+class NamedText(BaseModel):
+    """One of several documents."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    name: str = Field(min_length=1, max_length=MAX_NAME_CHARS, description="Citations name it.")
+    text: str
+
+
+NamedTexts = Annotated[
+    list[NamedText],
+    Field(
+        min_length=1,
+        max_length=MAX_DOCUMENTS,
+        description="Several documents, instead of `document`; their names differ.",
+    ),
+]
+
+
+class AboutDocuments(Options):
+    """What a question is about: one document, or several."""
+
+    document: str | None = Field(
+        None, description="Text; it is laid out on pages that the model reads."
+    )
+    documents: NamedTexts | None = None
+
+    @model_validator(mode="after")
+    def _one_or_several(self) -> Self:
+        if (self.document is None) == (self.documents is None):
+            raise ValueError("send `document` or `documents`, one of the two")
+        return self
+
+    @property
+    def source(self) -> str | list[tuple[str, str]]:
+        """As Client.submit takes it."""
+        if self.documents is None:
+            return self.document or ""
+        return [(one.name, one.text) for one in self.documents]
+
+
+class SubmitBody(AboutDocuments):
+    """One question about one document, or about several."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -89,12 +135,11 @@ class SubmitBody(Options):
         },
     )
 
-    document: str = Field(description="Text; it is laid out on pages that the model reads.")
     question: str
 
 
-class BatchBody(Options):
-    """Several questions about one document, which travels once. All are queued, or none."""
+class BatchBody(AboutDocuments):
+    """Several questions about one document, or several; it travels once. All are queued or none."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -106,7 +151,6 @@ class BatchBody(Options):
         },
     )
 
-    document: str
     questions: Annotated[list[str], FailFast()] = Field(min_length=1)
 
 
@@ -207,6 +251,9 @@ class JobView(BaseModel):
     document_notes: list[str] = Field(
         default_factory=list,
         description="What of the document's file was not read, e.g. pages that are pictures.",
+    )
+    document_names: list[str] = Field(
+        default_factory=list, description="Of several documents, in their order."
     )
     links: Links
 

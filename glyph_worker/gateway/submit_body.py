@@ -9,7 +9,7 @@ from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
-from glyph_worker.document import Document
+from glyph_worker.document import MAX_DOCUMENTS, Source, Sources
 from glyph_worker.errors import InvalidOption
 from glyph_worker.gateway.bodies import check_form_charset, json_body_of, media_type_of
 from glyph_worker.gateway.deps import Context
@@ -22,7 +22,7 @@ _FILE = {
     "type": "string",
     "contentMediaType": "application/octet-stream",
     "format": "binary",
-    "description": "Text of any kind, HTML or PDF.",
+    "description": "Text of any kind, HTML or PDF; repeated, up to 100, for several documents.",
 }
 
 
@@ -54,16 +54,18 @@ def _form_field(schema: dict[str, Any]) -> dict[str, Any]:
 
 async def read_submit(
     request: Request, context: Context, kind: type[SubmitBody] | type[BatchBody]
-) -> tuple[str | Document, list[str], dict[str, Any]]:
+) -> tuple[Source | Sources, list[str], dict[str, Any]]:
     """Document, questions and options from JSON or from a form."""
     if media_type_of(request) != "multipart/form-data":
         limit = context.settings.gateway.max_questions
         body = await json_body_of(request, kind, max_questions=limit)
         questions = [body.question] if isinstance(body, SubmitBody) else body.questions
-        return body.document, questions, body.chosen()
+        return body.source, questions, body.chosen()
     check_form_charset(request)
     try:
-        async with request.form(max_files=1, max_fields=1_100, max_part_size=1 << 24) as form:
+        async with request.form(
+            max_files=MAX_DOCUMENTS, max_fields=1_100, max_part_size=1 << 24
+        ) as form:
             return await _from_form(form, context)
     except HTTPException as exc:  # starlette's word for a broken form
         raise InvalidOption(f"the form cannot be read: {exc.detail}") from exc
@@ -71,21 +73,17 @@ async def read_submit(
 
 async def _from_form(
     form: FormData, context: Context
-) -> tuple[str | Document, list[str], dict[str, Any]]:
+) -> tuple[Source | Sources, list[str], dict[str, Any]]:
     known = {"document", "question", *Options.model_fields}
     if unknown := sorted(set(form) - known):
         raise InvalidOption(
             f"unknown field {unknown[0][:80]!r}; there are {', '.join(sorted(known))}"
         )
-    part = form.get("document")
-    if part is None:
+    parts = form.getlist("document")
+    if not parts:
         raise InvalidOption("the form has no field `document`; send the file or the text there")
-    if isinstance(part, UploadFile):
-        document: str | Document = await context.files.read(
-            await part.read(), name=part.filename or "", content_type=part.content_type or ""
-        )
-    else:
-        document = part
+    rows = [await _part(part, number, context) for number, part in enumerate(parts, start=1)]
+    document = rows[0][1] if len(rows) == 1 else rows
     questions = [text for text in form.getlist("question") if isinstance(text, str)]
     if not questions:
         raise InvalidOption("the form has no field `question`")
@@ -100,6 +98,16 @@ async def _from_form(
     raw = json.dumps(values).encode()
     options: Options = parsed(Options, raw, max_questions=0, strict=False)
     return document, questions, options.chosen()
+
+
+async def _part(part: UploadFile | str, number: int, context: Context) -> tuple[str, Source]:
+    """A document of a form and its name."""
+    if isinstance(part, str):
+        return f"document {number}", part
+    read = await context.files.read(
+        await part.read(), name=part.filename or "", content_type=part.content_type or ""
+    )
+    return part.filename or f"document {number}", read
 
 
 def _json_field(name: str, text: str) -> Any:

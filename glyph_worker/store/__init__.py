@@ -10,6 +10,7 @@ open         all stores of a process, opened once
 jobs         the truth about a job, fenced by attempt
 job_record   its record, read
 scripts      Lua by hash, loaded when forgotten
+parts        jobs for a job's parts, which wake it
 backlog      whose turn it is, how long it will take
 streams      partial answers
 blobs        documents by digest
@@ -19,6 +20,7 @@ tally        sums over ended jobs
 webhooks     who is to be called when
 overload     how much denser pages are drawn
 layouts      a document's pages in a style (cache)
+readings     what segments answered, by content (cache)
 page_images  pixels for the encoder (cache)
 features     page features as bytes (cache)
 breaker      a cache server that may fail, and the rest it is given then

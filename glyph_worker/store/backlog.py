@@ -52,6 +52,7 @@ class Submission:
     payload_digest: str = ""
     retry_of: str = ""
     document_notes: tuple[str, ...] = ()
+    document_names: tuple[str, ...] = ()
     traceparent: str = ""
     """The producer's span (W3C), which both stages continue; '' for none."""
     noted: Noted = NOTHING
@@ -169,11 +170,13 @@ def _fields(job: Submission) -> dict[str, Any]:
     """What the record holds beside what the script writes itself."""
     fields = {"question": job.question, "options": codec.pack("options", job.options.to_fields())}
     notes = codec.pack("document_notes", {"notes": job.document_notes})
+    names = codec.pack("document_names", {"names": job.document_names})
     extra = {
         "webhook": job.webhook,
         "retry_of": job.retry_of,
         "traceparent": job.traceparent,
         "document_notes": notes if job.document_notes else b"",
+        "document_names": names if job.document_names else b"",
         "outbox": job.noted.outbox,
         "links": job.noted.links,
         "surface": job.noted.surface,

@@ -15,6 +15,8 @@ Record = dict[bytes, bytes]
 
 _PROGRESS = ("num_pages", "num_pages_ready", "num_prompt_tokens", "num_prefilled_tokens",
              "num_thinking_tokens", "num_answer_tokens")  # fmt: skip
+_SEGMENTS = ("num_segments", "num_segments_done")
+"""Progress that the scripts alone write."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,7 +42,13 @@ class ClaimedJob:
     """Numbers earlier stages left for the receipt: queue_ms, render_ms, pages_rendered, …"""
     document_notes: tuple[str, ...] = ()
     """What of the document's file was not read."""
+    document_names: tuple[str, ...] = ()
+    """Of each of several documents in one; () for one document."""
     traceparent: str = ""
+    parent: str = ""
+    """The job that this one is a part of; '' for one that a producer submitted."""
+    num_reused: int = 0
+    """Of a job in segments: answers that an earlier job had left."""
 
     def now(self) -> float:
         """Seconds since the epoch by the server's clock; this machine's own may be off."""
@@ -81,6 +89,9 @@ def claimed_job(
         }
         | {"queue_ms": float(record.get(b"queue_ms", 0))},
         document_notes=document_notes(record),
+        document_names=document_names(record),
+        parent=record.get(b"parent", b"").decode(),
+        num_reused=int(record.get(b"num_reused", 0)),
         traceparent=record.get(b"traceparent", b"").decode(),
     )
 
@@ -95,7 +106,7 @@ def job_of(job_id: str, record: Record) -> Job:
         id=job_id,
         status=JobStatus(record[b"status"].decode()),
         stage=Stage.known(stage),
-        progress=Progress(**{name: int(number(name)) for name in _PROGRESS}),
+        progress=Progress(**{name: int(number(name)) for name in (*_PROGRESS, *_SEGMENTS)}),
         attempt=int(number("attempt")),
         tenant=record.get(b"tenant", b"default").decode(),
         priority=Priority(int(number("priority"))),
@@ -109,6 +120,7 @@ def job_of(job_id: str, record: Record) -> Job:
         text=record.get(b"text", b"").decode(),
         webhook=record.get(b"webhook", b"").decode(),
         document_notes=document_notes(record),
+        document_names=document_names(record),
     )
 
 
@@ -122,3 +134,9 @@ def document_notes(record: Record) -> tuple[str, ...]:
     """What of the document's file was not read, as its submit said."""
     packed = record.get(b"document_notes")
     return () if packed is None else tuple(codec.unpack("document_notes", packed)["notes"])
+
+
+def document_names(record: Record) -> tuple[str, ...]:
+    """Names of the documents of a job on several, in their order."""
+    packed = record.get(b"document_names")
+    return () if packed is None else tuple(codec.unpack("document_names", packed)["names"])

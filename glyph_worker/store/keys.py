@@ -20,6 +20,7 @@ Broker server (AOF, noeviction). `job_ttl` is queue.job_ttl_s:
   {prefix}:pace, :ratios            hash, list  what estimates are made of; 7 days
   {prefix}:totals                   hash    jobs ended, by status; 30 days
   {prefix}:events                   stream  every transition, newest 20,000; 7 days
+  {prefix}:parts:{id}               set     ids of a job's parts that are not final; 30 days
   {prefix}:dead                     zset    ids of poisonous jobs, newest 10,000; 30 days
   {prefix}:webhooks                 zset    ids of ended jobs whose webhook is to be called; emptied
                                             by the gateway; 30 days
@@ -48,6 +49,7 @@ Cache server (allkeys-lru), see also store/cache.py:
   {prefix}:layout:{digest}          string  a tenant's document in a style, sealed; page_ttl_s
   {prefix}:page:{digest}            string  a page image, packed and sealed; page_ttl_s
   {prefix}:feature:{digest}         string  a page's features; features.ttl_s
+  {prefix}:reading:{digest}         string  what a segment answered, sealed; features.ttl_s
 """
 
 from __future__ import annotations
@@ -74,6 +76,9 @@ class Keys:
 
     def layout(self, layout_digest: str) -> str:
         return f"{self.prefix}:layout:{layout_digest}"
+
+    def reading(self, reading_digest: str) -> str:
+        return f"{self.prefix}:reading:{reading_digest}"
 
     def page(self, image_digest: str) -> str:
         return f"{self.prefix}:page:{image_digest}"

@@ -19,6 +19,8 @@ from glyph_worker.store.keys import Keys
 from glyph_worker.store.layouts import LayoutStore
 from glyph_worker.store.overload import Overload
 from glyph_worker.store.page_images import PageImages
+from glyph_worker.store.parts import PartStore
+from glyph_worker.store.readings import ReadingStore
 from glyph_worker.store.streams import StreamStore
 from glyph_worker.store.tally import Tally
 from glyph_worker.store.workers import WorkerStore
@@ -36,6 +38,8 @@ class Stores:
     blobs: BlobStore
     layouts: LayoutStore
     page_images: PageImages
+    parts: PartStore
+    readings: ReadingStore
     workers: WorkerStore
     ladder: Overload
     tally: Tally
@@ -69,6 +73,8 @@ class Stores:
             blobs=BlobStore(broker, keys, ttl_s=queue.job_ttl_s),
             layouts=LayoutStore(cache, keys, ttl_s=page_ttl_s),
             page_images=PageImages(cache, keys, ttl_s=page_ttl_s),
+            parts=PartStore(broker, keys, ttl_s=queue.job_ttl_s, window=queue.dispatch_window),
+            readings=ReadingStore(cache, keys, ttl_s=settings.features.ttl_s),
             workers=workers,
             ladder=Overload(broker, keys, workers, settings.render),
             tally=Tally(broker, keys),

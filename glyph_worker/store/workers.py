@@ -40,6 +40,14 @@ class WorkerInfo:
     """How an answer worker's engine computes: its attention kernels, `+graphs` where replayed."""
     refusals: tuple[str, ...] = ()
     """Faster ways that were wanted and cannot be used there, each with its reason."""
+    max_tokens: int = 0
+    """Most tokens of one sequence on an answer worker, by window and KV memory; 0: not said."""
+    pool_tokens: int = 0
+    """Tokens whose keys and values it holds at once."""
+    page_marks: int = 0
+    """Tokens beside the visual ones that a page costs there."""
+    identity: str = ""
+    """First 12 digits of the digest of an answer worker's checkpoint."""
 
     @classmethod
     def from_fields(cls, fields: dict[str, Any]) -> WorkerInfo:

@@ -6,6 +6,10 @@ leaves: an attempt's one honest end in the job's record. In reading order:
 lifecycle      a worker process from start to orderly end
 attempt        one try at a job: claim, work, exactly one end; retries are decided here
 render         document → pages → page images, then the same id onto the answer queue
+long_job       a document beyond the window: one answer of its parts
+long_receipt   what its parts took, in one
+parts          a job's questions about parts, as jobs of their own
+reach          how much of a document the readers take at once
 answer         page features → engine → answer, many jobs at once
 answer_run     one job's run in there
 page_source    its pages, and pixels where they must be encoded

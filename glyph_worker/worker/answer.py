@@ -14,8 +14,8 @@ import structlog
 from celery import Celery
 from kombu.exceptions import KombuError
 
-from glyph_worker.errors import DeadlinePassed, GlyphError, WorkerDraining
-from glyph_worker.job import Stage
+from glyph_worker.errors import DeadlinePassed, GlyphError, TransientError, WorkerDraining
+from glyph_worker.job import Answer, Stage
 from glyph_worker.queue.names import ANSWER_TASK
 from glyph_worker.settings import Settings
 from glyph_worker.store.job_record import ClaimedJob
@@ -25,6 +25,7 @@ from glyph_worker.worker.answer_run import AnswerRun
 from glyph_worker.worker.attempt import Cancelled, Fenced, attempt, retry_until_stored
 from glyph_worker.worker.inference import Inference
 from glyph_worker.worker.page_source import PageSource
+from glyph_worker.worker.parts import reading_name
 from glyph_worker.worker.reporter import Reporter
 from glyph_worker.worker.suspect_gate import Gate
 
@@ -95,6 +96,17 @@ class AnswerStage:
     def refusals(self) -> list[str]:
         """Faster ways that were wanted and are not used, each with its reason."""
         return [str(refusal) for refusal in self.parts.engine.refusals]
+
+    @property
+    def reach(self) -> dict[str, Any]:
+        """What render workers must know to cut what is too long here, in WorkerInfo's names."""
+        reader = self.parts.reader
+        return {
+            "max_tokens": self.parts.engine.core.entry.max_tokens,
+            "pool_tokens": self.parts.engine.core.entry.pool_tokens,
+            "page_marks": max(len(reader.prompt.page_lead(index)) for index in (0, 1)),
+            "identity": reader.identity[:12],
+        }
 
     # The pool's side (queue.pool.StageInProcess) -------------------------------------------------
 
@@ -180,6 +192,8 @@ class AnswerStage:
         # The commit comes before the ack: a crash between the two repeats work but loses nothing.
         if not retry_until_stored(commit):
             raise Fenced("a later attempt holds the job, or it is final")
+        if claimed.parent:
+            self._keep(claimed, source, answer)
         receipt = answer.receipt
         self._reporter.add(answer)
         if self._traces.on:
@@ -195,6 +209,18 @@ class AnswerStage:
             num_answer_tokens=receipt.answer_tokens,
             total_ms=round(receipt.total_ms),
         )
+
+    def _keep(self, claimed: ClaimedJob, source: PageSource, answer: Answer) -> None:
+        """A part's answer, for the same part of another job or of this one's retry."""
+        identity = self.parts.reader.identity[:12]
+        name = reading_name(
+            claimed.document_digest, claimed.question, claimed.options, source.salt,
+            source.style.digest, identity,
+        )  # fmt: skip
+        try:
+            self._stores.readings.put(name, answer, salt=source.salt)
+        except TransientError as exc:
+            log.warning("cache.skipped", what="reading", error=exc.code)
 
     # Heartbeat and cancels -----------------------------------------------------------------------
 

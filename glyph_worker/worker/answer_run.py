@@ -115,6 +115,7 @@ class AnswerRun:
             page_attention=outcome.page_attention,
             grid_of=parts.reader.processor.visual_grid,
             completed=claimed.options.form is None and not claimed.options.stop,
+            document_names=claimed.document_names,
         )
         guard_ms = (time.perf_counter() - began) * 1e3
         return Answer(

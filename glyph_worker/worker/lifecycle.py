@@ -192,6 +192,7 @@ class Presence:
                 style_digest=self._style.digest,
                 backend=self._stage.backend if self._stage else "",
                 refusals=tuple(self._stage.refusals) if self._stage else (),
+                **(self._stage.reach if self._stage else {}),
             )
             try:
                 self._workers.announce(info, up_s=time.monotonic() - self._began)

@@ -21,6 +21,7 @@ from glyph_worker.evidence.guard import Guarded, Mode, guard
 from glyph_worker.evidence.index import DocumentIndex, Span
 from glyph_worker.evidence.nearness import nearest
 from glyph_worker.evidence.original import Original
+from glyph_worker.evidence.sources import in_its_document
 from glyph_worker.proof import CheckedLiteral, Citation
 from glyph_worker.render.style.style import Style
 
@@ -81,6 +82,7 @@ class Prover:
         page_attention: npt.NDArray[np.float32] | None = None,
         grid_of: GridOf | None = None,
         completed: bool = True,
+        document_names: Sequence[str] = (),
     ) -> Proof:
         """The answer with its proof; without citations where the document can no longer be read.
 
@@ -125,7 +127,7 @@ class Prover:
             )  # fmt: skip
         return Proof(
             text=found.text,
-            citations=_cited(known, page_map, found),
+            citations=_cited(known, page_map, found, document_names),
             literals=found.literals,
             verified=found.verified,
             found=found.found,
@@ -152,7 +154,9 @@ class Prover:
         return sum(known.index.num_chars for known in self._known.values())
 
 
-def _cited(known: _Known, page_map: PageMap, found: Guarded) -> tuple[Citation, ...]:
+def _cited(
+    known: _Known, page_map: PageMap, found: Guarded, names: Sequence[str]
+) -> tuple[Citation, ...]:
     out = []
     for place in found.places:
         start, end = known.original.span(place.document)
@@ -169,4 +173,4 @@ def _cited(known: _Known, page_map: PageMap, found: Guarded) -> tuple[Citation, 
                 answer_end=place.answer[1],
             )
         )
-    return tuple(out)
+    return tuple(in_its_document(one, known.original.text, names) for one in out)

@@ -1,8 +1,13 @@
-"""The render stage: document → pages → page images, then the same id onto the answer queue."""
+"""The render stage: document → pages → page images, then the same id onto the answer queue.
+
+Of a document beyond the window it asks the parts, as jobs of their own, and makes one answer of
+theirs (`long_job`).
+"""
 
 from __future__ import annotations
 
 import time
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
@@ -12,6 +17,7 @@ from celery.exceptions import Ignore
 
 from glyph_worker.document import Page
 from glyph_worker.errors import DocumentTooLarge, TransientError
+from glyph_worker.evidence.original import Original
 from glyph_worker.features.digest import page_image_digest
 from glyph_worker.features.known_pages import KnownPages
 from glyph_worker.job import Progress, Stage
@@ -27,8 +33,12 @@ from glyph_worker.store.job_record import ClaimedJob
 from glyph_worker.store.layouts import StoredLayout
 from glyph_worker.store.open import Stores
 from glyph_worker.traces import Traces
+from glyph_worker.worker.answer_stream import AnswerStream
 from glyph_worker.worker.attempt import Cancelled, Fenced, attempt, retry_until_stored
+from glyph_worker.worker.long_job import LongJob, LongText
 from glyph_worker.worker.page_source import salt_of
+from glyph_worker.worker.parts import Parked, Parts
+from glyph_worker.worker.reach import ReachFinder
 
 log = structlog.get_logger(__name__)
 
@@ -73,25 +83,39 @@ class RenderStage:
             work=self._work,
         )
         if claimed is not None:
-            # Not a success yet: the same id goes on in the answer stage, also before Flower's eyes.
-            raise Ignore("handed over to the answer stage")
+            # Not a success yet: the same id goes on elsewhere, also before Flower's eyes.
+            raise Ignore("handed over to the answer stage, or to its parts")
 
-    def _work(self, claimed: ClaimedJob) -> ClaimedJob:
+    @cached_property
+    def _reach(self) -> ReachFinder:
+        return ReachFinder(self._settings, self._stores.workers)
+
+    def _work(self, claimed: ClaimedJob) -> ClaimedJob | None:
+        """The job where it goes on elsewhere; None where it has ended here."""
         started = time.perf_counter()
         options = claimed.options
         steps = self._steps() if options.min_quality else 0
         style = style_of(self._settings, options, steps=steps)
         salt = salt_of(self._settings, claimed.tenant)
+        reach = self._reach.reach()
+        whole = bool(claimed.parent) or options.overflow == "refuse"
         layout, num_drawn = self._layout(claimed, style, salt), 0
+        fits = True
         if layout is None:
             document = self._stores.blobs.get(claimed.document_digest)
             laid = paginate(document.text, style)
             pages: list[Page] = []
+            costs: list[int] = []
             while batch := list(islice(laid, PAGES_PER_BATCH)):
                 pages += [one.page for one in batch]
-                self._check_limit(len(pages))
+                costs += reach.page_costs(one.page for one in batch)
+                if whole:
+                    self._check_limit(len(pages))
+                else:
+                    fits = fits and reach.fits(costs, claimed.question, options)
                 self._check_right(claimed, len(pages))
-                num_drawn += self._draw(batch, salt)
+                if fits:
+                    num_drawn += self._draw(batch, salt)
             layout = StoredLayout(
                 pages=tuple(pages), num_missing_glyphs=laid.report.num_missing_glyphs
             )
@@ -99,6 +123,12 @@ class RenderStage:
                 self._stores.layouts.put(claimed.document_digest, style.digest, layout, salt=salt)
             except TransientError as exc:
                 log.warning("cache.skipped", what="layout", error=exc.code)
+        elif whole:
+            self._check_limit(len(layout.pages))
+        else:
+            fits = reach.fits(reach.page_costs(layout.pages), claimed.question, options)
+        if not fits:
+            return self._read_long(claimed, layout, style, salt)
         notes = {
             "render_ms": (time.perf_counter() - started) * 1e3,
             "pages_rendered": num_drawn,
@@ -134,9 +164,41 @@ class RenderStage:
         except TransientError as exc:
             log.warning("cache.skipped", what="layout", error=exc.code)
             return None
-        if layout is not None:
-            self._check_limit(len(layout.pages))
         return layout
+
+    def _read_long(
+        self, claimed: ClaimedJob, layout: StoredLayout, style: Style, salt: str
+    ) -> ClaimedJob | None:
+        """A document beyond the window, up to the next wait for its parts, or to its end."""
+        stores, reach = self._stores, self._reach.reach()
+        text = LongText(
+            given=Original(stores.blobs.get(claimed.document_digest).text),
+            pages=layout.pages,
+            costs=tuple(reach.page_costs(layout.pages)),
+        )
+        parts = Parts(
+            stores, claimed, salt=salt, style_digest=style.digest, identity=reach.identity
+        )
+        try:
+            answer = LongJob(claimed, text, parts, style=style, reach=reach).answer()
+        except Parked:
+            return claimed
+        stream = AnswerStream(stores.streams, claimed.job_id, claimed.attempt, claimed.owner)
+
+        def commit() -> bool:
+            stream.finish(answer.text)
+            return stores.jobs.succeed(claimed, answer)
+
+        if not retry_until_stored(commit):
+            raise Fenced("a later attempt holds the job, or it is final")
+        log.info(
+            "job.succeeded",
+            job_id=claimed.job_id,
+            attempt=claimed.attempt,
+            num_segments=len(answer.receipt.segments),
+            total_ms=round(answer.receipt.total_ms),
+        )
+        return None
 
     def _check_limit(self, num_pages: int) -> None:
         limit = self._settings.limits.max_pages

@@ -184,6 +184,7 @@ class Driver:
                     priority="bulk" if job.bulk else "interactive",
                     ttl_s=STARVED_TTL_S if job.kind is JobKind.BRIEF else TTL_S,
                     idempotency_key=f"{self._run_id}-{job.number}",
+                    overflow="refuse" if job.kind is JobKind.OVERSIZED else "segments",
                 )
                 break
             except (TransientError, RefusedError):

@@ -59,6 +59,9 @@ def run_chaos(
     else:
         # A document over the deployment's own page limit may be very large: left out.
         amounts = replace(amounts, num_oversized=0)
+    if before:
+        # It is to be refused, which workers of a release before cannot be told.
+        amounts = replace(amounts, num_oversized=0)
     amounts = replace(amounts, own_servers=own, extra=extra)
     plan = draw_plan(seed, amounts, lease_s=settings.queue.lease_s)
     with tempfile.TemporaryDirectory(prefix="glyph-chaos-") as scratch:

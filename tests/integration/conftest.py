@@ -143,7 +143,7 @@ class Fleet:
             process.stdin.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def fleet_class() -> type[Fleet]:
     return Fleet
 

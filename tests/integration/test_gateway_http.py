@@ -305,7 +305,7 @@ def test_every_error_is_a_problem(
 
 
 def test_a_failed_jobs_result_tells_why(http: httpx.Client) -> None:
-    job = submit(http, document="x\n" * 90_000)
+    job = submit(http, document="x\n" * 90_000, overflow="refuse")
     done = http.get(job["links"]["self"], params={"wait": PATIENCE_S}).json()
     assert done["status"] == "failed", done
     assert done["error"]["code"] == "document_too_large"

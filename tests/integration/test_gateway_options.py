@@ -129,3 +129,28 @@ def test_times_that_are_not_yet_are_null(gateway: GatewayProcess, server: redis.
     for row in (job, found):
         assert row["created_at"] > 0
         assert [row[name] for name in ("started_at", "finished_at", "deadline_at")] == [None] * 3
+
+
+def test_a_question_about_several_documents_comes_as_json_or_as_files(
+    gateway: GatewayProcess, server: redis.Redis
+) -> None:
+    rows = [{"name": "a.txt", "text": "first"}, {"name": "b.txt", "text": "second"}]
+    with gateway.http() as http:
+        reply = http.post("/v1/jobs", json={"documents": rows, "question": "why?"})
+        assert reply.json()["document_names"] == ["a.txt", "b.txt"]
+        files = [("document", ("a.txt", b"first")), ("document", ("b.txt", b"second"))]
+        form = http.post("/v1/jobs", files=files, data={"question": "why?"})
+        assert form.json()["document_names"] == ["a.txt", "b.txt"]
+        assert form.json()["document_digest"] == reply.json()["document_digest"]
+        for wrong in (
+            {"documents": rows, "document": "text"},
+            {},
+            {"documents": []},
+            {"documents": [rows[0], rows[0]]},
+            {"documents": [rows[0]] * 101},
+        ):
+            refused = http.post("/v1/jobs", json=wrong | {"question": "why?"})
+            assert (refused.status_code, refused.json()["code"]) == (422, "invalid_option"), wrong
+        empty = {"documents": [{"name": "e", "text": ""}], "question": "why?"}
+        assert http.post("/v1/jobs", json=empty).json()["code"] == "empty_document"
+    assert server.zcard("glyph:active") == 2

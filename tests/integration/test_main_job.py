@@ -192,7 +192,7 @@ def test_a_style_may_not_name_a_file_of_the_worker(service: Any) -> None:
 
 
 def test_a_document_over_the_page_limit_fails_with_numbers(service: Any) -> None:
-    job = service.client.submit("line\n" * 4_000, "What?")
+    job = service.client.submit("line\n" * 4_000, "What?", overflow="refuse")
     with pytest.raises(JobFailed, match="more than 100 pages") as caught:
         service.client.wait(job.id, timeout=PATIENCE_S)
     assert caught.value.code == "document_too_large"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glyph_worker.document import Document, digest
+from glyph_worker.document import PART_END, Document, digest
 from glyph_worker.errors import DocumentTooLarge, EmptyDocument, InvalidEncoding, InvalidOption
 
 parts = st.lists(st.one_of(st.text(), st.binary(), st.integers()), max_size=4)
@@ -57,7 +57,7 @@ def test_a_lone_surrogate_is_refused_by_its_place_and_a_pair_is_joined() -> None
     assert Document.of("ab\ud83d\ude00", max_bytes=100).text == "ab\U0001f600"
 
 
-@pytest.mark.parametrize("source", [7, None, True, 1.5, ["text"], bytearray(b"text")])
+@pytest.mark.parametrize("source", [7, None, True, 1.5, {"text"}, bytearray(b"text")])
 def test_what_is_neither_text_nor_bytes_is_refused_by_its_type(source: object) -> None:
     with pytest.raises(InvalidOption, match=f"type {type(source).__name__}, must be str"):
         Document.of(source, max_bytes=100)  # type: ignore[arg-type]
@@ -78,3 +78,35 @@ def test_the_limit_counts_bytes_and_the_message_has_both_numbers() -> None:
     Document.of("ä" * 5, max_bytes=10)
     with pytest.raises(DocumentTooLarge, match=r"12 bytes .* limit is 10"):
         Document.of("ä" * 6, max_bytes=10)
+
+
+def test_several_documents_are_one_that_knows_their_names() -> None:
+    rows = [("a.txt", "first"), ("b.txt", b"second"), ("c", Document.of("third", max_bytes=9))]
+    one = Document.of(rows, max_bytes=100)
+    assert one.text.split(PART_END) == ["first", "second", "third"]
+    assert one.names == ("a.txt", "b.txt", "c")
+    assert Document.of(dict(rows), max_bytes=100) == one
+    assert Document.of(["x", "y"], max_bytes=100).names == ("document 1", "document 2")
+    assert Document.of(one, max_bytes=100) == one
+
+
+def test_a_mark_of_parts_in_one_of_several_documents_makes_no_two_of_it() -> None:
+    one = Document.of([f"a{PART_END}b", "c"], max_bytes=100)
+    assert one.text.count(PART_END) == 1
+
+
+def test_what_is_wrong_with_one_of_several_documents_is_told_by_its_name() -> None:
+    with pytest.raises(EmptyDocument, match=r"'b', 2 of 3 documents: document has no readable"):
+        Document.of({"a": "x", "b": " ", "c": "y"}, max_bytes=100)
+    with pytest.raises(EmptyDocument, match="1 of 100 documents"):
+        Document.of([""] * 100, max_bytes=100)
+    with pytest.raises(InvalidOption, match="101 documents in one job, must be 1 to 100"):
+        Document.of(["x"] * 101, max_bytes=1_000)
+    with pytest.raises(InvalidOption, match="0 documents"):
+        Document.of([], max_bytes=100)
+    with pytest.raises(InvalidOption, match="two documents are called 'a'"):
+        Document.of([("a", "x"), ("a", "y")], max_bytes=100)
+    with pytest.raises(InvalidOption, match="name must be 1 to 200 printable"):
+        Document.of([("a\nb", "x"), ("b", "y")], max_bytes=100)
+    with pytest.raises(DocumentTooLarge, match="2 documents have 101 bytes together, limit is 100"):
+        Document.of(["x" * 50, "y" * 50], max_bytes=100)

@@ -3,7 +3,7 @@
 
 const $ = (id) => document.getElementById(id);
 const FINAL = new Set(["succeeded", "failed", "cancelled"]);
-const STAGES = { rendering: "drawing pages", encoding: "encoding pages", prefilling: "reading", thinking: "thinking", decoding: "writing" };
+const STAGES = { rendering: "drawing pages", reading: "reading its parts", encoding: "encoding pages", prefilling: "reading", thinking: "thinking", decoding: "writing" };
 const FORMS = {
   "": "", json_object: "",
   choices: "The choices, one per line",
@@ -318,6 +318,7 @@ class Card {
     if (!FINAL.has(job.status) && p.num_pages) {
       where.push(p.num_pages_ready ? `${p.num_pages_ready} of ${many(p.num_pages, "page")} ready` : many(p.num_pages, "page"));
     }
+    if (!FINAL.has(job.status) && p.num_segments) where.push(`${p.num_segments_done} of ${many(p.num_segments, "part")} read`);
     if (p.num_thinking_tokens) where.push(`${many(p.num_thinking_tokens, "token")} thought`);
     if (p.num_answer_tokens) where.push(`${many(p.num_answer_tokens, "token")} written`);
     if (job.status === "queued" && job.position != null) {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,9 @@ from typing import Any
 _PATCH = {"qwen3_vl": 16}
 """Pixels a side of a patch where a checkpoint does not say; else 14."""
 _SQUARE = "blip-2"
+_QUERIES = 32
+"""Visual tokens of a page behind a Q-Former, of every published BLIP-2."""
+_SMALL_WINDOW = 8_192
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,22 @@ def page_shape(folder: Path) -> PageShape:
         return PageShape(token=patch * int(stated.get("merge_size", 2)))
     except (TypeError, ValueError):
         return PageShape()
+
+
+def page_tokens(shape: PageShape, width: int, height: int) -> int:
+    """Visual tokens of a page, as the model's processor rounds it."""
+    if shape.square is not None:
+        return _QUERIES
+    sides = (max(1, round(side / shape.token)) for side in (width, height))
+    return math.prod(sides)
+
+
+def stated_window(folder: Path) -> int:
+    """Tokens that the checkpoint in this folder takes; a small guess where it does not say."""
+    config = _read(folder / "config.json")
+    text = config.get("text_config")
+    stated = (text if isinstance(text, dict) else config).get("max_position_embeddings")
+    return stated if isinstance(stated, int) and stated > 0 else _SMALL_WINDOW
 
 
 def _read(path: Path) -> dict[str, Any]:

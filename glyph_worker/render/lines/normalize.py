@@ -28,7 +28,7 @@ _TERMINAL = re.compile(
 # A letter struck twice is bold on a line printer, one on an underscore underlined.
 _OVERSTRUCK = re.compile("_\x08(?=[^\n\x08])|([^\n\x08])\x08(?=\\1)|(?<=[^_\n\x08])\x08_")
 _SURROGATES = re.compile("[\ud800-\udfff]")
-_CONTROLS = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]+")
+_CONTROLS = re.compile("[\x00-\x08\x0e-\x1b\x1d-\x1f\x7f-\x84\x86-\x9f]+")
 # Cf and other invisible code points (Unicode's Default_Ignorable). The visible ones of Cf, such as
 # U+06DD, stay. A (non-)joiner stays after a letter of a script whose shaping it steers.
 _INVISIBLE = re.compile(
@@ -56,7 +56,7 @@ def normalize(text: str) -> Normalized:
     """Line ends to U+000A, lone surrogates to U+FFFD, no control or invisible characters and no
     terminal control sequences, NFC.
 
-    Tabs and all visible characters stay. Idempotent. Never raises.
+    Tabs, document.PART_END and all visible characters stay. Idempotent. Never raises.
     """
     counts: dict[str, int] = {}
     if _is_clean(text):
@@ -100,7 +100,7 @@ def _is_clean(text: str) -> bool:
 
 _CHUNK = 1 << 18
 _ODD_ASCII = bytes(
-    code for code in range(128) if (code < 32 and code not in (9, 10)) or code == 127
+    code for code in range(128) if (code < 32 and code not in (9, 10, 28)) or code == 127
 )
 
 
@@ -114,7 +114,15 @@ def _odd_table() -> np.ndarray:
 
 
 _ODD_RANGES = (
-    *((0x00, 0x08), (0x0B, 0x1F), (0x7F, 0x9F), (0xAD, 0xAD), (0x34F, 0x34F), (0x61C, 0x61C)),
+    *(
+        (0x00, 0x08),
+        (0x0B, 0x1B),
+        (0x1D, 0x1F),
+        (0x7F, 0x9F),
+        (0xAD, 0xAD),
+        (0x34F, 0x34F),
+        (0x61C, 0x61C),
+    ),
     *((0x115F, 0x1160), (0x17B4, 0x17B5), (0x180B, 0x180F), (0x200B, 0x200F), (0x2028, 0x202E)),
     *((0x2060, 0x206F), (0x3164, 0x3164), (0xD800, 0xDFFF), (0xFE00, 0xFE0F), (0xFEFF, 0xFEFF)),
     *((0xFFA0, 0xFFA0), (0xFFF0, 0xFFFB), (0x1BCA0, 0x1BCA3), (0x1D173, 0x1D17A)),

@@ -6,10 +6,12 @@
 local id, record = ARGV[2], key('job', ARGV[2])
 local seen = redis.call('HMGET', record, 'status', 'attempt', 'lease_until', 'owner',
                         'cancel_requested', 'handed_over', 'queued_at', 'queue_ms', 'deadline_at',
-                        'admitted', 'strikes')
+                        'admitted', 'strikes', 'parked', 'resumed')
 local status, attempt, strikes = seen[1], tonumber(seen[2] or '0'), tonumber(seen[11] or '0')
 if not status then return {'unknown', 0, 0} end
 if status ~= 'queued' and status ~= 'running' then return {'final', attempt, strikes} end
+-- It waits for its parts: the last of them publishes it again.
+if status == 'running' and seen[12] == '1' then return {'passed', attempt, strikes} end
 if status == 'running' and tonumber(seen[3] or '0') > now and seen[4] ~= ARGV[3] then
   return {'held', attempt, strikes}
 end
@@ -37,12 +39,12 @@ if status == 'running' and seen[10] == '1' then
     return {'final', attempt, strikes}
   end
 end
--- An orderly handover between stages stays the same attempt.
-if not (status == 'queued' and seen[6] == '1') then attempt = attempt + 1 end
+-- An orderly handover between stages stays the same attempt, as does what its parts wake again.
+if not (status == 'queued' and (seen[6] == '1' or seen[13] == '1')) then attempt = attempt + 1 end
 local waited = tonumber(seen[8] or '0')
 if status == 'queued' then waited = waited + (now - tonumber(seen[7] or now)) * 1000 end
 redis.call('HSET', record, 'status', 'running', 'stage', ARGV[5], 'attempt', attempt, 'owner',
-           ARGV[3], 'lease_until', now + ARGV[4], 'handed_over', '0', 'queue_ms', waited,
+           ARGV[3], 'lease_until', now + ARGV[4], 'handed_over', '0', 'resumed', '0', 'queue_ms', waited,
            -- A render worker begins at once, an answer worker when its gate lets the job in.
            'admitted', ARGV[5] == 'rendering' and '1' or '0')
 redis.call('HSETNX', record, 'started_at', now)

@@ -193,15 +193,34 @@ local function list_ended(id, tenant, created_at)
   redis.call('EXPIRE', ended, LONGEST)
 end
 
+-- Let a job go on whose last part has ended: it is published again, in the attempt that parked it.
+local function resume(id)
+  redis.call('HSET', key('job', id), 'status', 'queued', 'parked', '0', 'resumed', '1',
+             'queued_at', now, 'lease_until', '0', 'owner', '', 'handed_over', '0')
+  note(id, 'resumed')
+  publish(RENDER, id)
+end
+
+-- A job's part has ended.
+local function leave_parent(parent, id)
+  local parts = key('parts', parent)
+  if redis.call('SREM', parts, id) == 0
+     or not unfinished(redis.call('HGET', key('job', parent), 'status')) then return end
+  redis.call('HINCRBY', key('job', parent), 'num_segments_done', 1)
+  if redis.call('EXISTS', parts) == 0 and redis.call('HGET', key('job', parent), 'parked') == '1' then
+    resume(parent)
+  end
+end
+
 -- The one way to a final status. Callers have checked that the job is not final.
 local function finish(id, status, ...)
   local record = key('job', id)
   local seen = redis.call('HMGET', record, 'tenant', 'cost', 'ttl_s', 'created_at', 'ahead',
                           'predicted_s', 'webhook', 'attempt', 'owner', 'p90_s',
-                          'document_digest', 'idempotency', 'outbox')
+                          'document_digest', 'idempotency', 'outbox', 'parent', 'num_segments')
   local ttl = tonumber(seen[3]) or TTL
   redis.call('HSET', record, 'status', status, 'finished_at', now, 'stage', '', 'owner', '',
-             'lease_until', '0', 'admitted', '0', ...)
+             'lease_until', '0', 'admitted', '0', 'parked', '0', ...)
   redis.call('HINCRBY', record, 'num_commits', 1)  -- never above 1: the chaos checker reads it
   -- Here, and not before, the time to live begins, of all that belongs to the job.
   redis.call('EXPIRE', record, ttl)
@@ -209,8 +228,10 @@ local function finish(id, status, ...)
   if seen[12] then redis.call('EXPIRE', key('idempotency', seen[1], seen[12]), ttl) end
   redis.call('ZREM', key('active'), id)
   redis.call('ZREM', key('active', seen[1] or ''), id)
-  redis.call('HINCRBY', key('totals'), status, 1)
-  redis.call('EXPIRE', key('totals'), LONGEST)
+  if not seen[14] then
+    redis.call('HINCRBY', key('totals'), status, 1)
+    redis.call('EXPIRE', key('totals'), LONGEST)
+  end
   note(id, status, seen[8], seen[9])
   redis.call('XADD', key('stream', id), 'MAXLEN', '~', 20000, '*', 'status', status,
              'attempt', seen[8] or '0')
@@ -227,18 +248,34 @@ local function finish(id, status, ...)
     redis.call('ZREMRANGEBYSCORE', outbox, '-inf', now - LONGEST)  -- where nobody reads it
     redis.call('EXPIRE', outbox, LONGEST)
   end
-  list_ended(id, seen[1] or '', tonumber(seen[4]) or now)
+  if not seen[14] then list_ended(id, seen[1] or '', tonumber(seen[4]) or now) end
   local cost = tonumber(seen[2] or '1')
   if redis.call('INCRBYFLOAT', key('backlog'), -cost) + 0 < 0
      or redis.call('ZCARD', key('active')) == 0 then
     redis.call('SET', key('backlog'), 0)
   end
   redis.call('EXPIRE', key('backlog'), LONGEST)
-  if status == 'succeeded' then
+  local segmented = tonumber(seen[15] or '0') > 0
+  if status == 'succeeded' and not segmented then  -- else it took what its segments took
     local took_s = now - tonumber(seen[4])
     calibrate(took_s, tonumber(seen[6] or '') or 0, tonumber(seen[10] or ''))
     learn(cost, tonumber(seen[5] or '') or 0, took_s)
   end
+  if segmented then
+    -- What is still asked for its sake goes with it: at once, or at its next step.
+    local parts = redis.call('SMEMBERS', key('parts', id))
+    redis.call('DEL', key('parts', id))
+    for _, part in ipairs(parts) do
+      local its = redis.call('HGET', key('job', part), 'status')
+      if its == 'queued' then
+        finish(part, 'cancelled')
+      elseif its == 'running' then
+        redis.call('HSET', key('job', part), 'cancel_requested', '1')
+        redis.call('PUBLISH', key('cancels'), part)
+      end
+    end
+  end
+  if seen[14] then leave_parent(seen[14], id) end
 end
 
 -- One pending job by deficit round robin over tenants, in cost (estimated device seconds).

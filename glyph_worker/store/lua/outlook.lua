@@ -17,8 +17,16 @@ if ARGV[2] == '' then
   return told(before, tonumber(ARGV[3]), ahead, 0)
 end
 local seen = redis.call('HMGET', key('job', ARGV[2]), 'status', 'priority', 'tenant', 'cost',
-                        'dispatched', 'started_at', 'created_at', 'ahead')
+                        'dispatched', 'started_at', 'created_at', 'ahead', 'parked_at',
+                        'num_segments', 'num_segments_done')
 if seen[1] ~= 'queued' and seen[1] ~= 'running' then return {'-1'} end
+if seen[9] then
+  -- In segments: as fast as so far.
+  local num, done = tonumber(seen[10] or '0'), tonumber(seen[11] or '0')
+  if done == 0 then return {'-1'} end
+  local left_s = math.max(0.1, (now - seen[9]) * math.max(0, num - done) / done)
+  return {'-1', tostring(left_s), tostring(2 * left_s)}
+end
 local cost = tonumber(seen[4] or '1')
 if seen[6] then
   return told(seen[1] == 'queued' and 0 or -1, cost, 0, now - tonumber(seen[6]))

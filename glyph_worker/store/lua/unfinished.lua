@@ -8,7 +8,7 @@ for _, id in ipairs(redis.call('ZRANGE', key('active'), first, last)) do
   local record = key('job', id)
   local seen = redis.call('HMGET', record, 'status', 'stage', 'queued_at', 'lease_until',
                           'handed_over', 'dispatched', 'deadline_at', 'document_digest',
-                          'idempotency', 'tenant', 'priority')
+                          'idempotency', 'tenant', 'priority', 'parked')
   if not unfinished(seen[1]) then
     redis.call('ZREM', key('active'), id)
   elseif seen[1] == 'queued' and seen[7] and tonumber(seen[7]) < now then
@@ -25,8 +25,22 @@ for _, id in ipairs(redis.call('ZRANGE', key('active'), first, last)) do
     if seen[9] then
       redis.call('EXPIRE', key('idempotency', seen[10] or '', seen[9]), LONGEST)
     end
-    table.insert(found, id)
-    for field = 1, 6 do table.insert(found, seen[field] or '') end
+    if seen[12] == '1' then
+      -- It has no message, and needs none, while a part is to end: parts whose records were lost
+      -- with their server's disk never will.
+      for _, part in ipairs(redis.call('SRANDMEMBER', key('parts', id), 50)) do
+        if not unfinished(redis.call('HGET', key('job', part), 'status')) then
+          leave_parent(id, part)
+        end
+      end
+      if redis.call('HGET', record, 'parked') == '1' and redis.call('EXISTS', key('parts', id)) == 0
+      then
+        resume(id)
+      end
+    else
+      table.insert(found, id)
+      for field = 1, 6 do table.insert(found, seen[field] or '') end
+    end
   end
 end
 -- Documents of jobs that such a version ended, or whose record is gone.
