@@ -327,8 +327,7 @@ def prepare(reader: Reader, settings: EngineSettings) -> None:
     if reader.device.type == "cuda":
         if settings.compile:
             reader.vision.compile()
-        if settings.cuda_graphs:
-            reader.vision.record()
+        reader.vision.warm_up()
 
 
 def vision_refusals(reader: Reader) -> list[Refusal]:
@@ -337,8 +336,6 @@ def vision_refusals(reader: Reader) -> list[Refusal]:
     found = []
     if tower.refused_compile is not None:
         found.append(Refusal(what="compiled vision tower", reason=tower.refused_compile))
-    if tower.graphs is not None and tower.graphs.refused is not None:
-        found.append(Refusal(what="vision graphs", reason=tower.graphs.refused))
     return found
 
 

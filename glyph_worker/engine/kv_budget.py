@@ -47,9 +47,7 @@ def measured_peak(reader: Reader, *, prefill_tokens: int) -> int:
     run_full_chunk(reader, prefill_tokens)
     torch.cuda.synchronize(device)
     prefill = torch.cuda.max_memory_allocated(device) - before
-    # Graphs keep a micro-batch's memory for good; one of another grid runs beside them.
-    held = vision if reader.vision.graphs is not None else 0
-    return int(held + vision + prefill)
+    return int(vision + prefill)
 
 
 def run_full_micro_batch(reader: Reader) -> None:

@@ -170,29 +170,6 @@ def test_every_backend_passes_the_self_test_in_sixteen_bit(folder: Path) -> None
             self_test(reader, EngineSettings(), backend)
 
 
-@pytest.mark.skipif(not CUDA, reason="needs a CUDA device")
-@pytest.mark.parametrize("compiled", [False, True])
-def test_vision_graphs_give_the_same_features(folder: Path, compiled: bool) -> None:
-    reader = load_reader(folder, device="cuda", dtype="float16")
-    rng = np.random.default_rng(4)
-    batches = [
-        [rng.integers(0, 255, (84, 84), dtype=np.uint8) for _ in range(count)]
-        for count in (1, 3, 4, 4, 3, 1)
-    ] * 2
-    expected = [reader.encode_pages(batch) for batch in batches]
-    if compiled:
-        reader.vision.compile()
-    reader.vision.record()
-    got = [reader.encode_pages(batch) for batch in batches]
-    graphs = reader.vision.graphs
-    assert graphs is not None
-    assert graphs.refused is None
-    assert graphs.num_graphs == 2
-    for batch, other in zip(got, expected, strict=True):
-        for one, two in zip(batch, other, strict=True):
-            torch.testing.assert_close(one, two, atol=2e-2, rtol=1e-2)
-
-
 def test_pieces_cover_every_key_once() -> None:
     rng = np.random.default_rng(2)
     for _ in range(50):
