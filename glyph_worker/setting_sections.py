@@ -147,8 +147,9 @@ class EngineSettings(Section):
     """Compile the vision tower on CUDA; never on CPU."""
     packed_weights: bool = switch()
     """Lay float32 matrices out for the CPU beforehand: twice the memory, 2 to 4 times the speed."""
-    int8_weights: bool = False
-    """Keep the language model's matrices as 8-bit integers with a scale per row."""
+    int8_weights: bool | Literal["auto"] = "auto"
+    """Keep the language model's matrices as 8-bit integers with a scale per row. `auto`: on CUDA,
+    where 16 bits would leave keys and values less than a hundred pages; never on the CPU."""
     self_test: bool = switch()
     """At load, compare logits with the library's own forward and refuse to serve if they differ."""
     step_timeout_s: float = Field(default=120.0, gt=0)

@@ -184,7 +184,7 @@ def _language(model: Any) -> LanguageParts:
         ),
         embed=decoder.embed_tokens.weight,
         final_norm=Norm(decoder.final_layer_norm),
-        head=model.language_model.lm_head.weight,
+        head=model.language_model.lm_head,
         num_heads=config.num_attention_heads,
         num_kv_heads=config.num_attention_heads,
         head_dim=attn.head_dim,
