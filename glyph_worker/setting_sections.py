@@ -142,9 +142,9 @@ class EngineSettings(Section):
     """Attention kernels: triton on CUDA, torch elsewhere. `plain`: nothing fused, all scores in
     memory; for comparison."""
     cuda_graphs: bool = switch()
-    """Replay decode steps, and micro-batches of pages that come again, as CUDA graphs."""
+    """Replay decode steps as CUDA graphs, all of them captured before the first job."""
     compile: bool = switch()
-    """Compile the vision tower on CUDA; never on CPU."""
+    """Compile the vision tower's blocks on CUDA, once at load; never on CPU."""
     packed_weights: bool = switch()
     """Lay float32 matrices out for the CPU beforehand: twice the memory, 2 to 4 times the speed."""
     int8_weights: bool | Literal["auto"] = "auto"

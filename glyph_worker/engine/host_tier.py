@@ -71,8 +71,9 @@ class HostTier:
     def _blocks(self, run: BlockRange) -> Tensor:
         """A run of the pool as [num_blocks, num_layers, 2, num_kv_heads, block_tokens, dim]."""
         start, count = run[0] * self._size, run[1] * self._size
+        layers, two, heads, _, dim = self._pool.shape
         tokens = self._pool.narrow(3, start, count)
-        return tokens.unflatten(3, (run[1], self._size)).movedim(3, 0)
+        return tokens.view(layers, two, heads, run[1], self._size, dim).movedim(3, 0)
 
     def _pieces(self, move: Move) -> Iterator[tuple[BlockRange, BlockRange]]:
         """Runs of equal length on both sides, none longer than the staging buffer."""

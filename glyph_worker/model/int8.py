@@ -71,3 +71,9 @@ def language_matrices(parts: LanguageParts) -> list[nn.Module]:
     if parts.head.weight is not parts.embed:
         found.append(parts.head)
     return found
+
+
+def weight_of(module: Any) -> Tensor:
+    """A linear layer's matrix."""
+    weight: Tensor = module.weight
+    return weight

@@ -11,7 +11,7 @@ import torch
 from glyph_worker.errors import ModelUnusable
 from glyph_worker.model.checkpoint import declared_dtype, read_config, read_processor
 from glyph_worker.model.families.known import family_of, library_class
-from glyph_worker.model.int8 import language_matrices
+from glyph_worker.model.int8 import language_matrices, weight_of
 from glyph_worker.model.processor import ProcessorConfig
 
 _NAMES = {torch.float32: "float32", torch.float16: "float16", torch.bfloat16: "bfloat16"}
@@ -72,16 +72,16 @@ def survey(folder: Path) -> Survey:
         for name, weight in model.named_parameters()
         if "language_model" in name or name.startswith("lm_head")
     )
-    tied = any(name.endswith("lm_head.weight") for name in model.all_tied_weights_keys)
+    head_is_embedding = any(name.endswith("lm_head.weight") for name in model.all_tied_weights_keys)
     return Survey(
         family=family.name,
         model_type=config["model_type"],
         processor=processor,
         num_text_parameters=text,
         num_matrix_parameters=sum(
-            module.weight.numel()
+            weight_of(module).numel()
             for module in language_matrices(language)
-            if not (module is language.head and tied)
+            if not (module is language.head and head_is_embedding)
         ),
         num_vision_parameters=sum(weight.numel() for weight in model.parameters()) - text,
         hidden_size=language.hidden_size,
