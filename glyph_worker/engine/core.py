@@ -16,7 +16,12 @@ from glyph_worker.engine.backend import TORCH, Backend
 from glyph_worker.engine.blocks import BlockPool
 from glyph_worker.engine.graphs import DecodeGraphs
 from glyph_worker.engine.kv import KVPool
-from glyph_worker.engine.kv_budget import default_prefill_tokens, kv_bytes_of
+from glyph_worker.engine.kv_budget import (
+    WARM_ROWS,
+    default_prefill_tokens,
+    kv_bytes_of,
+    run_full_chunk,
+)
 from glyph_worker.engine.prefix import PageKey, PrefixPool
 from glyph_worker.engine.request import RequestChecker
 from glyph_worker.engine.runner import Runner, Sampled
@@ -135,14 +140,12 @@ class EngineCore:
         )
 
     def _make_graphs(self, backend: Backend) -> dict[torch.dtype, DecodeGraphs]:
-        """By the dtype of a group: the model's own, and bfloat16 where float16 may overflow."""
+        """By the dtype of a group."""
         if backend.buffers == "none":
             return {}
         scratch = self.prefixes.blocks.allocate(1)
         assert scratch is not None, "a pool has at least one block"
-        dtypes = [self.reader.dtype]
-        if self.reader.dtype == torch.float16 and self.settings.finite_guard:
-            dtypes.append(torch.bfloat16)
+        dtypes = self._group_dtypes()
         graphs: dict[torch.dtype, DecodeGraphs] = {}
         for dtype in dtypes:
             graphs[dtype] = DecodeGraphs(
@@ -156,8 +159,17 @@ class EngineCore:
             )
         return graphs
 
+    def _group_dtypes(self) -> list[torch.dtype]:
+        """The model's own, and bfloat16 where that may overflow."""
+        may_overflow = self.reader.dtype == torch.float16 and self.settings.finite_guard
+        return [self.reader.dtype, *([torch.bfloat16] if may_overflow else [])]
+
     def warm_up(self) -> None:
         """Compile and capture whatever steps may need, before the first job."""
+        if self.reader.device.type == "cuda":
+            for dtype in self._group_dtypes():
+                for num_rows in WARM_ROWS:
+                    run_full_chunk(self.reader, num_rows, dtype)
         for graphs in self.runner.graphs.values():
             graphs.warm_up()
 

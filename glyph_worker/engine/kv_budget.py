@@ -26,6 +26,8 @@ CPU_KV_BYTES = 1 << 30
 CPU_PREFILL_TOKENS = 256
 MARGIN = 1.25
 """The peak is measured without the other streams' work."""
+WARM_ROWS = (1, 24, 48, 128)
+"""Chunks that between them take every kind of tile of the Triton products (`linear_triton`)."""
 SMALLEST_ASKED_TOKENS = 64
 """A pool that was asked for in bytes may be small, for tests; this holds no page."""
 
@@ -127,9 +129,9 @@ def run_full_micro_batch(reader: Reader) -> None:
 
 
 @torch.inference_mode()
-def run_full_chunk(reader: Reader, num_tokens: int) -> None:
-    """Prefill one chunk of blank tokens into a pool of its own."""
-    language = reader.language
+def run_full_chunk(reader: Reader, num_tokens: int, dtype: torch.dtype | None = None) -> None:
+    """Prefill one chunk of blank tokens, in this dtype or the reader's, into a pool of its own."""
+    language, dtype = reader.language, dtype or reader.dtype
     pool = KVPool(
         num_layers=language.num_layers,
         num_kv_heads=language.num_kv_heads,
@@ -137,18 +139,16 @@ def run_full_chunk(reader: Reader, num_tokens: int) -> None:
         num_blocks=num_tokens,
         num_host_blocks=0,
         block_tokens=1,
-        dtype=reader.dtype,
+        dtype=dtype,
         device=reader.device,
     )
     places = torch.arange(num_tokens, device=reader.device)
     step = StepInput(
-        embeds=language.embed(torch.zeros_like(places)),
+        embeds=language.embed(torch.zeros_like(places)).to(dtype),
         positions=places.expand(3, num_tokens),
         places=places,
         logit_rows=places[-1:],
         plan=AttentionPlan(causal=(Causal(slice(0, num_tokens), 0),)),
-        deep=places.new_zeros(
-            (language.num_deep, num_tokens, language.hidden_size), dtype=reader.dtype
-        ),
+        deep=places.new_zeros((language.num_deep, num_tokens, language.hidden_size), dtype=dtype),
     )
     language.forward(step, pool.tensor)

@@ -49,7 +49,8 @@ def tiles_for(num_rows: int, num_outputs: int, itemsize: int) -> Tiles:
     return Tiles(128, 128, 64, 8, 3)
 
 
-@triton.jit
+# Chunks have any number of rows: it is one program for all that share their tiles.
+@triton.jit(do_not_specialize=["num_rows"])
 def _mixed_kernel(
     x, weight, scale, bias, out, num_rows, num_outputs, num_inputs,
     ROWS: tl.constexpr, OUTPUTS: tl.constexpr, INPUTS: tl.constexpr, GROUP: tl.constexpr,

@@ -18,6 +18,7 @@ triton = pytest.importorskip("triton")
 if os.environ.get("TRITON_INTERPRET") == "1":
     pytest.skip("interpreted kernels are not compiled", allow_module_level=True)
 
+from glyph_worker.engine.kv_budget import WARM_ROWS  # noqa: E402
 from glyph_worker.model import kernels_triton as kernels  # noqa: E402
 from glyph_worker.model import linear_triton as linear  # noqa: E402
 
@@ -99,6 +100,14 @@ def test_tiles_are_smaller_where_there_is_less_room() -> None:
 MIXED = [("bf16", "fp16"), ("fp16", "i8"), ("fp32", "i8")]
 
 
+def test_warm_up_takes_every_kind_of_tile() -> None:
+    """A chunk's number of rows is no part of a program; its tiles are."""
+    for itemsize in (2, 4):
+        warm = {linear.tiles_for(rows, 4_096, itemsize) for rows in WARM_ROWS}
+        assert warm == {linear.tiles_for(rows, 4_096, itemsize) for rows in range(1, 3_000)}
+    assert linear._mixed_kernel.params[5].do_not_specialize
+
+
 @CAPABILITIES
 @pytest.mark.parametrize(("dtype", "weight"), MIXED)
 def test_products_of_two_formats_fit_the_shared_memory(
@@ -124,9 +133,7 @@ def test_products_of_two_formats_fit_the_shared_memory(
 
 
 @CAPABILITIES
-@pytest.mark.parametrize(
-    ("dtype", "weight"), [("fp16", "fp16"), ("bf16", "fp16")]
-)
+@pytest.mark.parametrize(("dtype", "weight"), [("fp16", "fp16"), ("bf16", "fp16")])
 def test_the_fused_kernels_compile(capability: int, dtype: str, weight: str) -> None:
     pointer, weights = f"*{dtype}", f"*{weight}"
     found = [

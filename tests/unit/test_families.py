@@ -190,6 +190,7 @@ REFUSED = [
     ("glm", {"model_type": "instructblip"}, "its page features depend on the question"),
     ("glm", {"text_config": None}, "no text_config"),
     ("qwen3_vl", {"text_config": None}, "no text_config"),
+    ("blip2", {"text_config": None}, "no text_config"),
     ("qwen2_5_vl", {"use_sliding_window": True}, "sliding-window"),
     ("qwen2_5_vl", {"hidden_size": None}, "lacks hidden_size"),
     ("qwen2_5_vl", {"rope_scaling": {"type": "dynamic"}}, "changes with a prompt's length"),

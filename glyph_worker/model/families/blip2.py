@@ -195,7 +195,10 @@ def _language(model: Any) -> LanguageParts:
 
 
 def _refuse(config: Mapping[str, Any]) -> str | None:
-    text = config.get("text_config") or {}
+    text = config.get("text_config")
+    if not isinstance(text, dict):
+        # The library would build its default in place of what is missing.
+        return "its config.json has no text_config; download the checkpoint's present revision"
     if text.get("model_type", "opt") != "opt":
         return (
             f"its language model is {text['model_type']!r}; of BLIP-2, those on OPT are read "
