@@ -14,7 +14,7 @@ import torch
 
 from glyph_worker.engine.backend import TORCH, Backend
 from glyph_worker.engine.blocks import BlockPool
-from glyph_worker.engine.graphs import DecodeGraphs
+from glyph_worker.engine.graphs import DecodeGraphs, decode_graphs
 from glyph_worker.engine.kv import KVPool
 from glyph_worker.engine.kv_budget import (
     WARM_ROWS,
@@ -124,13 +124,25 @@ class EngineCore:
         )
         self.backend = backend
         language.kernels = backend.kernels
+        graphs: dict[torch.dtype, DecodeGraphs] = {}
+        if backend.buffers != "none":
+            scratch = self.prefixes.blocks.allocate(1)
+            assert scratch is not None, "a pool has at least one block"
+            graphs = decode_graphs(
+                language,
+                {dtype: self.kv.view(dtype) for dtype in self._group_dtypes()},
+                max_rows=settings.max_slots,
+                scratch_place=scratch[0][0] * block_tokens,
+                capture=backend.buffers == "graphs",
+                max_tile=backend.max_tile,
+            )
         self.runner = Runner(
             language,
             self.kv,
             grouped=settings.grouped_decode,
             splits=backend.splits,
             max_tile=backend.max_tile,
-            graphs=self._make_graphs(backend),
+            graphs=graphs,
         )
         self.entry = RequestChecker(
             reader,
@@ -138,26 +150,6 @@ class EngineCore:
             pool_blocks=self.prefixes.blocks.num_free,
             block_tokens=block_tokens,
         )
-
-    def _make_graphs(self, backend: Backend) -> dict[torch.dtype, DecodeGraphs]:
-        """By the dtype of a group."""
-        if backend.buffers == "none":
-            return {}
-        scratch = self.prefixes.blocks.allocate(1)
-        assert scratch is not None, "a pool has at least one block"
-        dtypes = self._group_dtypes()
-        graphs: dict[torch.dtype, DecodeGraphs] = {}
-        for dtype in dtypes:
-            graphs[dtype] = DecodeGraphs(
-                self.reader.language,
-                self.kv.view(dtype),
-                max_rows=self.settings.max_slots,
-                scratch_place=scratch[0][0] * self.kv.block_tokens,
-                capture=backend.buffers == "graphs",
-                max_tile=backend.max_tile,
-                memory=graphs[dtypes[0]].memory if graphs else None,
-            )
-        return graphs
 
     def _group_dtypes(self) -> list[torch.dtype]:
         """The model's own, and bfloat16 where that may overflow."""

@@ -10,6 +10,7 @@ capture the same buffers go through a plain forward: that is how it is tested on
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -147,3 +148,16 @@ class DecodeGraphs:
             plan=AttentionPlan(splits=splits),
         )
         return language.forward(step, self._pool)
+
+
+def decode_graphs(
+    language: LanguageModel, pools: Mapping[torch.dtype, Tensor], **how: Any
+) -> dict[torch.dtype, DecodeGraphs]:
+    """Graphs of each dtype group, over the pool in its dtype, in memory that they share: no two of
+    them ever run at the same time. `how` as `DecodeGraphs` takes it."""
+    made: dict[torch.dtype, DecodeGraphs] = {}
+    memory: Any = None
+    for dtype, pool in pools.items():
+        made[dtype] = DecodeGraphs(language, pool, memory=memory, **how)
+        memory = made[dtype].memory
+    return made

@@ -176,13 +176,21 @@ def _rotate_store_kernel(
             squares = tl.sum(one * one, axis=0) + tl.sum(two * two, axis=0)
             squares += tl.sum(rest * rest, axis=0)
             size = tl.rsqrt(squares / DIM + tl.where(asks, query_eps, key_eps))
-            # Of the two weights one is masked out, and reads as zero.
-            w_one = tl.load(query_norm + first, mask=inside & asks, other=0.0).to(tl.float32)
-            w_one += tl.load(key_norm + first, mask=inside & (asks == 0), other=0.0).to(tl.float32)
-            w_two = tl.load(query_norm + second, mask=inside & asks, other=0.0).to(tl.float32)
-            w_two += tl.load(key_norm + second, mask=inside & (asks == 0), other=0.0).to(tl.float32)
-            w_rest = tl.load(query_norm + d, mask=behind & asks, other=0.0).to(tl.float32)
-            w_rest += tl.load(key_norm + d, mask=behind & (asks == 0), other=0.0).to(tl.float32)
+            w_one = tl.where(
+                asks,
+                tl.load(query_norm + first, mask=inside, other=0.0).to(tl.float32),
+                tl.load(key_norm + first, mask=inside, other=0.0).to(tl.float32),
+            )
+            w_two = tl.where(
+                asks,
+                tl.load(query_norm + second, mask=inside, other=0.0).to(tl.float32),
+                tl.load(key_norm + second, mask=inside, other=0.0).to(tl.float32),
+            )
+            w_rest = tl.where(
+                asks,
+                tl.load(query_norm + d, mask=behind, other=0.0).to(tl.float32),
+                tl.load(key_norm + d, mask=behind, other=0.0).to(tl.float32),
+            )
             one, two, rest = one * size * w_one, two * size * w_two, rest * size * w_rest
             tl.store(line + d, rest.to(heads.dtype.element_ty), mask=behind)
         turned_one = (one * cos - two * sin).to(heads.dtype.element_ty)
