@@ -491,7 +491,7 @@ def test_an_overflow_is_noticed_at_its_chunk_and_not_after_the_whole_prompt(
     def overflow(pages: list[Any]) -> list[torch.Tensor]:
         calls.append(len(pages))
         found = real(pages)
-        return [one.fill_(float("inf")) for one in found] if len(calls) == 1 else found
+        return [torch.full_like(one, torch.inf) for one in found] if len(calls) == 1 else found
 
     monkeypatch.setattr(half_reader, "encode_pages", overflow)
     settings = EngineSettings(kv_bytes=8 << 20, prefill_tokens=12, self_test=False)

@@ -117,7 +117,8 @@ def test_every_decode_program_is_compared_before_the_first_job(folder: Path) -> 
 
         def attend(self, heads: Any, keys: Any, values: Any, plan: Any, scale: float) -> Any:
             out = super().attend(heads, keys, values, plan, scale)
-            return out * 1.5 if plan.splits is not None and plan.splits.tile == 4 else out
+            wrong = plan.splits is not None and plan.splits.tile == 4
+            return out.flip(-1) if wrong else out  # a factor alone would be normed away
 
     reader = load_reader(folder, dtype="float16")
     settings = EngineSettings(max_slots=4)
