@@ -500,7 +500,7 @@ def test_an_overflow_is_noticed_at_its_chunk_and_not_after_the_whole_prompt(
     request = AnswerRequest(
         sequence_id="q", pages=page_inputs(pages, "hot"), question="what?", max_new_tokens=3
     )
-    drive.add(request, pages, None)
+    drive.add(request, pages, [20, 21, 22])
     [live] = drive.core.live.values()
     while live.fallback is None:
         assert drive.step()
