@@ -105,7 +105,7 @@ def chosen_plan(
     Raises ModelUnusable, with the numbers, where keys and values have no room either way.
     """
     wanted = engine.int8_weights
-    forms = (False, True) if wanted == "auto" else (bool(wanted),)
+    forms = (False, True) if wanted == "auto" else (wanted == "true",)
     plans = [
         plan_memory(sizes, total_bytes=total_bytes, engine=engine, features=features, int8=form)
         for form in forms
@@ -140,7 +140,7 @@ def wants_int8(
 
     place = pick_device(device)
     if place.type != "cuda":
-        return engine.int8_weights is True
+        return engine.int8_weights == "true"
     total = torch.cuda.get_device_properties(place).total_memory
     sizes = survey(folder)
     return chosen_plan(sizes, total_bytes=total, engine=engine, features=features).int8

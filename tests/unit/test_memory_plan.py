@@ -143,7 +143,9 @@ def test_a_checkpoint_is_refused_for_a_device_before_it_is_loaded(
 
 def test_the_cpu_takes_eight_bits_only_when_asked(folder: Path) -> None:
     assert not wants_int8(folder, "cpu", ENGINE, FEATURES)
-    assert wants_int8(folder, "cpu", EngineSettings(int8_weights=True), FEATURES)
+    for given in ("true", True):
+        asked = EngineSettings.model_validate({"int8_weights": given})
+        assert wants_int8(folder, "cpu", asked, FEATURES)
 
 
 @pytest.fixture(scope="module")
