@@ -195,8 +195,7 @@ def test_engine_logits_equal_the_librarys(folder: Path, kernels: Any) -> None:
 
 def compare(reader: Reader, backend: Backend) -> float:
     rng = np.random.default_rng(1)
-    side = 84 if CUDA else 56  # the interpreter takes each token for several programs
-    pages = [np.where(rng.random((side, side)) > 0.2, 255, 0).astype(np.uint8) for _ in range(4)]
+    pages = [np.where(rng.random((84, 84)) > 0.2, 255, 0).astype(np.uint8) for _ in range(4)]
     drive = Drive(
         reader,
         EngineSettings(
