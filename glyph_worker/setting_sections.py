@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 OFF = "GLYPH_OFF"
 
@@ -142,17 +142,23 @@ class EngineSettings(Section):
     """Attention kernels: triton on CUDA, torch elsewhere. `plain`: nothing fused, all scores in
     memory; for comparison."""
     cuda_graphs: bool = switch()
-    """Replay decode steps, and micro-batches of pages that come again, as CUDA graphs."""
+    """Replay decode steps as CUDA graphs, all of them captured before the first job."""
     compile: bool = switch()
-    """Compile the vision tower on CUDA; never on CPU."""
+    """Compile the vision tower's blocks on CUDA, once at load; never on CPU."""
     packed_weights: bool = switch()
     """Lay float32 matrices out for the CPU beforehand: twice the memory, 2 to 4 times the speed."""
-    int8_weights: bool = False
-    """Keep the language model's matrices as 8-bit integers with a scale per row."""
+    int8_weights: Literal["auto", "true", "false"] = "auto"
+    """Keep the language model's matrices as 8-bit integers with a scale per row. `auto`: on CUDA,
+    where 16 bits would leave keys and values less than a hundred pages; never on the CPU."""
     self_test: bool = switch()
     """At load, compare logits with the library's own forward and refuse to serve if they differ."""
     step_timeout_s: float = Field(default=120.0, gt=0)
     """A step longer than this hangs: the engine ends itself and its jobs run elsewhere."""
+
+    @field_validator("int8_weights", mode="before")
+    @classmethod
+    def _as_word(cls, given: object) -> object:
+        return str(given).lower() if isinstance(given, bool) else given
 
 
 class QueueSettings(Section):

@@ -13,7 +13,8 @@ scheduler  who runs, which tokens come next
 slots      who has which place in the batch
 prefix     whose keys and values are kept, a tree of pages
 blocks     which parts of the pool are free
-kv         the pool itself, device and host
+kv         the pool itself
+host_tier  copies of evicted pages in host memory
 kv_budget  how large it may be
 step_inputs  a plan becomes tensors
 runner     tensors become tokens

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+import torch
 
 from glyph_worker.errors import ModelUnusable
+from glyph_worker.model.attention import MAX_TILE
 from glyph_worker.model.kernels import Kernels, PlainKernels, TorchKernels
 from glyph_worker.model.reader import Reader
 from glyph_worker.setting_sections import EngineSettings
@@ -21,6 +24,8 @@ class Backend:
     kernels: Kernels
     splits: bool
     buffers: Buffers
+    max_tile: int = MAX_TILE
+    """Most rows of a piece: what the device has room for."""
 
     @property
     def name(self) -> str:
@@ -44,6 +49,12 @@ class Refusal:
 
     def __str__(self) -> str:
         return f"{self.what}: {self.reason}"
+
+
+def shared_bytes(device: torch.device) -> int:
+    """Shared memory that one program may have on a CUDA device."""
+    properties: Any = torch.cuda.get_device_properties(device)
+    return int(properties.shared_memory_per_block_optin)
 
 
 def candidates(reader: Reader, settings: EngineSettings) -> list[Backend]:
@@ -70,7 +81,7 @@ def choices(reader: Reader, settings: EngineSettings) -> tuple[list[Backend], li
             device=str(reader.device),
         )
     try:
-        from glyph_worker.model.kernels_triton import TritonKernels
+        from glyph_worker.model.kernels_triton import TritonKernels, largest_tile
     except ImportError as exc:
         if wanted == "triton":
             raise ModelUnusable(
@@ -78,8 +89,17 @@ def choices(reader: Reader, settings: EngineSettings) -> tuple[list[Backend], li
                 "install a CUDA build of torch, or set GLYPH_ENGINE_ATTENTION=auto"
             ) from exc
         return [TORCH], [Refusal(what="triton", reason=f"the package is missing ({exc})")]
+    language, shared = reader.language, shared_bytes(reader.device)
+    tile = largest_tile(
+        shared,
+        group=language.num_heads // language.num_kv_heads,
+        dim=language.head_dim,
+        itemsize=reader.dtype.itemsize,
+    )
+    if not tile:
+        return [TORCH], [Refusal(what="triton", reason=f"{shared} bytes of shared memory")]
     kernels = TritonKernels()
-    out = [Backend(kernels=kernels, splits=True, buffers="none")]
+    out = [Backend(kernels=kernels, splits=True, buffers="none", max_tile=tile)]
     if settings.cuda_graphs:
-        out.insert(0, Backend(kernels=kernels, splits=True, buffers="graphs"))
+        out.insert(0, Backend(kernels=kernels, splits=True, buffers="graphs", max_tile=tile))
     return (out if wanted == "triton" else [*out, TORCH]), []

@@ -14,9 +14,14 @@ import torch
 
 from glyph_worker.engine.backend import TORCH, Backend
 from glyph_worker.engine.blocks import BlockPool
-from glyph_worker.engine.graphs import DecodeGraphs
+from glyph_worker.engine.graphs import DecodeGraphs, decode_graphs
 from glyph_worker.engine.kv import KVPool
-from glyph_worker.engine.kv_budget import default_kv_bytes, default_prefill_tokens
+from glyph_worker.engine.kv_budget import (
+    WARM_ROWS,
+    default_prefill_tokens,
+    kv_bytes_of,
+    run_full_chunk,
+)
 from glyph_worker.engine.prefix import PageKey, PrefixPool
 from glyph_worker.engine.request import RequestChecker
 from glyph_worker.engine.runner import Runner, Sampled
@@ -28,6 +33,7 @@ from glyph_worker.engine.stats import Counters
 from glyph_worker.engine.step import Step, is_device_lost, is_out_of_memory, retry_in_parts
 from glyph_worker.engine.step_inputs import Work
 from glyph_worker.errors import EngineFault, InvalidSchema
+from glyph_worker.model.checkpoint import device_uuid
 from glyph_worker.model.reader import Reader
 from glyph_worker.setting_sections import EngineSettings
 
@@ -58,7 +64,9 @@ class EngineCore:
         clock: Callable[[], float] = time.monotonic,
         settle: Settle,
         backend: Backend = TORCH,
+        feature_bytes: int = 0,
     ) -> None:
+        """`feature_bytes` of the device belong to page features, some of them not there yet."""
         self.reader = reader
         self.settings = settings
         self.counters = Counters()
@@ -67,6 +75,7 @@ class EngineCore:
         self._settle = settle
         self._calm = 0
         self._overflowed: dict[tuple[PageKey, ...], None] = {}
+        self.device_uuid = device_uuid(reader.device)
         language = reader.language
         self.bytes_per_token = KVPool.bytes_per_token(
             num_layers=language.num_layers,
@@ -76,8 +85,12 @@ class EngineCore:
         )
         block_tokens = settings.block_tokens or 1
         self._prefill_tokens = settings.prefill_tokens or default_prefill_tokens(reader)
-        kv_bytes = settings.kv_bytes or default_kv_bytes(
-            reader, prefill_tokens=self._prefill_tokens
+        kv_bytes = kv_bytes_of(
+            reader,
+            settings,
+            prefill_tokens=self._prefill_tokens,
+            bytes_per_token=self.bytes_per_token,
+            feature_bytes=feature_bytes,
         )
         num_blocks = max(1, kv_bytes // (self.bytes_per_token * block_tokens))
         num_host_blocks = settings.kv_host_bytes // (self.bytes_per_token * block_tokens)
@@ -111,12 +124,25 @@ class EngineCore:
         )
         self.backend = backend
         language.kernels = backend.kernels
+        graphs: dict[torch.dtype, DecodeGraphs] = {}
+        if backend.buffers != "none":
+            scratch = self.prefixes.blocks.allocate(1)
+            assert scratch is not None, "a pool has at least one block"
+            graphs = decode_graphs(
+                language,
+                {dtype: self.kv.view(dtype) for dtype in self._group_dtypes()},
+                max_rows=settings.max_slots,
+                scratch_place=scratch[0][0] * block_tokens,
+                capture=backend.buffers == "graphs",
+                max_tile=backend.max_tile,
+            )
         self.runner = Runner(
             language,
             self.kv,
             grouped=settings.grouped_decode,
             splits=backend.splits,
-            graphs=self._make_graphs(backend),
+            max_tile=backend.max_tile,
+            graphs=graphs,
         )
         self.entry = RequestChecker(
             reader,
@@ -125,18 +151,19 @@ class EngineCore:
             block_tokens=block_tokens,
         )
 
-    def _make_graphs(self, backend: Backend) -> DecodeGraphs | None:
-        if backend.buffers == "none":
-            return None
-        scratch = self.prefixes.blocks.allocate(1)
-        assert scratch is not None, "a pool has at least one block"
-        return DecodeGraphs(
-            self.reader.language,
-            self.kv.tensor,
-            max_rows=self.settings.max_slots,
-            scratch_place=scratch[0][0] * self.kv.block_tokens,
-            capture=backend.buffers == "graphs",
-        )
+    def _group_dtypes(self) -> list[torch.dtype]:
+        """The model's own, and bfloat16 where that may overflow."""
+        may_overflow = self.reader.dtype == torch.float16 and self.settings.finite_guard
+        return [self.reader.dtype, *([torch.bfloat16] if may_overflow else [])]
+
+    def warm_up(self) -> None:
+        """Compile and capture whatever steps may need, before the first job."""
+        if self.reader.device.type == "cuda":
+            for dtype in self._group_dtypes():
+                for num_rows in WARM_ROWS:
+                    run_full_chunk(self.reader, num_rows, dtype)
+        for graphs in self.runner.graphs.values():
+            graphs.warm_up()
 
     # -- sequences -----------------------------------------------------------------------------
 
@@ -214,6 +241,7 @@ class EngineCore:
                 step.sampled += self.runner.run(work)
                 step.computed += work.chunks
                 step.num_decoded += len(work.decodes)
+                step.overflowed += self.runner.take_overflowed()
             except Exception as exc:
                 if is_device_lost(exc):
                     raise
@@ -239,6 +267,10 @@ class EngineCore:
             counters.prefill_tokens += chunk.end - chunk.start
         for item in step.sampled:
             self._take(item)
+        if self.settings.finite_guard:
+            for live in step.overflowed:
+                if not live.done and live.scheduled.dtype_group == self.reader.dtype_name:
+                    self._overflow(live)
         for live, error in step.failed:
             self._failed(live, error, step)
         self._adapt_chunk(step)

@@ -33,7 +33,7 @@ from glyph_worker.engine.stats import EngineStats, snapshot
 from glyph_worker.engine.step import Step
 from glyph_worker.engine.watchdog import Watchdog
 from glyph_worker.errors import EngineFault, InvalidOption, WorkerDraining
-from glyph_worker.model.library import probe_reference
+from glyph_worker.model.checkpoint import use_device
 from glyph_worker.model.reader import Reader
 from glyph_worker.setting_sections import EngineSettings
 
@@ -57,16 +57,27 @@ class Engine:
         *,
         clock: Callable[[], float] = time.monotonic,
         on_fatal: OnFatal | None = None,
+        feature_bytes: int = 0,
     ) -> None:
-        """`on_fatal` is called once, from an engine thread, when the engine has ended itself.
+        """`on_fatal` is called once, from an engine thread, when the engine has ended itself;
+        `feature_bytes` of the device's memory are left to page features.
 
-        Raises ModelUnusable when the self-test finds other logits than the library's.
+        Raises ModelUnusable when the self-test finds other logits than the library's, or when keys
+        and values have no room.
         """
         self.reader = reader
         self.settings = settings
         prepare(reader, settings)
         backend, self._refused_backends = choose_backend(reader, settings)
-        self.core = EngineCore(reader, settings, clock=clock, settle=self._settle, backend=backend)
+        self.core = EngineCore(
+            reader,
+            settings,
+            clock=clock,
+            settle=self._settle,
+            backend=backend,
+            feature_bytes=feature_bytes,
+        )
+        self.core.warm_up()
         self._clock = clock
         self._on_fatal = on_fatal
         self._lock = threading.RLock()
@@ -248,6 +259,7 @@ class Engine:
 
     def _loop(self) -> None:
         try:
+            use_device(self.reader.device)
             while self._turn():
                 pass
             self._settle_all(WorkerDraining("the engine stopped; another worker takes the job"))
@@ -318,17 +330,13 @@ class Engine:
 
 def prepare(reader: Reader, settings: EngineSettings) -> None:
     """Bring a reader's matrices and compiler into the form the settings ask for."""
-    if settings.int8_weights:
-        probe_reference(reader)
-        reader.to_int8()
-    elif not settings.packed_weights:
+    if not settings.packed_weights:
         reader.to_plain()
     reader.vision.fused_attention = settings.attention != "plain"
     if reader.device.type == "cuda":
         if settings.compile:
             reader.vision.compile()
-        if settings.cuda_graphs:
-            reader.vision.record()
+        reader.vision.warm_up()
 
 
 def vision_refusals(reader: Reader) -> list[Refusal]:
@@ -337,8 +345,6 @@ def vision_refusals(reader: Reader) -> list[Refusal]:
     found = []
     if tower.refused_compile is not None:
         found.append(Refusal(what="compiled vision tower", reason=tower.refused_compile))
-    if tower.graphs is not None and tower.graphs.refused is not None:
-        found.append(Refusal(what="vision graphs", reason=tower.graphs.refused))
     return found
 
 

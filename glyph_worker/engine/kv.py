@@ -8,8 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from glyph_worker.engine.blocks import BlockRange
-from glyph_worker.engine.prefix import Move, MoveKind
+from glyph_worker.engine.host_tier import HostTier
+from glyph_worker.engine.prefix import Move
 
 
 class KVPool:
@@ -34,9 +34,7 @@ class KVPool:
         # nothing ever reads a place before writing it, and untouched memory costs nothing.
         make = torch.zeros if device.type == "cuda" else torch.empty
         self.tensor: Tensor = make(shape, dtype=dtype, device=device)
-        pinned = device.type == "cuda" and num_host_blocks > 0
-        host_shape = (*shape[:3], num_host_blocks * block_tokens, head_dim)
-        self._host = torch.empty(host_shape, dtype=dtype, pin_memory=pinned)
+        self._host = HostTier(self.tensor, block_tokens=block_tokens, num_blocks=num_host_blocks)
 
     @staticmethod
     def bytes_per_token(
@@ -53,35 +51,5 @@ class KVPool:
         return self.tensor if dtype == self.tensor.dtype else self.tensor.view(dtype)
 
     def carry_out(self, moves: list[Move]) -> None:
-        """Do the transfers of a plan, in order.
-
-        Not awaited: a block is written again only by later work on this same stream.
-        """
-        for move in moves:
-            device = self._pieces(self.tensor, move.runs)
-            host = self._pieces(self._host, move.host_runs)
-            pairs = _matched(device, host)
-            for here, there in pairs:
-                if move.kind is MoveKind.OFFLOAD:
-                    there.copy_(here, non_blocking=True)
-                else:
-                    here.copy_(there, non_blocking=True)
-
-    def _pieces(self, tensor: Tensor, runs: tuple[BlockRange, ...]) -> list[Tensor]:
-        size = self.block_tokens
-        return [tensor[:, :, :, run[0] * size : (run[0] + run[1]) * size] for run in runs]
-
-
-def _matched(one: list[Tensor], other: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
-    """Cut two lists of equal total length (in dimension 3) so that pieces pair up."""
-    out: list[tuple[Tensor, Tensor]] = []
-    left, right = list(one), list(other)
-    while left:
-        size = min(left[0].shape[3], right[0].shape[3])
-        out.append((left[0][:, :, :, :size], right[0][:, :, :, :size]))
-        for side in (left, right):
-            if side[0].shape[3] == size:
-                side.pop(0)
-            else:
-                side[0] = side[0][:, :, :, size:]
-    return out
+        """Do the transfers of a plan, in order; see `HostTier`."""
+        self._host.carry_out(moves)

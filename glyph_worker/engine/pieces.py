@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from glyph_worker.model.attention import MAX_TILE
+
 Ints = npt.NDArray[np.int32]
 
 MAX_PIECES = 512
@@ -18,8 +20,6 @@ TARGET_PIECES = 264
 """Wanted pieces of one step: two programs per multiprocessor of an H200, for each of 2 KV heads."""
 SHORTEST_PIECE = 128
 """Tokens; below this a piece's overhead outweighs its reading."""
-MAX_TILE = 8
-"""Rows whose query heads share one program."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +44,16 @@ class PieceTable:
     tile: int
 
 
-def cut_pieces(groups: Sequence[Group], num_rows: int) -> PieceTable | None:
-    """Pieces for all groups, or None when they cannot be told in the fixed capacity."""
+def cut_pieces(
+    groups: Sequence[Group], num_rows: int, *, max_tile: int = MAX_TILE
+) -> PieceTable | None:
+    """Pieces for all groups, or None when they cannot be told in the fixed capacity.
+
+    `max_tile` is what the device has room for, a power of two.
+    """
     tile = 1
     largest = max((group.count for group in groups), default=1)
-    while tile < min(MAX_TILE, largest):
+    while tile < min(max_tile, largest):
         tile *= 2
     lengths = [
         (end - start) * -(-group.count // tile) for group in groups for start, end in group.extents

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -20,6 +22,7 @@ from glyph_worker.engine.sequence import (
 )
 from glyph_worker.engine.step_inputs import StepInputs, Work, to_device
 from glyph_worker.errors import InvalidSchema
+from glyph_worker.model.attention import MAX_TILE
 from glyph_worker.model.language import LanguageModel
 from glyph_worker.model.linear import slow_dtypes
 
@@ -48,13 +51,17 @@ class Runner:
         *,
         grouped: bool = True,
         splits: bool = False,
-        graphs: DecodeGraphs | None = None,
+        max_tile: int = MAX_TILE,
+        graphs: Mapping[torch.dtype, DecodeGraphs] = MappingProxyType({}),
     ) -> None:
-        """`splits` decodes by pieces of keys (the Triton kernels' way); `graphs` replays that."""
+        """`splits` decodes by pieces of keys (the Triton kernels' way); `graphs` replays that, for
+        groups of these dtypes."""
         self.language = language
         self.pool = pool
         self.splits = splits
         self.graphs = graphs
+        self._max_tile = max_tile
+        self._unread: deque[_ChunkCheck] = deque()
         self.observe: Callable[[list[Sequence], Tensor], None] | None = None
         """Sees the logits of each step, for the self-test."""
         self._size = pool.block_tokens
@@ -101,12 +108,62 @@ class Runner:
         dtype = DTYPES[work.dtype_group]
         askers = [*work.decodes, *(live for live, chunk in work.chunks if chunk.is_last)]
         table: PieceTable | None = None
-        if self.splits and work.decodes and dtype == self.language.dtype:
-            table = cut_pieces(self.inputs.all_groups(work.decodes), len(work.decodes))
-        if table is not None and self.graphs is not None and not work.chunks:
-            return askers, self.graphs.run(self.inputs.decode_rows(work.decodes, table))
         # Keys and values keep the group's format; a device without its products takes float32.
         wide = dtype != self.language.dtype and dtype in slow_dtypes(self.language.device)
+        if self.splits and work.decodes:
+            groups = self.inputs.all_groups(work.decodes)
+            table = cut_pieces(groups, len(work.decodes), max_tile=self._max_tile)
+        graphs = None if wide or work.chunks else self.graphs.get(dtype)
+        if table is not None and graphs is not None:
+            return askers, graphs.run(self.inputs.decode_rows(work.decodes, table))
         step, ends = self.inputs.build(work, torch.float32 if wide else dtype, table)
+        if dtype == torch.float16 and work.chunks:
+            step = replace(
+                step, row_sums=step.embeds.new_empty(len(step.embeds), dtype=torch.float32)
+            )
         with looking(self.language, ends, self._size):
-            return askers, self.language.forward(step, self.pool.view(dtype))
+            logits = self.language.forward(step, self.pool.view(dtype))
+        if step.row_sums is not None:
+            self._unread.append(_ChunkCheck.of(work, step.row_sums))
+        return askers, logits
+
+    def take_overflowed(self) -> list[Sequence]:
+        """Sequences whose prompt has left float16's range, as far as the device has told. Does not
+        wait for it: a chunk that ends no prompt is known of one step late."""
+        found: list[Sequence] = []
+        while self._unread and self._unread[0].told:
+            found += self._unread.popleft().broken
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class _ChunkCheck:
+    """Whether a step's chunks stayed finite, on its way to the host."""
+
+    owners: tuple[Sequence, ...]
+    finite: Tensor
+    """bool [num_chunks], on the host."""
+    arrived: torch.cuda.Event | None
+
+    @classmethod
+    def of(cls, work: Work, row_sums: Tensor) -> _ChunkCheck:
+        sizes = [chunk.end - chunk.start for _, chunk in work.chunks]
+        parts = torch.split(row_sums[len(work.decodes) :], sizes)
+        finite = torch.stack([part.sum() for part in parts]).isfinite()
+        owners = tuple(live for live, _ in work.chunks)
+        if finite.device.type != "cuda":
+            return cls(owners, finite, None)
+        host = torch.empty(finite.shape, dtype=torch.bool, pin_memory=True)
+        host.copy_(finite, non_blocking=True)
+        arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        arrived.record()
+        return cls(owners, host, arrived)
+
+    @property
+    def told(self) -> bool:
+        return self.arrived is None or bool(self.arrived.query())  # type: ignore[no-untyped-call]
+
+    @property
+    def broken(self) -> list[Sequence]:
+        flags = self.finite.tolist()
+        return [live for live, finite in zip(self.owners, flags, strict=True) if not finite]

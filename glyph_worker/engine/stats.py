@@ -51,6 +51,8 @@ class EngineStats:
     """Mean of the last steps."""
     backend: str
     """Kernels in use, with `+graphs` where decode steps are replayed."""
+    device_uuid: str = ""
+    """Of a CUDA device, whatever its number here; empty elsewhere."""
 
 
 @dataclass(slots=True)
@@ -115,4 +117,5 @@ def snapshot(core: EngineCore) -> EngineStats:
         cancelled=counters.cancelled,
         step_ms=counters.step_ms,
         backend=core.backend.name,
+        device_uuid=core.device_uuid,
     )

@@ -26,6 +26,8 @@ class Step:
     sampled: list[Sampled] = field(default_factory=list)
     computed: list[tuple[Sequence, Chunk]] = field(default_factory=list)
     failed: list[tuple[Sequence, Exception]] = field(default_factory=list)
+    overflowed: list[Sequence] = field(default_factory=list)
+    """Whose prompt's chunk, of this step or one before it, left float16's range."""
     num_decoded: int = 0
     num_retried_parts: int = 0
     num_out_of_memory: int = 0

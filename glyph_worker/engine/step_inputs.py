@@ -253,6 +253,18 @@ class StepInputs:
         return pieces
 
 
+def decode_step(language: LanguageModel, rows: DecodeRows, dtype: torch.dtype) -> StepInput:
+    """A decode-only step by pieces, in tensors of its own."""
+    device, count = language.device, len(rows.token_ids)
+    return StepInput(
+        embeds=language.embed(to_device(rows.token_ids, device)).to(dtype),
+        positions=to_device(rows.positions, device).expand(3, count),
+        places=to_device(rows.places, device),
+        logit_rows=None,
+        plan=AttentionPlan(splits=_splits_on(rows.table, device)),
+    )
+
+
 def _chains(decodes: tuple[Sequence, ...]) -> list[list[PrefixNode]]:
     return [live.scheduled.chain for live in decodes]
 

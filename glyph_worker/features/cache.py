@@ -36,11 +36,11 @@ from glyph_worker.features.types import (
     Source,
     token_width,
 )
+from glyph_worker.model.memory_plan import PUBLISH_QUEUE_BYTES
 from glyph_worker.setting_sections import FeatureSettings
 from glyph_worker.store.breaker import CircuitBreaker, Observer
 
 CHECK_S = 0.25
-PUBLISH_QUEUE_BYTES = 512 << 20
 WINDOW_BATCHES = 4
 """Micro-batches of pages one worker may claim ahead."""
 STOP_S = 5.0

@@ -20,6 +20,7 @@ import torch
 from glyph_worker.errors import EngineFault
 from glyph_worker.features.inflight import PageInFlight, State
 from glyph_worker.features.types import PageEncoder, token_width
+from glyph_worker.model.checkpoint import use_device
 
 log = logging.getLogger(__name__)
 
@@ -105,6 +106,7 @@ class PageBatcher:
         self.calibrated.set()
 
     def _run(self) -> None:
+        use_device(self._encoder.device)
         self._warm_up()
         while batch := self._take():
             batch = [item for item in batch if item[0].state is not State.DONE]

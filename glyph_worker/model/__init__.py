@@ -14,8 +14,7 @@ positions       where tokens stand (M-RoPE)
 identity        a checkpoint named by its bytes
 vision          page pixels to page features, in micro-batches
 vision_parts    what the families' towers are built of
-grid_tower      a tower over a page's grid of patches
-vision_graphs   the same, replayed
+grid_tower      towers as blocks in halves, compiled once for pages of every size
 language_parts  a language model as named parts
 language        one forward over a step's tokens
 norms           root mean square, or with the mean taken off

@@ -14,6 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+MAX_TILE = 8
+"""Most rows whose query heads share one program of the split kernel."""
+
 Extent = tuple[int, int]
 """Half-open range of token places in the KV pool."""
 

@@ -22,11 +22,11 @@ from glyph_worker.model.families.known import family_of, library_class
 from glyph_worker.model.half_precision import make_half_safe
 from glyph_worker.model.identity import checkpoint_digest
 from glyph_worker.model.language import WeightForm
-from glyph_worker.model.library import probe_reference
 from glyph_worker.model.linear import PACK_LIMIT_BYTES, can_pack
 from glyph_worker.model.processor import ProcessorConfig
 from glyph_worker.model.prompt import Prompt
 from glyph_worker.model.reader import Reader
+from glyph_worker.model.weights import load_weights
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -58,15 +58,17 @@ def load_reader(
     cores: Cores | None = None
     if place.type == "cuda":
         prepare_cuda()
+        use_device(place)
     elif threads is not None:
         cores = Cores.share(threads)
 
     def load(kind: torch.dtype, reason: str) -> Reader:
-        model = _load_weights(folder, library_class(config, family), kind)
-        model = model.to(place).eval().requires_grad_(False)
+        model = load_weights(
+            folder, library_class(config, family), family, dtype=kind, place=place, int8=int8
+        )
         size = sum(w.numel() * w.element_size() for w in model.parameters())
         small = size <= PACK_LIMIT_BYTES and can_pack(place, kind)
-        form: WeightForm = "packed" if packed and not int8 and small else "plain"
+        form: WeightForm = "packed" if packed and small else "plain"
         reader = Reader(
             model=model,
             family=family,
@@ -74,7 +76,7 @@ def load_reader(
             identity=checkpoint_digest(folder),
             processor=processor,
             prompt=read_prompt(folder, family, config, model.config.image_token_id),
-            form=form,
+            form="int8" if int8 else form,
             compile_vision=compile_vision,
             cores=cores,
         )
@@ -89,9 +91,6 @@ def load_reader(
         reader = load(DTYPES[dtype], "as asked for (GLYPH_DTYPE)")
         if dtype == "float16":
             reader.format_reason += f": {make_half_safe(reader).reason}"
-    if int8:
-        probe_reference(reader)
-        reader.to_int8()
     return reader
 
 
@@ -135,6 +134,23 @@ def pick_device(name: str) -> torch.device:
             )
         return torch.device("cuda", device.index or 0)
     return device
+
+
+def device_uuid(device: torch.device) -> str:
+    """What NVML knows a CUDA device by: its numbers are others where CUDA_VISIBLE_DEVICES hides or
+    reorders some. Empty for other devices."""
+    if device.type != "cuda":
+        return ""
+    properties: Any = torch.cuda.get_device_properties(device)
+    uuid = str(properties.uuid)
+    return uuid if uuid.startswith(("GPU-", "MIG-")) else f"GPU-{uuid}"
+
+
+def use_device(device: torch.device) -> None:
+    """Make this the calling thread's device. Kernels, streams and events without a device of their
+    own go to a thread's current one, which is the first GPU until somebody says otherwise."""
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
 
 
 def prepare_cuda() -> None:
@@ -205,43 +221,3 @@ def read_prompt(
         tags=family.tags,
         frame=None if family.frame is None else (family.frame.before, family.frame.after),
     )
-
-
-def _load_weights(folder: Path, library: Any, dtype: torch.dtype) -> Any:
-    from safetensors import SafetensorError
-    from transformers.utils import logging as library_logging
-
-    bars, loudness = library_logging.is_progress_bar_enabled(), library_logging.get_verbosity()
-    library_logging.disable_progress_bar()
-    library_logging.set_verbosity_error()  # what it would warn of is raised below
-    try:
-        model, found = library.from_pretrained(
-            folder,
-            dtype=dtype,
-            attn_implementation="sdpa",
-            local_files_only=True,
-            output_loading_info=True,
-        )
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as exc:
-        raise ModelUnusable(
-            f"the weights in {folder} cannot be loaded: {_first_line(exc)}; "
-            "download the checkpoint again, all *.safetensors files and their index",
-            path=str(folder),
-        ) from exc
-    finally:
-        library_logging.set_verbosity(loudness)
-        if bars:
-            library_logging.enable_progress_bar()
-    missing = sorted(found["missing_keys"])
-    if missing:  # the library would fill them with noise and answer nonsense
-        raise ModelUnusable(
-            f"{len(missing)} weights are missing in {folder}, the first is {missing[0]}; "
-            "download the checkpoint again, all *.safetensors files and their index",
-            path=str(folder),
-            num_missing=len(missing),
-        )
-    return model
-
-
-def _first_line(exc: BaseException) -> str:
-    return str(exc).strip().split("\n", 1)[0][:300]

@@ -16,9 +16,11 @@ from glyph_worker.model.own_forward import own_logits
 from glyph_worker.model.reader import Reader
 from glyph_worker.model.scales import LARGEST, Meter, choose_scales, fold
 
-TOLERANCE = 0.1
-"""Largest difference of a logit from float32's, in standard deviations of those: what rounding may
-do, as the engine's self-test allows it. bfloat16's is eight times as large."""
+TOLERANCE = 0.03
+"""How far float16 logits may be from float32's, in standard deviations of those: what rounding may
+do. Here it bounds the root mean square over the vocabulary where it is largest. Measured on random
+checkpoints: 0.003 as they are, 0.015 with outliers planted in them, which are as far as 0.003 from
+float32 in float32 itself. The engine's self-test and the benches take it from here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,8 @@ def make_half_safe(reader: Reader) -> Verdict:
     for question, expected in reference.items():
         found = own_logits(reader, pages, question, PROBE_ANSWER, dtype=torch.float16).float().cpu()
         spread = expected.std().item() or 1.0
-        worst = max(worst, ((found - expected).abs().max() / spread).item())
+        squares = (found - expected).square().mean(dim=-1)
+        worst = max(worst, (squares.max().sqrt() / spread).item())
     if not worst <= TOLERANCE:  # also when it is NaN
         return Verdict(
             False, f"its logits differ from float32's by {worst:.2g} standard deviations"

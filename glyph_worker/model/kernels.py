@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from glyph_worker.model.attention import AttentionPlan, attend, attend_splits
+from glyph_worker.model.linear import widened
 from glyph_worker.model.norms import Norm
 
 
@@ -25,15 +26,30 @@ class Turns:
     """Pairs are (i, i + pairs); else neighbours (2 i, 2 i + 1)."""
 
 
+@dataclass(frozen=True, slots=True)
+class HeadNorms:
+    """Of queries and keys, over each head, before it is turned."""
+
+    query: Norm
+    key: Norm
+
+
 class Kernels(Protocol):
     """What a language layer needs between its matrices."""
 
     name: str
 
     def rotate_and_store(
-        self, heads: Tensor, turns: Turns | None, places: Tensor, keys: Tensor, values: Tensor
+        self,
+        heads: Tensor,
+        norms: HeadNorms | None,
+        turns: Turns | None,
+        places: Tensor,
+        keys: Tensor,
+        values: Tensor,
     ) -> None:
-        """Turn queries and keys in place, and copy keys and values to their places in the pool.
+        """Norm and turn queries and keys in place; copy keys and values to their places in the
+        pool.
 
         heads [num_rows, num_heads + 2 * num_kv_heads, dim]; `turns` None turns nothing;
         places int64 [num_rows]; keys, values [num_kv_heads, pool_tokens, dim].
@@ -46,6 +62,14 @@ class Kernels(Protocol):
 
     def gate(self, gate_up: Tensor, activation: Any) -> Tensor:
         """up * activation(gate): [num_rows, 2 * width] to [num_rows, width]."""
+
+    def mixed_linear(
+        self, x: Tensor, weight: Tensor, scale: Tensor | None, bias: Tensor | None
+    ) -> Tensor:
+        """x [num_rows, inputs] by a weight [outputs, inputs] of another dtype, in x's dtype.
+
+        scale float32 [outputs] multiplies each output before bias [outputs] is added.
+        """
 
     def attend(
         self, heads: Tensor, keys: Tensor, values: Tensor, plan: AttentionPlan, scale: float
@@ -60,9 +84,18 @@ class TorchKernels:
     fused = True
 
     def rotate_and_store(
-        self, heads: Tensor, turns: Turns | None, places: Tensor, keys: Tensor, values: Tensor
+        self,
+        heads: Tensor,
+        norms: HeadNorms | None,
+        turns: Turns | None,
+        places: Tensor,
+        keys: Tensor,
+        values: Tensor,
     ) -> None:
         num_kv = keys.shape[0]
+        if norms is not None:
+            heads[:, : -2 * num_kv] = norms.query(heads[:, : -2 * num_kv])
+            heads[:, -2 * num_kv : -num_kv] = norms.key(heads[:, -2 * num_kv : -num_kv])
         if turns is not None:
             rotate = rotate_halves_ if turns.halves else rotate_pairs_
             rotate(heads[:, :-num_kv], turns.turns)
@@ -81,6 +114,11 @@ class TorchKernels:
         gate, up = gate_up.chunk(2, dim=-1)
         wide: Tensor = up * activation(gate)
         return wide
+
+    def mixed_linear(
+        self, x: Tensor, weight: Tensor, scale: Tensor | None, bias: Tensor | None
+    ) -> Tensor:
+        return widened(x, weight, scale, bias)
 
     def attend(
         self, heads: Tensor, keys: Tensor, values: Tensor, plan: AttentionPlan, scale: float

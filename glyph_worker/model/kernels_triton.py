@@ -11,6 +11,7 @@ Loops and offsets are 64 bit where they count bytes of the pool.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,17 +19,52 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from glyph_worker.model.attention import AttentionPlan, Splits, attend
-from glyph_worker.model.kernels import TorchKernels, Turns
+from glyph_worker.model.attention import MAX_TILE, AttentionPlan, Splits, attend
+from glyph_worker.model.kernels import HeadNorms, TorchKernels, Turns
+from glyph_worker.model.linear_triton import mixed_linear
 from glyph_worker.model.norms import Norm
 
-BLOCK_N = 64
-"""Keys per turn of a piece's loop."""
 MERGE_PARTS = 16
 """Parts merged at a time."""
 
 
-@triton.jit
+@dataclass(frozen=True, slots=True)
+class PieceLoop:
+    """How a piece's keys are gone through."""
+
+    keys: int
+    """Of one turn of the loop."""
+    stages: int
+
+
+def piece_loop(itemsize: int) -> PieceLoop:
+    """By the keys' bytes per number: float32 ones have half the room."""
+    return PieceLoop(64, 3) if itemsize == 2 else PieceLoop(32, 2)
+
+
+def piece_bytes(tile: int, group: int, dim: int, itemsize: int) -> int:
+    """Shared memory of one program of the piece kernel, at most.
+
+    16-bit queries and weights stay in registers; float32 ones do not.
+    """
+    loop, lines = piece_loop(itemsize), max(16, triton.next_power_of_2(tile * group))
+    held = lines * (dim + loop.keys) * itemsize if itemsize == 4 else 0
+    return int(2 * (loop.stages - 1) * loop.keys * dim * itemsize + held + 8 * lines)
+
+
+def largest_tile(shared_bytes: int, *, group: int, dim: int, itemsize: int) -> int:
+    """Most rows a piece may have on a device that gives a program so much shared memory; 0: none.
+
+    Of a device it is `shared_memory_per_block_optin`: 163 KiB on sm_80, 99 on sm_89, 227 on sm_90.
+    """
+    tile = MAX_TILE
+    while tile and piece_bytes(tile, group, dim, itemsize) > shared_bytes:
+        tile //= 2
+    return tile
+
+
+# Tables are parts of larger buffers: wherever they begin, it is the same program.
+@triton.jit(do_not_specialize_on_alignment=["pieces"])
 def _piece_kernel(
     heads, keys, values, pieces, part_out, part_lse,
     scale, max_pieces, heads_row_stride, pool_head_stride,
@@ -78,7 +114,7 @@ def _piece_kernel(
         tl.store(part_lse + out_row, highest + tl.log(total), mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize_on_alignment=["pieces", "row_starts", "row_pieces"])
 def _merge_kernel(
     out, pieces, row_starts, row_pieces, part_out, part_lse, num_kv,
     GROUP: tl.constexpr, DIM: tl.constexpr, ROWS: tl.constexpr, PARTS: tl.constexpr,
@@ -112,11 +148,12 @@ def _merge_kernel(
     tl.store(out + (row * tl.num_programs(1) + head) * DIM + d, result.to(out.dtype.element_ty))
 
 
-@triton.jit
+@triton.jit(do_not_specialize_on_alignment=["places"])
 def _rotate_store_kernel(
-    heads, turns, places, keys, values, num_q, num_kv, pool_head_stride,
+    heads, turns, places, keys, values, query_norm, key_norm, query_eps, key_eps,
+    num_q, num_kv, pool_head_stride,
     DIM: tl.constexpr, PAIRS: tl.constexpr, BLOCK_PAIRS: tl.constexpr,
-    STEP: tl.constexpr, APART: tl.constexpr,
+    STEP: tl.constexpr, APART: tl.constexpr, HAS_NORMS: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0)
     head = tl.program_id(1)
@@ -131,6 +168,31 @@ def _rotate_store_kernel(
         first, second = STEP * i, STEP * i + APART
         one = tl.load(line + first, mask=inside, other=0.0).to(tl.float32)
         two = tl.load(line + second, mask=inside, other=0.0).to(tl.float32)
+        d = tl.arange(0, DIM)
+        behind = d >= 2 * PAIRS
+        rest = tl.load(line + d, mask=behind, other=0.0).to(tl.float32)
+        if HAS_NORMS:
+            asks = head < num_q
+            squares = tl.sum(one * one, axis=0) + tl.sum(two * two, axis=0)
+            squares += tl.sum(rest * rest, axis=0)
+            size = tl.rsqrt(squares / DIM + tl.where(asks, query_eps, key_eps))
+            w_one = tl.where(
+                asks,
+                tl.load(query_norm + first, mask=inside, other=0.0).to(tl.float32),
+                tl.load(key_norm + first, mask=inside, other=0.0).to(tl.float32),
+            )
+            w_two = tl.where(
+                asks,
+                tl.load(query_norm + second, mask=inside, other=0.0).to(tl.float32),
+                tl.load(key_norm + second, mask=inside, other=0.0).to(tl.float32),
+            )
+            w_rest = tl.where(
+                asks,
+                tl.load(query_norm + d, mask=behind, other=0.0).to(tl.float32),
+                tl.load(key_norm + d, mask=behind, other=0.0).to(tl.float32),
+            )
+            one, two, rest = one * size * w_one, two * size * w_two, rest * size * w_rest
+            tl.store(line + d, rest.to(heads.dtype.element_ty), mask=behind)
         turned_one = (one * cos - two * sin).to(heads.dtype.element_ty)
         turned_two = (two * cos + one * sin).to(heads.dtype.element_ty)
         tl.store(line + first, turned_one, mask=inside)
@@ -139,9 +201,7 @@ def _rotate_store_kernel(
             into = keys + (head - num_q).to(tl.int64) * pool_head_stride + place * DIM
             tl.store(into + first, turned_one, mask=inside)
             tl.store(into + second, turned_two, mask=inside)
-            d = tl.arange(0, DIM)
-            rest = d >= 2 * PAIRS
-            tl.store(into + d, tl.load(line + d, mask=rest, other=0.0), mask=rest)
+            tl.store(into + d, rest.to(keys.dtype.element_ty), mask=behind)
     else:
         d = tl.arange(0, DIM)
         into = values + (head - num_q - num_kv).to(tl.int64) * pool_head_stride + place * DIM
@@ -185,7 +245,11 @@ def _gate_kernel(gate_up, wide, width, BLOCK: tl.constexpr):
 
 
 class TritonKernels:
-    """Fused kernels for CUDA; decoding rows by pieces, prefilled chunks through torch."""
+    """Fused kernels for CUDA; decoding rows by pieces, prefilled chunks through torch.
+
+    Norms' weights may have another dtype than the activations: a bfloat16 group is served by the
+    same kernels over the same float16 weights.
+    """
 
     name = "triton"
 
@@ -194,24 +258,34 @@ class TritonKernels:
         self._parts: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}
 
     def rotate_and_store(
-        self, heads: Tensor, turns: Turns | None, places: Tensor, keys: Tensor, values: Tensor
+        self,
+        heads: Tensor,
+        norms: HeadNorms | None,
+        turns: Turns | None,
+        places: Tensor,
+        keys: Tensor,
+        values: Tensor,
     ) -> None:
         num_rows, num_all, dim = heads.shape
         if turns is None or _is_odd(dim):
-            self._plain.rotate_and_store(heads, turns, places, keys, values)
+            self._plain.rotate_and_store(heads, norms, turns, places, keys, values)
             return
         num_kv, pairs = keys.shape[0], turns.turns.shape[-1]
         _rotate_store_kernel[(num_rows, num_all)](
             heads, torch.view_as_real(turns.turns), places, keys, values,
+            heads if norms is None else norms.query.weight,
+            heads if norms is None else norms.key.weight,
+            0.0 if norms is None else norms.query.eps, 0.0 if norms is None else norms.key.eps,
             num_all - 2 * num_kv, num_kv, keys.stride(0),
             DIM=dim, PAIRS=pairs, BLOCK_PAIRS=triton.next_power_of_2(pairs),
-            STEP=1 if turns.halves else 2, APART=pairs if turns.halves else 1, num_warps=1,
+            STEP=1 if turns.halves else 2, APART=pairs if turns.halves else 1,
+            HAS_NORMS=norms is not None, num_warps=1,
         )  # fmt: skip
 
     def add_norms(
         self, hidden: Tensor, change: Tensor, inner: Norm | None, outer: Norm
     ) -> tuple[Tensor, Tensor]:
-        if outer.centred or outer.weight.dtype != hidden.dtype:  # or the fallback lane
+        if outer.centred:
             return self._plain.add_norms(hidden, change, inner, outer)
         num_rows, width = hidden.shape
         total, normed = torch.empty_like(hidden), torch.empty_like(hidden)
@@ -230,6 +304,11 @@ class TritonKernels:
         wide = gate_up.new_empty((num_rows, width))
         _gate_kernel[(num_rows, triton.cdiv(width, 1024))](gate_up, wide, width, BLOCK=1024)
         return wide
+
+    def mixed_linear(
+        self, x: Tensor, weight: Tensor, scale: Tensor | None, bias: Tensor | None
+    ) -> Tensor:
+        return mixed_linear(x, weight, scale, bias)
 
     def attend(
         self, heads: Tensor, keys: Tensor, values: Tensor, plan: AttentionPlan, scale: float
@@ -251,13 +330,14 @@ class TritonKernels:
         num_kv = keys.shape[0]
         num_rows, num_heads, dim = heads.shape[0], heads.shape[1] - 2 * num_kv, heads.shape[2]
         group, max_pieces = num_heads // num_kv, splits.pieces.shape[1]
+        loop = piece_loop(keys.element_size())
         part_out, part_lse = self._parts_for(max_pieces, num_kv, splits.tile * group, dim, keys)
         _piece_kernel[(max_pieces, num_kv)](
             heads, keys, values, splits.pieces, part_out, part_lse,
             scale, max_pieces, heads.stride(0), keys.stride(0),
             GROUP=group, DIM=dim, ROWS=splits.tile,
-            BLOCK_M=max(16, triton.next_power_of_2(splits.tile * group)), BLOCK_N=BLOCK_N,
-            num_warps=8 if splits.tile * group > 64 else 4,
+            BLOCK_M=max(16, triton.next_power_of_2(splits.tile * group)), BLOCK_N=loop.keys,
+            num_warps=8 if splits.tile * group > 64 else 4, num_stages=loop.stages,
         )  # fmt: skip
         out = heads.new_empty((num_rows, num_heads * dim))
         _merge_kernel[(num_rows, num_heads)](

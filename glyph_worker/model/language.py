@@ -6,8 +6,8 @@ All linear layers see one [num_rows, hidden] matrix; only attention knows who be
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Literal
 
 import torch
@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from glyph_worker.model.attention import AttentionPlan
-from glyph_worker.model.kernels import Kernels, TorchKernels, Turns
+from glyph_worker.model.kernels import HeadNorms, Kernels, TorchKernels, Turns
 from glyph_worker.model.language_parts import LanguageParts, LayerParts
 from glyph_worker.model.linear import Int8Linear, Linear, PackedLinear, PlainLinear
 from glyph_worker.model.norms import Norm
@@ -34,6 +34,9 @@ class StepInput:
     logit_rows: Tensor | None
     """int64 [num_logits]: rows whose next token is asked for; None is all of them."""
     plan: AttentionPlan
+    row_sums: Tensor | None = None
+    """float32 [num_rows], written by the forward: sums of what the last norm gives, finite if and
+    only if nothing a row passed through left its dtype's range."""
     deep: Tensor | None = None
     """[num_deep, num_rows, hidden]: added to the stream after each of the first layers (deepstack);
     zero where no visual token stands."""
@@ -41,14 +44,13 @@ class StepInput:
 
 WeightForm = Literal["plain", "packed", "int8"]
 
-MakeMatrix = Callable[[Tensor, Tensor | None], Linear]
-
 
 @dataclass(frozen=True, slots=True)
 class Layer:
     """One decoder layer: its parts, and their matrices as the device likes them."""
 
     parts: LayerParts
+    head_norms: HeadNorms | None
     qkv: Linear
     """All query heads, then key heads, then value heads."""
     out: Linear
@@ -63,10 +65,8 @@ class LanguageModel:
     """Own forward over the library's text weights. Not thread-safe: the engine's thread owns it."""
 
     def __init__(self, parts: LanguageParts, *, form: WeightForm = "plain") -> None:
-        """`parts` are of the library's model, in evaluation mode.
-
-        In the form `int8` the library's matrices are freed, and its own forward with them.
-        """
+        """`parts` are of the library's model, in evaluation mode; in the form `int8` its matrices
+        are `Int8Module`s already."""
         self.parts = parts
         self.num_layers = len(parts.layers)
         self.num_heads = parts.num_heads
@@ -84,42 +84,47 @@ class LanguageModel:
         if parts.rotary is not None:
             self._inv_freq = parts.rotary.inv_freq.float().to(self.device)  # [rotary_dim / 2]
             self._axes = torch.tensor(parts.rotary.axes, device=self.device)
-        forms: dict[WeightForm, MakeMatrix] = {
-            "plain": PlainLinear,
-            "packed": PackedLinear,
-            "int8": Int8Linear,
-        }
-        make = forms[form]
         self.form = form
-        self.num_matrix_bytes = 0
-        """Of matrices that are no longer among the library's parameters."""
         following = [*(layer.attention_norm for layer in parts.layers[1:]), parts.final_norm]
         self._layers = [
-            self._prepare(layer, norm, make)
-            for layer, norm in zip(parts.layers, following, strict=True)
+            self._prepare(layer, norm) for layer, norm in zip(parts.layers, following, strict=True)
         ]
-        self.kernels: Kernels = TorchKernels()
-        self._head = make(parts.head, None)
+        self._head = self._matrix(parts.head)
+        self.kernels = TorchKernels()
 
-    def _prepare(self, parts: LayerParts, norm: Norm, make: MakeMatrix) -> Layer:
-        layer = Layer(
+    @property
+    def kernels(self) -> Kernels:
+        """What lies between matrices, and multiplies those of another dtype."""
+        return self._kernels
+
+    @kernels.setter
+    def kernels(self, kernels: Kernels) -> None:
+        self._kernels = kernels
+        layers = ((one.qkv, one.out, one.wide, one.down) for one in self._layers)
+        for matrix in (self._head, *chain.from_iterable(layers)):
+            if isinstance(matrix, PlainLinear | Int8Linear):
+                matrix.mixed = kernels.mixed_linear
+
+    def _prepare(self, parts: LayerParts, norm: Norm) -> Layer:
+        norms = None
+        if parts.query_norm is not None and parts.key_norm is not None:
+            norms = HeadNorms(parts.query_norm, parts.key_norm)
+        return Layer(
             parts=parts,
-            qkv=make(*_fused(parts.query, parts.key, parts.value)),
-            out=make(*_fused(parts.out)),
-            wide=make(*_fused(*parts.wide)),
-            down=make(*_fused(parts.down)),
+            head_norms=norms,
+            qkv=self._matrix(parts.query, parts.key, parts.value),
+            out=self._matrix(parts.out),
+            wide=self._matrix(*parts.wide),
+            down=self._matrix(parts.down),
             following_norm=norm,
         )
-        if self.form == "int8":
-            matrices = (parts.query, parts.key, parts.value, parts.out, *parts.wide, parts.down)
-            for module in matrices:
-                module.weight.data = module.weight.data.new_empty(0)
-            self.num_matrix_bytes += sum(
-                matrix.num_bytes
-                for matrix in (layer.qkv, layer.out, layer.wide, layer.down)
-                if isinstance(matrix, Int8Linear)
-            )
-        return layer
+
+    def _matrix(self, *modules: Any) -> Linear:
+        """Linear layers of one input as one matrix."""
+        weight, scale, bias = _fused(*modules)
+        if scale is not None:
+            return Int8Linear(weight, scale, bias)
+        return (PackedLinear if self.form == "packed" else PlainLinear)(weight, bias)
 
     def embed(self, token_ids: Tensor) -> Tensor:
         """int64 [num_tokens] to [num_tokens, hidden]."""
@@ -159,11 +164,7 @@ class LanguageModel:
         for index, layer in enumerate(self._layers):
             parts, keys, values = layer.parts, pool[index, 0], pool[index, 1]
             heads = layer.qkv(normed).view(len(normed), -1, self.head_dim)
-            if parts.query_norm is not None and parts.key_norm is not None:
-                first, last = self.num_heads, self.num_heads + self.num_kv_heads
-                heads[:, :first] = parts.query_norm(heads[:, :first])
-                heads[:, first:last] = parts.key_norm(heads[:, first:last])
-            kernels.rotate_and_store(heads, turns, step.places, keys, values)
+            kernels.rotate_and_store(heads, layer.head_norms, turns, step.places, keys, values)
             mixed = kernels.attend(heads, keys, values, step.plan, self.scale)
             hidden, normed = kernels.add_norms(
                 hidden, layer.out(mixed), parts.out_norm, parts.mlp_norm
@@ -176,6 +177,8 @@ class LanguageModel:
             if step.deep is not None and index < self.num_deep:
                 hidden = hidden + step.deep[index]
                 normed = layer.following_norm(hidden)
+        if step.row_sums is not None:
+            torch.sum(normed, dim=-1, dtype=torch.float32, out=step.row_sums)
         return self._head(normed if step.logit_rows is None else normed[step.logit_rows])
 
     def _placed(self, step: StepInput) -> Tensor:
@@ -189,18 +192,25 @@ class LanguageModel:
         return step.embeds + places.to(step.embeds.dtype)
 
 
-def _fused(*modules: Any) -> tuple[Tensor, Tensor | None]:
-    """Stack linear layers of one input into one matrix; the library's become views of it."""
-    if len(modules) == 1:
-        return modules[0].weight, modules[0].bias
-    with torch.no_grad():
-        weight = torch.cat([m.weight for m in modules])
-        bias = None if modules[0].bias is None else torch.cat([m.bias for m in modules])
-        start = 0
-        for m in modules:
-            end = start + m.weight.shape[0]
-            m.weight.data = weight[start:end]
-            if bias is not None:
-                m.bias.data = bias[start:end]
-            start = end
-    return weight, bias
+def _fused(*modules: Any) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Stack linear layers of one input: weight, scale of 8-bit rows, and bias. The library's become
+    views of them."""
+    weight, scale, bias = (_stacked(modules, name) for name in ("weight", "scale", "bias"))
+    assert weight is not None
+    return weight, scale, bias
+
+
+@torch.no_grad()
+def _stacked(modules: tuple[Any, ...], name: str) -> Tensor | None:
+    """One tensor of each, one under the other; None where they have none."""
+    parts: list[Tensor] = [
+        part for one in modules if (part := getattr(one, name, None)) is not None
+    ]
+    if len(parts) < 2:
+        return parts[0] if parts else None
+    whole = torch.cat(parts)
+    start = 0
+    for part in parts:
+        part.data = whole[start : start + len(part)]
+        start += len(part)
+    return whole

@@ -71,8 +71,8 @@ class LanguageParts:
     embed: Tensor
     """[vocab, hidden]."""
     final_norm: Norm
-    head: Tensor
-    """[vocab, hidden]; may be `embed` itself."""
+    head: Any
+    """The library's last linear module, [vocab, hidden]; its weight may be `embed` itself."""
     num_heads: int
     num_kv_heads: int
     head_dim: int
@@ -115,7 +115,7 @@ def rotary_language(
         layers=tuple(layer(one) for one in text.layers),
         embed=text.embed_tokens.weight,
         final_norm=Norm(text.norm),
-        head=model.lm_head.weight,
+        head=model.lm_head,
         num_heads=config.num_attention_heads,
         num_kv_heads=config.num_key_value_heads,
         head_dim=attn.head_dim,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -30,8 +31,25 @@ def slow_dtypes(device: torch.device) -> tuple[torch.dtype, ...]:
     return tuple(dtype for name, dtype in both.items() if name not in fast)
 
 
+MixedLinear = Callable[[Tensor, Tensor, Tensor | None, Tensor | None], Tensor]
+"""x, a weight of another dtype, its scale and the bias: a product in x's dtype."""
+
+
+def widened(x: Tensor, weight: Tensor, scale: Tensor | None, bias: Tensor | None) -> Tensor:
+    """x [..., inputs] by weight [outputs, inputs] cast to x's dtype, one whole matrix at a time.
+
+    scale float32 [outputs] multiplies each output before bias [outputs] is added.
+    """
+    out = F.linear(x, weight.to(x.dtype))
+    if scale is not None:
+        out = out * scale.to(x.dtype)
+    return out if bias is None else out + bias.to(x.dtype)
+
+
 class PlainLinear:
-    """The library's own call; casts its weight when asked in another dtype (the fallback lane)."""
+    """The library's own call; by `mixed` where x has another dtype (the bfloat16 group)."""
+
+    mixed: MixedLinear = staticmethod(widened)
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
         self.weight = weight  # [outputs, inputs]
@@ -39,11 +57,11 @@ class PlainLinear:
         self._slow = slow_dtypes(weight.device)
 
     def __call__(self, x: Tensor) -> Tensor:
-        dtype = torch.float32 if x.dtype in self._slow else x.dtype
-        if dtype == self.weight.dtype:
+        if x.dtype in self._slow:
+            return self.mixed(x.float(), self.weight, None, self.bias).to(x.dtype)
+        if x.dtype == self.weight.dtype:
             return F.linear(x, self.weight, self.bias)
-        bias = None if self.bias is None else self.bias.to(dtype)
-        return F.linear(x.to(dtype), self.weight.to(dtype), bias).to(x.dtype)
+        return self.mixed(x, self.weight, None, self.bias)
 
 
 class PackedLinear:
@@ -87,28 +105,20 @@ def rounded_rows(num_rows: int) -> int:
 
 
 class Int8Linear:
-    """8-bit weights with one scale per output; the product runs in x's dtype where that is fast.
+    """8-bit weights with one scale per output; see `int8`. Halves the memory of 16-bit weights."""
 
-    Halves the memory of 16-bit weights. One matrix at a time is widened while it is used.
-    """
+    mixed: MixedLinear = staticmethod(widened)
 
-    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
-        largest = weight.detach().abs().amax(dim=1).float().clamp(min=1e-12)
-        self._scale = largest / 127  # [outputs]
-        self._weight = (
-            (weight.detach().float() / self._scale[:, None]).round().clamp(-127, 127).to(torch.int8)
-        )
+    def __init__(self, weight: Tensor, scale: Tensor, bias: Tensor | None = None) -> None:
+        self._weight = weight  # int8 [outputs, inputs]
+        self._scale = scale  # float32 [outputs]
         self._bias = bias
         self._slow = slow_dtypes(weight.device)
 
-    @property
-    def num_bytes(self) -> int:
-        return self._weight.numel() + self._scale.numel() * self._scale.element_size()
-
     def __call__(self, x: Tensor) -> Tensor:
-        dtype = torch.float32 if x.dtype in self._slow else x.dtype
-        out = F.linear(x.to(dtype), self._weight.to(dtype)) * self._scale.to(dtype)
-        return (out if self._bias is None else out + self._bias.to(dtype)).to(x.dtype)
+        if x.dtype in self._slow:
+            return self.mixed(x.float(), self._weight, self._scale, self._bias).to(x.dtype)
+        return self.mixed(x, self._weight, self._scale, self._bias)
 
 
 def can_pack(device: torch.device, dtype: torch.dtype) -> bool:

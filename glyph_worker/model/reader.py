@@ -86,18 +86,6 @@ class Reader:
         """
         self.language = LanguageModel(parts, form=self.language.form)
 
-    def to_int8(self) -> None:
-        """Keep the language model's matrices in 8 bits from now on, half of 16-bit memory.
-
-        The library's own forward has no matrices after it: ask `library.probe_reference` before.
-        """
-        if self.language.form == "int8":
-            return
-        self.language = LanguageModel(self.language.parts, form="int8")
-        self.weights_bytes = self.language.num_matrix_bytes + sum(
-            w.numel() * w.element_size() for w in self.model.parameters()
-        )
-
     @property
     def sample_size(self) -> tuple[int, int]:
         """Width and height in pixels of a page that the tower sees as it is."""

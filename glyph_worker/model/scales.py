@@ -18,7 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from glyph_worker.model.kernels import TorchKernels, Turns
+from glyph_worker.model.int8 import Int8Module
+from glyph_worker.model.kernels import HeadNorms, TorchKernels, Turns
 from glyph_worker.model.language_parts import LanguageParts, LayerParts
 from glyph_worker.model.norms import Norm
 
@@ -58,12 +59,18 @@ class Meter(TorchKernels):
         self._in_wide = False
 
     def rotate_and_store(
-        self, heads: Tensor, turns: Turns | None, places: Tensor, keys: Tensor, values: Tensor
+        self,
+        heads: Tensor,
+        norms: HeadNorms | None,
+        turns: Turns | None,
+        places: Tensor,
+        keys: Tensor,
+        values: Tensor,
     ) -> None:
         self._layer = (self._layer + 1) % self._num_layers
         self._in_wide = False
         self._note(self.peaks.values, heads[:, -keys.shape[0] :])
-        super().rotate_and_store(heads, turns, places, keys, values)
+        super().rotate_and_store(heads, norms, turns, places, keys, values)
 
     def gate(self, gate_up: Tensor, activation: Any) -> Tensor:
         wide = super().gate(gate_up, activation)
@@ -167,7 +174,7 @@ def fold(parts: LanguageParts, scales: Scales) -> LanguageParts:
 def _end(matrix: Any, norm: Norm | None, stream: float, inner: float) -> None:
     """The end of a branch whose input is `inner` times as large: make it `stream` times."""
     if norm is None:
-        matrix.weight.data.mul_(stream / inner)
+        _row_numbers(matrix).mul_(stream / inner)
         if matrix.bias is not None:
             matrix.bias.data.mul_(stream)
         return
@@ -177,9 +184,15 @@ def _end(matrix: Any, norm: Norm | None, stream: float, inner: float) -> None:
     norm.weight.data.mul_(stream)
 
 
+def _row_numbers(module: Any) -> Tensor:
+    """What scales a matrix's rows when it is multiplied: its numbers, or those of 8-bit rows."""
+    numbers: Tensor = (module.scale if isinstance(module, Int8Module) else module.weight).data
+    return numbers
+
+
 def _multiply(modules: Sequence[Any], scale: float) -> None:
     for module in modules:
-        module.weight.data.mul_(scale)
+        _row_numbers(module).mul_(scale)
         if module.bias is not None:
             module.bias.data.mul_(scale)
 
@@ -194,6 +207,6 @@ def _multiply_up(layer: LayerParts, scale: float) -> None:
         return
     [fused] = layer.wide
     half = fused.weight.shape[0] // 2
-    fused.weight.data[half:].mul_(scale)
+    _row_numbers(fused)[half:].mul_(scale)
     if fused.bias is not None:
         fused.bias.data[half:].mul_(scale)

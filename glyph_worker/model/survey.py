@@ -11,6 +11,7 @@ import torch
 from glyph_worker.errors import ModelUnusable
 from glyph_worker.model.checkpoint import declared_dtype, read_config, read_processor
 from glyph_worker.model.families.known import family_of, library_class
+from glyph_worker.model.int8 import language_matrices, weight_of
 from glyph_worker.model.processor import ProcessorConfig
 
 _NAMES = {torch.float32: "float32", torch.float16: "float16", torch.bfloat16: "bfloat16"}
@@ -26,6 +27,8 @@ class Survey:
     num_vision_parameters: int
     """Of the vision half, its merger or Q-Former included."""
     num_text_parameters: int
+    num_matrix_parameters: int
+    """Of the latter, those that 8-bit weights keep in 8 bits."""
     hidden_size: int
     num_layers: int
     window_tokens: int
@@ -69,11 +72,17 @@ def survey(folder: Path) -> Survey:
         for name, weight in model.named_parameters()
         if "language_model" in name or name.startswith("lm_head")
     )
+    head_is_embedding = any(name.endswith("lm_head.weight") for name in model.all_tied_weights_keys)
     return Survey(
         family=family.name,
         model_type=config["model_type"],
         processor=processor,
         num_text_parameters=text,
+        num_matrix_parameters=sum(
+            weight_of(module).numel()
+            for module in language_matrices(language)
+            if not (module is language.head and head_is_embedding)
+        ),
         num_vision_parameters=sum(weight.numel() for weight in model.parameters()) - text,
         hidden_size=language.hidden_size,
         num_layers=len(language.layers),

@@ -13,6 +13,7 @@ from transformers import Glm4vConfig, Glm4vForConditionalGeneration, PreTrainedT
 
 from glyph_worker.model.checkpoint import read_processor
 from glyph_worker.model.families.glm import GLM
+from glyph_worker.model.int8 import make_int8
 from glyph_worker.model.prompt import Prompt
 from glyph_worker.model.reader import Reader
 
@@ -178,6 +179,7 @@ def make_reader(
     *,
     device: str = "cuda",
     dtype: torch.dtype = torch.float16,
+    int8: bool = False,
     seed: int = 0,
 ) -> Reader:
     """A Reader with random weights made on the device: 9 B parameters in seconds, none on disk.
@@ -199,8 +201,11 @@ def make_reader(
         torch.set_default_dtype(before)
     enliven(model, seed=seed, gain=1.0)
     model.eval().requires_grad_(False)
+    if int8:
+        make_int8(model, GLM.language(model))
     return Reader(
         model=model,
+        form="int8" if int8 else "plain",
         folder=place,
         identity=f"random-{seed}",
         processor=read_processor(place),

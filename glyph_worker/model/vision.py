@@ -19,7 +19,6 @@ from torch import Tensor
 from glyph_worker.errors import EngineFault
 from glyph_worker.model.linear import PackedLinear, PlainLinear
 from glyph_worker.model.processor import Grid, Page, ProcessorConfig
-from glyph_worker.model.vision_graphs import VisionGraphs
 from glyph_worker.model.vision_parts import PageForward
 
 log = structlog.get_logger(__name__)
@@ -58,7 +57,6 @@ class VisionTower:
         self._run: Callable[[Tensor, Grid, torch.dtype], Tensor] = self._forward
         self.refused_compile: str | None = None
         """Why the compiled forward is not used, after it failed once."""
-        self.graphs: VisionGraphs | None = None
         if compile_forward:
             self.compile()
 
@@ -76,38 +74,40 @@ class VisionTower:
         self.page_forward.fused_attention = value
 
     def compile(self, **options: Any) -> None:
-        """Compile the forward as one graph per grid, the number of pages left open.
+        """Compile the blocks at their next use: once, for pages of every size and number.
 
-        A forward that cannot be compiled falls back to the plain one, for good, and says why in
-        `refused_compile`.
+        What cannot be compiled runs plain, for good, and says why in `refused_compile`.
         """
-        compiled = torch.compile(self._forward, fullgraph=True, dynamic=None, **options)
+        self.page_forward.compile(**options)
 
         def run(pixels: Tensor, grid: Grid, dtype: torch.dtype) -> Tensor:
             try:
-                if pixels.shape[0] > 1:  # a dimension of size 1 is compiled apart
-                    torch._dynamo.maybe_mark_dynamic(pixels, 0)
-                return compiled(pixels, grid, dtype)
+                return self._forward(pixels, grid, dtype)
             except torch.OutOfMemoryError:
                 raise
             except Exception as exc:  # noqa: BLE001  the compiler's faults are not the page's
                 self.refused_compile = repr(exc)[:400]
                 log.warning("vision.compile_refused", reason=self.refused_compile)
-                self._run = self._forward
+                self.run_plain()
                 return self._forward(pixels, grid, dtype)
 
         self._run = run
 
-    def record(self, *, replay: bool = True) -> None:
-        """Replay micro-batches that come again as CUDA graphs, of the compiled forward if it is.
+    def run_plain(self) -> None:
+        """The opposite of `compile`."""
+        self.page_forward.run_plain()
+        self._run = self._forward
 
-        `replay=False` goes through the same buffers without a graph, on any device.
-        """
-        self.graphs = VisionGraphs(
-            lambda pixels, grid, dtype: self._run(pixels, grid, dtype),
-            dtype=self.dtype,
-            replay=replay,
-        )
+    def warm_up(self) -> None:
+        """See blank pages in every dtype that pages may need: nothing is compiled later."""
+        width, height = self.processor.sample_size
+        blank = np.full((height, width), 255, dtype=np.uint8)
+        self.encode([blank, blank])
+        if self.dtype == torch.float16:
+            patch = self.processor.patch_size
+            with self._lock, torch.inference_mode(), self._side_stream():
+                pixels = torch.from_numpy(blank[None]).to(self.device)
+                self._run(pixels, (height // patch, width // patch), torch.bfloat16)
 
     def encode(self, pages: Sequence[Page]) -> list[Tensor]:
         """Visual tokens [num_tokens, hidden] of each page, on the device, in the model's dtype.
@@ -170,11 +170,7 @@ class VisionTower:
             stacked = stacked.pin_memory()
         pixels = stacked.to(self.device, non_blocking=True)
         self.page_forward.prepare(grid)
-        if self.graphs is None:
-            features = self._run(pixels, grid, self.dtype)  # [num_pages, num_tokens, hidden]
-        else:
-            max_pages = self.max_patches // (grid[0] * grid[1])
-            features = self.graphs.run(pixels, grid, max_pages=max_pages)
+        features = self._run(pixels, grid, self.dtype)  # [num_pages, num_tokens, hidden]
         if self.dtype == torch.float16:
             features = self._mend(features, pixels, grid)
         if self._stream is not None:
@@ -188,7 +184,7 @@ class VisionTower:
         if len(broken) == 0:
             return features
         self.num_fallbacks += len(broken)
-        again = self._forward(pixels[broken], grid, torch.bfloat16)
+        again = self._run(pixels[broken], grid, torch.bfloat16)
         largest = torch.finfo(torch.float16).max
         features = features.clone()
         features[broken] = again.float().clamp(-largest, largest).to(torch.float16)

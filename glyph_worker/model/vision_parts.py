@@ -104,6 +104,12 @@ class PageForward(Protocol):
     def lay_out(self, make: MakeLinear) -> None:
         """Take every matrix from the library's module."""
 
+    def compile(self, **options: Any) -> None:
+        """Compute its blocks compiled from now on, once for pages of any size and number."""
+
+    def run_plain(self) -> None:
+        """The opposite."""
+
     def prepare(self, grid: Grid) -> None:
         """Make what a grid needs: tables are kept, so that the forward moves nothing."""
 

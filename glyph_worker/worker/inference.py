@@ -9,6 +9,7 @@ from typing import Self
 from glyph_worker.engine.engine import Engine
 from glyph_worker.features.cache import FeatureCache
 from glyph_worker.model.checkpoint import load_reader
+from glyph_worker.model.memory_plan import feature_bytes, wants_int8
 from glyph_worker.model.reader import Reader
 from glyph_worker.render.choose import checkpoint_folder
 from glyph_worker.settings import Settings
@@ -41,11 +42,18 @@ class Inference:
             folder,
             device=settings.device,
             dtype=settings.dtype,
+            int8=wants_int8(folder, settings.device, settings.engine, settings.features),
             threads=settings.engine.threads,
         )
         prover = Prover(folder)
         features = FeatureCache(reader, settings.features, cache)
-        engine = Engine(reader, settings.engine, on_fatal=on_fatal)
+        token_bytes = reader.feature_width * reader.dtype.itemsize
+        engine = Engine(
+            reader,
+            settings.engine,
+            on_fatal=on_fatal,
+            feature_bytes=feature_bytes(token_bytes, settings.engine, settings.features),
+        )
         features.start()
         engine.start()
         return cls(reader=reader, features=features, engine=engine, prover=prover, streams=streams)

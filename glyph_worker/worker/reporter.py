@@ -43,18 +43,20 @@ class Reporter:
         self._next = time.monotonic() + PERIOD_S
         try:
             self._tally.flush()
+            found = engine.stats()
             stats = {
                 name: float(value)
-                for name, value in dataclasses.asdict(engine.stats()).items()
+                for name, value in dataclasses.asdict(found).items()
                 if isinstance(value, (int, float))
             }
-            self._tally.announce(self._worker, stats | self._device.read())
+            uuid = getattr(found, "device_uuid", "")
+            self._tally.announce(self._worker, stats | self._device.read(uuid))
         except GlyphError as exc:
             log.warning("report.missed", error=exc.code)
 
 
 class DeviceGauges:
-    """Memory and utilisation of the first CUDA device through NVML, where there is one."""
+    """Memory and utilisation of the engine's CUDA device through NVML, where there is one."""
 
     def __init__(self) -> None:
         self._handle: Any = None
@@ -63,13 +65,15 @@ class DeviceGauges:
             import pynvml
 
             pynvml.nvmlInit()
-            self._handle = pynvml.nvmlDeviceGetHandleByIndex(0)
             self._nvml = pynvml
 
-    def read(self) -> dict[str, float]:
-        if self._handle is None:
+    def read(self, uuid: str) -> dict[str, float]:
+        """Of the device of this name; nothing for none."""
+        if self._nvml is None or not uuid:
             return {}
         try:
+            if self._handle is None:
+                self._handle = self._nvml.nvmlDeviceGetHandleByUUID(uuid)
             memory = self._nvml.nvmlDeviceGetMemoryInfo(self._handle)
             busy = self._nvml.nvmlDeviceGetUtilizationRates(self._handle)
         except self._nvml.NVMLError:

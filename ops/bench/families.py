@@ -25,13 +25,14 @@ from bench.engine import Job, Workload, cost_of, make_workload, run_engine, sett
 from bench.machine import commit, device_name, publish
 from glyph_worker.features.digest import FeatureRecipe
 from glyph_worker.model.checkpoint import load_reader
+from glyph_worker.model.half_precision import TOLERANCE
 from glyph_worker.model.library import library_prompt
 from glyph_worker.model.reader import Reader
 from glyph_worker.model.synthetic_families import write_family
 
 LOGITS = 1e-4
 FEATURES = 1e-5
-HALF = 3e-2
+HALF = TOLERANCE
 """Standard deviations of float32 logits."""
 GAIN = 4.0
 SCALED = ("glm", "qwen2_5_vl", "qwen3_vl")

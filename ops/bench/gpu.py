@@ -1,10 +1,13 @@
 """Parity and speed of the engine on CUDA, in one call under eight minutes, without any queue.
 
 The real 9 B shape with random weights: what each optimisation gains over the library's float32
-`generate`, decoding against the bandwidth roofline, vision and prefill against the measured matrix
-rate, documents of 10, 50 and 100 pages under 1, 5 and 16 questions, memory beyond the weights.
-Usage: ops/bench/gpu [--quick] [--json PATH] [--shape 9b|small|tiny] [--budget SECONDS]. `--quick`
-runs everything with tiny shapes on any device, to prove that it runs.
+`generate`, row by row; decoding against the bandwidth roofline, vision and prefill against the
+measured matrix rate, documents of 10, 50 and 100 pages under 1, 5 and 16 questions; and the real
+Engine with its threads and feature cache: pages of several heights, the host tier, the bfloat16
+group, 8-bit weights, a cap of 24 GB.
+Usage: ops/bench/gpu [--quick] [--json PATH] [--shape 9b|small|tiny] [--budget SECONDS]
+[--only SECTION,…] [--skip SECTION,…]. `--quick` runs everything with tiny shapes on any device, to
+prove that it runs. The file of `--json` is written anew after every section.
 """
 
 from __future__ import annotations
@@ -13,12 +16,12 @@ import argparse
 import gc
 import json
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -27,7 +30,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.machine import ROOT, device_name
+from bench import gpu_service
+from bench.gpu_service import Load
+from bench.machine import commit, device_name
 from glyph_worker.engine.backend import TORCH, Backend, candidates
 from glyph_worker.engine.scheduled import SequenceState
 from glyph_worker.engine.selftest import Drive, page_inputs, self_test
@@ -44,6 +49,13 @@ PAGE = (840, 588)
 
 
 @dataclass
+class Peak:
+    """GB, once it is known."""
+
+    gb: float | None = None
+
+
+@dataclass
 class Bench:
     """Options, clock and what was found so far."""
 
@@ -51,7 +63,11 @@ class Bench:
     shape: str
     quick: bool
     budget_s: float
+    only: frozenset[str] = frozenset()
+    skip: frozenset[str] = frozenset()
+    json: Path | None = None
     started: float = field(default_factory=time.perf_counter)
+    facts: dict[str, Any] = field(default_factory=dict)
     found: dict[str, Any] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
 
@@ -65,6 +81,8 @@ class Bench:
 
     def section(self, name: str, work: Callable[[], Any]) -> Any:
         """Run one part unless time is over; a part that fails is told and does not end the run."""
+        if name in self.skip or (self.only and name not in self.only):
+            return None
         if time.perf_counter() - self.started > self.budget_s:
             self.skipped.append(f"{name}: over the budget of {self.budget_s:.0f} s")
             return None
@@ -78,11 +96,27 @@ class Bench:
         self.sync()
         print(f"{name} ({time.perf_counter() - begin:.1f} s): {self.found[name]}", flush=True)
         self.free()
+        self.write()
         return self.found[name]
+
+    def write(self) -> None:
+        if self.json is not None:
+            self.json.write_text(json.dumps(make_report(self), indent=1) + "\n")
 
     def sync(self) -> None:
         if self.cuda:
             torch.cuda.synchronize()
+
+    @contextmanager
+    def peak_beyond(self, reader: Reader) -> Iterator[Peak]:
+        """What the device held at most meanwhile, less the weights; None where nobody counts it."""
+        peak = Peak()
+        if self.cuda:
+            torch.cuda.reset_peak_memory_stats()
+        yield peak
+        if self.cuda:
+            most = torch.cuda.max_memory_allocated() - reader.weights_bytes
+            peak.gb = round(most / 1e9, 3)
 
     def free(self) -> None:
         gc.collect()
@@ -231,16 +265,6 @@ def vision_rate(bench: Bench, reader: Reader, matrix_tflop_s: float) -> dict[str
             "of_matrix_rate": round(rate / matrix_tflop_s, 3),
         }
     return out
-
-
-def compiled_vision(bench: Bench, reader: Reader, matrix_tflop_s: float) -> dict[str, Any]:
-    reader.vision.compile()
-    try:
-        out = vision_rate(bench, reader, matrix_tflop_s)
-        out["refused"] = reader.vision.refused_compile
-        return out
-    finally:
-        reader.vision._run = reader.vision._forward
 
 
 def language_flops(reader: Reader, num_tokens: int, before: int = 0) -> float:
@@ -413,7 +437,9 @@ def engine_jobs_per_s(
 
 
 def ladder(bench: Bench, reader: Reader, folder: str, fast: list[Backend]) -> dict[str, Any]:
-    """Jobs per second with one more optimisation on each line; negative results stay in."""
+    """The article's table: jobs per second with one more optimisation on each line, over the line
+    before and over the initial state; negative results stay in."""
+    initial = (bench.found.get("naive_float32") or {}).get("jobs_s")
     pages_each, num_questions, num_tokens = (10, 8, 32) if bench.cuda else (2, 2, 4)
     size = PAGE if bench.cuda else (84, 84)
     documents = [make_pages(50 + d, pages_each, size) for d in range(4 if bench.cuda else 2)]
@@ -424,12 +450,20 @@ def ladder(bench: Bench, reader: Reader, folder: str, fast: list[Backend]) -> di
             bench.skipped.append(f"ladder, {name}: over the budget")
             return
         try:
-            out[name] = round(work(), 4)
+            with bench.peak_beyond(reader) as peak:
+                jobs_s = round(work(), 4)
+            rows = [row["jobs_s"] for row in out.values()]
+            out[name] = {
+                "jobs_s": jobs_s,
+                "of_row_before": round(jobs_s / rows[-1], 2) if rows else None,
+                "of_initial_state": round(jobs_s / initial, 2) if initial else None,
+                "beyond_weights_gb": peak.gb,
+            }
         except Exception as exc:  # noqa: BLE001
             traceback.print_exc()
-            out[name] = repr(exc)[:200]
+            bench.skipped.append(f"ladder, {name}: {exc!r}"[:300])
         bench.free()
-        print(f"  {name}: {out[name]} jobs/s", flush=True)
+        print(f"  {name}: {out.get(name)}", flush=True)
 
     line(
         "library float16, one at a time" if bench.cuda else "library, one at a time",
@@ -455,16 +489,14 @@ def ladder(bench: Bench, reader: Reader, folder: str, fast: list[Backend]) -> di
     if bench.cuda:
         reader.vision.compile()
         line("+ compiled vision", lambda: run(fast[0]))
-        reader.vision.record()
-        line("+ vision graphs", lambda: run(fast[0]))
         line("+ batch of 32", lambda: run(fast[0], max_slots=32))
-        out["compiled vision refused"] = reader.vision.refused_compile
-        out["vision graphs refused"] = reader.vision.graphs and reader.vision.graphs.refused
-        reader.vision._run, reader.vision.graphs = reader.vision._forward, None
+        if reader.vision.refused_compile:
+            bench.skipped.append(f"compiled vision: {reader.vision.refused_compile}")
+        reader.vision.run_plain()
     return out
 
 
-def naive(bench: Bench, folder: str) -> float | None:
+def naive(bench: Bench, folder: str) -> dict[str, Any] | None:
     """The article's start: float32, one at a time. Needs four bytes a parameter."""
     pages_each, num_tokens = (10, 32) if bench.cuda else (2, 4)
     size = PAGE if bench.cuda else (84, 84)
@@ -474,35 +506,23 @@ def naive(bench: Bench, folder: str) -> float | None:
             bench.skipped.append(f"naive float32: needs 50 GB free, has {free / 1e9:.0f}")
             return None
     reader = make_reader(bench.shape, folder, device=bench.device, dtype=torch.float32)
-    return round(
-        library_jobs_per_s(bench, reader, make_pages(50, pages_each, size), num_tokens, 1), 4
-    )
+    pages = make_pages(50, pages_each, size)
+    with bench.peak_beyond(reader) as peak:
+        jobs_s = library_jobs_per_s(bench, reader, pages, num_tokens, 1)
+    return {"jobs_s": round(jobs_s, 4), "beyond_weights_gb": peak.gb}
 
 
 # -- the report -------------------------------------------------------------------------------
 
 
-def commit() -> str:
-    try:
-        return subprocess.run(
-            ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"],
-            capture_output=True, text=True, check=True,
-        ).stdout.strip()  # fmt: skip
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-
-
-def make_report(bench: Bench, reader_facts: dict[str, Any]) -> dict[str, Any]:
+def make_report(bench: Bench) -> dict[str, Any]:
     found = bench.found
     ratios: dict[str, float] = {}
     roofline = found.get("decode_roofline") or {}
     if roofline:
         ratios["decode_of_bandwidth_roofline"] = max(r["of_roofline"] for r in roofline.values())
-    for name in ("vision", "vision_compiled"):
-        rows = [r for r in (found.get(name) or {}).values() if isinstance(r, dict)]
-        if rows:
-            best = max(r["of_matrix_rate"] for r in rows)
-            ratios["vision_of_matrix_rate"] = max(ratios.get("vision_of_matrix_rate", 0), best)
+    if vision := found.get("vision"):
+        ratios["vision_of_matrix_rate"] = max(row["of_matrix_rate"] for row in vision.values())
     documents = found.get("documents") or {}
     if documents:
         ratios["prefill_of_matrix_rate"] = max(
@@ -514,14 +534,36 @@ def make_report(bench: Bench, reader_facts: dict[str, Any]) -> dict[str, Any]:
         ratios["follow_up_first_token"] = round(
             last["follow_up_first_token_s"] / last["first_token_s"], 4
         )
-    jobs = [v for v in (found.get("ladder") or {}).values() if isinstance(v, float)]
-    if jobs and found.get("naive_float32_jobs_s"):
-        ratios["best_vs_naive_float32"] = round(max(jobs) / found["naive_float32_jobs_s"], 2)
+    rows = [*(found.get("ladder") or {}).values()]
+    naive_s = (found.get("naive_float32") or {}).get("jobs_s")
+    if rows and naive_s:
+        ratios["best_vs_naive_float32"] = max(row["of_initial_state"] for row in rows)
+    served = found.get("service") or {}
+    if served:
+        ratios["captured_or_compiled_while_serving"] = (
+            served["captured_while_serving"] + served["compiled_while_serving"]
+        )
+        ratios["first_answer_after_start_s"] = served["first_answer_after_start_s"]
+        if naive_s:
+            ratios["service_vs_naive_float32"] = round(served["jobs_s"] / naive_s, 2)
+            initial_gb = found["naive_float32"]["beyond_weights_gb"]
+            if initial_gb:
+                memory = served["beyond_weights_gb"] / initial_gb
+                ratios["memory_beyond_weights_of_initial"] = round(memory, 3)
+    if "ratio" in (found.get("bfloat16_group") or {}):
+        ratios["bfloat16_group"] = found["bfloat16_group"]["ratio"]
+    if found.get("host_tier"):
+        ratios["host_tier_gain"] = found["host_tier"]["gain"]
     targets = {
         "decode_of_bandwidth_roofline": (0.7, True),
         "vision_of_matrix_rate": (0.5, True),
         "prefill_of_matrix_rate": (0.5, True),
         "best_vs_naive_float32": (30.0, True),
+        "service_vs_naive_float32": (30.0, True),
+        "captured_or_compiled_while_serving": (0, False),
+        "memory_beyond_weights_of_initial": (0.4, False),
+        "first_answer_after_start_s": (90.0, False),
+        "bfloat16_group": (0.9, True),
         "grouping_gain_longest_document": (1.0, True),
         "follow_up_first_token": (0.1, False),
     }
@@ -534,7 +576,7 @@ def make_report(bench: Bench, reader_facts: dict[str, Any]) -> dict[str, Any]:
             "shape": bench.shape,
             "torch": torch.__version__,
             "seconds": round(time.perf_counter() - bench.started, 1),
-            **reader_facts,
+            **bench.facts,
         },
         "ratios": ratios,
         "bars": {
@@ -552,13 +594,57 @@ def make_report(bench: Bench, reader_facts: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def main() -> int:
+# -- through the real engine --------------------------------------------------------------------
+
+
+def load_of(bench: Bench, **changes: Any) -> Load:
+    """Jobs as they come: heights differ, for pages are cropped to their text."""
+    heights = (840, 560, 308, 84) if bench.cuda else (84, 56, 112)
+    sizes: dict[str, Any] = {
+        "documents": 4 if bench.cuda else 2,
+        "pages": 10 if bench.cuda else 2,
+        "questions": 8 if bench.cuda else 2,
+        "tokens": 32 if bench.cuda else 3,
+        "heights": heights,
+        "width": 588 if bench.cuda else 84,
+    }
+    return Load(**(sizes | changes))
+
+
+def capped_service(bench: Bench, folder: str) -> dict[str, Any]:
+    """8-bit weights within 24 GiB of the device, whatever it has."""
+    cap = 24 << 30
+    if bench.cuda:
+        total = torch.cuda.get_device_properties(0).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, cap / total))
+    try:
+        reader = make_reader(bench.shape, folder, device=bench.device, dtype=bench.dtype, int8=True)
+        kv_bytes = 6 << 30 if bench.cuda else 64 << 20
+        found = gpu_service.service(reader, serving(bench, kv_bytes=kv_bytes), load_of(bench))
+        return found | {"weights_gb": round(reader.weights_bytes / 1e9, 2), "cap_gb": cap / 1e9}
+    finally:
+        if bench.cuda:
+            torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+def serving(bench: Bench, **changes: Any) -> EngineSettings:
+    """As a worker has them: compiled, captured, tested."""
+    return settings_of(bench, compile=True, self_test=True, **changes)
+
+
+def names(text: str) -> frozenset[str]:
+    return frozenset(filter(None, text.split(",")))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--shape", choices=("9b", "small", "tiny"))
     parser.add_argument("--budget", type=float, default=420, help="seconds after which parts skip")
-    options = parser.parse_args()
+    parser.add_argument("--only", type=names, default=frozenset(), help="sections, by commas")
+    parser.add_argument("--skip", type=names, default=frozenset(), help="sections, by commas")
+    options = parser.parse_args(arguments)
     cuda = torch.cuda.is_available()
     if not cuda and not options.quick:
         print("no CUDA device here; --quick runs everything tiny on the CPU", file=sys.stderr)
@@ -572,37 +658,61 @@ def main() -> int:
         shape=options.shape or ("tiny" if options.quick else "9b"),
         quick=options.quick,
         budget_s=options.budget,
+        only=options.only,
+        skip=options.skip,
+        json=options.json,
     )
     with tempfile.TemporaryDirectory() as folder:
-        rates = bench.section("device_rates", lambda: measure_device(bench))
-        bench.section("parity_tiny", lambda: parity(bench, folder))
-        bench.section("naive_float32_jobs_s", lambda: naive(bench, folder))
-        reader = make_reader(bench.shape, folder, device=bench.device, dtype=bench.dtype)
-        passed = bench.section("parity", lambda: parity_at_size(bench, reader)) or {}
-        fast = [
-            b for b in candidates(reader, EngineSettings())
-            if isinstance(passed.get(b.name), float)
-        ] or [TORCH]  # fmt: skip
-        tflop_s, gb_s = rates["matrix_tflop_s"], rates["bandwidth_gb_s"]
-        bench.section("decode_roofline", lambda: decode_roofline(bench, reader, fast[0], gb_s))
-        bench.section("vision", lambda: vision_rate(bench, reader, tflop_s))
-        bench.section("ladder", lambda: ladder(bench, reader, folder, fast))
-        bench.section("documents", lambda: document_table(bench, reader, fast[0], tflop_s))
-        if cuda:
-            bench.section("vision_compiled", lambda: compiled_vision(bench, reader, tflop_s))
-        facts: dict[str, Any] = {
-            "parameters": sum(w.numel() for w in reader.model.parameters()),
-            "weights_gb": round(reader.weights_bytes / 1e9, 2),
-            "backend": fast[0].name,
-        }
-        if cuda:
-            peak = torch.cuda.max_memory_allocated() - reader.weights_bytes
-            facts["peak_beyond_weights_gb"] = round(peak / 1e9, 2)
-    report = make_report(bench, facts)
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=1) + "\n")
-    print(json.dumps(report))
+        run(bench, folder)
+    bench.write()
+    print(json.dumps(make_report(bench)))
     return 0
+
+
+def run(bench: Bench, folder: str) -> None:
+    """All sections, the most telling first; what the budget leaves out is told."""
+    in_sixteen_bits(bench, folder)
+    bench.free()
+    bench.section("int8_in_24_gb", lambda: capped_service(bench, folder))
+
+
+def in_sixteen_bits(bench: Bench, folder: str) -> None:
+    """All sections on one model; it is gone when this ends."""
+    rates = measure_device(bench)
+    bench.found["device_rates"] = rates
+    tflop_s, gb_s = rates["matrix_tflop_s"], rates["bandwidth_gb_s"]
+    bench.section("parity_tiny", lambda: parity(bench, folder))
+    bench.section("naive_float32", lambda: naive(bench, folder))
+    reader = make_reader(bench.shape, folder, device=bench.device, dtype=bench.dtype)
+    bench.facts |= {
+        "parameters": sum(w.numel() for w in reader.model.parameters()),
+        "weights_gb": round(reader.weights_bytes / 1e9, 2),
+    }
+    passed = bench.section("parity", lambda: parity_at_size(bench, reader)) or {}
+    found = candidates(reader, EngineSettings())
+    fast = [b for b in found if isinstance(passed.get(b.name), float)] or [found[-1]]
+    bench.facts["backend"] = fast[0].name
+    bench.section("decode_roofline", lambda: decode_roofline(bench, reader, fast[0], gb_s))
+    if bench.cuda:
+        reader.vision.compile()
+        reader.vision.warm_up()
+    bench.section("vision", lambda: vision_rate(bench, reader, tflop_s))
+    reader.vision.run_plain()
+    kv_bytes = (20 << 30) if bench.cuda else (64 << 20)
+    settings = serving(bench, kv_bytes=kv_bytes)
+    bench.section("service", lambda: gpu_service.service(reader, settings, load_of(bench)))
+    few = load_of(bench, questions=2, heights=(840,) if bench.cuda else (84,))
+    many = load_of(bench, documents=8, questions=1, heights=few.heights)
+    half = reader
+    if bench.dtype != torch.float16:
+        half = make_reader(bench.shape, folder, device=bench.device, dtype=torch.float16)
+    bench.section("bfloat16_group", lambda: gpu_service.bfloat16_group(half, settings, few))
+    bench.section("host_tier", lambda: gpu_service.host_tier(reader, settings, many))
+    bench.section("documents", lambda: document_table(bench, reader, fast[0], tflop_s))
+    bench.section("ladder", lambda: ladder(bench, reader, folder, fast))
+    if bench.cuda:
+        peak = torch.cuda.max_memory_allocated() - reader.weights_bytes
+        bench.facts["peak_beyond_weights_gb"] = round(peak / 1e9, 2)
 
 
 if __name__ == "__main__":

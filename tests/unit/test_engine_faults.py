@@ -22,6 +22,7 @@ from glyph_worker.engine.engine import (
     SequenceResult,
 )
 from glyph_worker.engine.runner import Sampled
+from glyph_worker.engine.selftest import Drive, page_inputs
 from glyph_worker.engine.sequence import Fetch
 from glyph_worker.engine.step_inputs import Work
 from glyph_worker.errors import (
@@ -482,6 +483,34 @@ def test_overflow_in_float16_starts_again_in_bfloat16_and_says_so(half_reader: R
     assert house.engine.stats().fallbacks == 1
 
 
+def test_an_overflow_is_noticed_at_its_chunk_and_not_after_the_whole_prompt(
+    half_reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = half_reader.encode_pages, list[int]()
+
+    def overflow(pages: list[Any]) -> list[torch.Tensor]:
+        calls.append(len(pages))
+        found = real(pages)
+        return [torch.full_like(one, torch.inf) for one in found] if len(calls) == 1 else found
+
+    monkeypatch.setattr(half_reader, "encode_pages", overflow)
+    settings = EngineSettings(kv_bytes=8 << 20, prefill_tokens=12, self_test=False)
+    drive = Drive(half_reader, settings)
+    pages = [PAGE] * 6
+    request = AnswerRequest(
+        sequence_id="q", pages=page_inputs(pages, "hot"), question="what?", max_new_tokens=3
+    )
+    drive.add(request, pages, [20, 21, 22])
+    [live] = drive.core.live.values()
+    while live.fallback is None:
+        assert drive.step()
+    assert drive.core.counters.prefill_tokens <= 12 < live.scheduled.num_prompt_tokens
+    drive.finish()
+    assert drive.ended == {"q": "length"}
+    assert live.scheduled.dtype_group == "bfloat16"
+    assert drive.core.counters.fallbacks == 1
+
+
 def test_an_overflow_within_an_answer_keeps_the_tokens_that_were_streamed(
     half_reader: Reader,
 ) -> None:
@@ -532,7 +561,8 @@ def test_pages_that_overflow_float16_are_encoded_in_bfloat16(
 
     def overflow(pixels: torch.Tensor, grid: Any, dtype: torch.dtype) -> torch.Tensor:
         out = real(pixels, grid, dtype)
-        out[1] = float("inf")
+        if dtype == torch.float16:
+            out[1] = float("inf")
         return out
 
     monkeypatch.setattr(half_reader.vision, "_run", overflow)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -68,10 +69,8 @@ def test_every_off_switch_gives_the_same_answer(folder: Path) -> None:
         assert answer(load_reader(folder), **switch) == expected, switch
 
 
-def test_eight_bit_weights_are_a_setting(folder: Path) -> None:
-    reader = load_reader(folder)
-    assert len(answer(reader, int8_weights=True)) >= 1
-    assert reader.language.form == "int8"
+def test_eight_bit_weights_answer(folder: Path) -> None:
+    assert len(answer(load_reader(folder, int8=True))) >= 1
 
 
 def test_triton_on_the_cpu_is_refused_with_a_way_out(reader: Reader) -> None:
@@ -108,6 +107,42 @@ def test_a_backend_that_fails_its_self_test_gives_way_to_the_next(
     monkeypatch.setattr(selftest, "choices", lambda *_: ([broken], []))
     with pytest.raises(ModelUnusable, match="logits differ"):
         selftest.choose_backend(reader, EngineSettings())
+
+
+def test_every_decode_program_is_compared_before_the_first_job(folder: Path) -> None:
+    """By batch size and tile, of both dtype groups; a kernel wrong at one tile does not serve."""
+
+    class WrongAtFour(TorchKernels):
+        name = "wrong at four"
+
+        def attend(self, heads: Any, keys: Any, values: Any, plan: Any, scale: float) -> Any:
+            out = super().attend(heads, keys, values, plan, scale)
+            wrong = plan.splits is not None and plan.splits.tile == 4
+            return out.flip(-1) if wrong else out  # a factor alone would be normed away
+
+    reader = load_reader(folder, dtype="float16")
+    settings = EngineSettings(max_slots=4)
+    backend = Backend(kernels=TorchKernels(), splits=True, buffers="plain")
+    assert selftest.self_test(reader, settings, backend) < selftest.TOLERANCES["float16"]
+    wrong = Backend(kernels=WrongAtFour(), splits=True, buffers="plain")
+    with pytest.raises(ModelUnusable, match="4 rows in tiles of 4 differ"):
+        selftest.self_test(reader, settings, wrong)
+    core = selftest.Drive(reader, EngineSettings(kv_bytes=8 << 20), backend).core
+    assert set(core.runner.graphs) == {torch.float16, torch.bfloat16}
+    programs = core.runner.graphs[torch.float16].programs
+    assert len(programs) == 14, "1, 2, 4, 8 and 16 rows by tiles of at most 8 and no more than rows"
+    narrow = selftest.Drive(
+        reader, EngineSettings(kv_bytes=8 << 20), replace(backend, max_tile=2)
+    ).core
+    assert max(tile for _, tile in narrow.runner.graphs[torch.float16].programs) == 2
+
+
+def test_a_device_with_less_room_takes_smaller_tiles() -> None:
+    group = [Group(0, 8, ((0, 300),))]
+    for most in (8, 4, 1):
+        table = cut_pieces(group, 8, max_tile=most)
+        assert table is not None
+        assert table.tile == most
 
 
 def test_a_backend_that_cannot_even_be_tried_is_a_refusal(
@@ -148,13 +183,8 @@ def test_the_engine_names_what_its_vision_tower_could_not_use(folder: Path) -> N
     reader = load_reader(folder)
     engine = Engine(reader, EngineSettings(kv_bytes=8 << 20, self_test=False))
     assert engine.refusals == []
-    reader.vision.record(replay=False)
-    assert reader.vision.graphs is not None
-    reader.vision.refused_compile, reader.vision.graphs.refused = "no compiler", "no memory"
-    assert [str(refusal) for refusal in engine.refusals] == [
-        "compiled vision tower: no compiler",
-        "vision graphs: no memory",
-    ]
+    reader.vision.refused_compile = "no compiler"
+    assert [str(refusal) for refusal in engine.refusals] == ["compiled vision tower: no compiler"]
 
 
 def test_scattered_keys_beyond_the_capacity_are_left_to_the_other_way() -> None:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 import shutil
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from glyph_worker.engine.selftest import self_test
 from glyph_worker.errors import ModelUnusable
+from glyph_worker.model import weights
 from glyph_worker.model.checkpoint import load_reader, read_processor
+from glyph_worker.model.int8 import quantised
+from glyph_worker.model.library import library_logits
 from glyph_worker.model.synthetic import SHAPES, make_config
 from glyph_worker.setting_sections import EngineSettings
 
@@ -132,8 +138,33 @@ def test_eight_bit_weights_take_half_the_memory_and_pass_their_self_test(folder:
             layer.mlp.down_proj,
         )
     )
+    matrices += plain.model.lm_head.weight.numel()
     assert plain.weights_bytes - small.weights_bytes == pytest.approx(matrices, rel=0.05)
-    assert 0.001 < self_test(small, EngineSettings()) < 0.6
+    self_test(small, EngineSettings())
+    head = small.model.lm_head
+    assert small.language._head._weight.data_ptr() == head.weight.data_ptr(), "kept once"
+    page = np.full((84, 84), 200, dtype=np.uint8)
+    exact, rounded = (library_logits(one, [page], "what?").float() for one in (plain, small))
+    assert 0.001 < ((rounded - exact).abs().max() / exact.std()).item() < 0.6
+
+
+def test_eight_bit_matrices_never_stand_whole_in_16_bits(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One tensor at a time is read, placed and made integers of, before the next is read."""
+    alive: list[weakref.ref[torch.Tensor]] = []
+    most = 0
+
+    def counted(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        nonlocal most
+        alive.append(weakref.ref(weight))
+        most = max(most, sum(one() is not None for one in alive))
+        return quantised(weight)
+
+    monkeypatch.setattr(weights, "quantised", counted)
+    load_reader(folder, dtype="float16", int8=True)
+    assert len(alive) > 8
+    assert most == 1
 
 
 def test_the_shapes_have_their_sizes() -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from glyph_worker.model.families.family import Family, PlainFrame
+from glyph_worker.model.grid_tower import BlockTower
 from glyph_worker.model.language_parts import LanguageParts, LayerParts
 from glyph_worker.model.linear import Linear, slow_dtypes
 from glyph_worker.model.norms import Norm, layer_norm
@@ -52,19 +53,19 @@ class _Layer:
     down: Linear
 
 
-class _Tower:
+class _Tower(BlockTower):
     """The library's vision model, Q-Former and projection; their weights are shared.
 
     The Q-Former's weights are float32 in every format, as the library keeps them.
     """
 
     def __init__(self, model: Any, processor: ProcessorConfig) -> None:
+        super().__init__()
         self.model = model
         self.processor = processor
         self._embeddings = model.vision_model.embeddings
         self.device: torch.device = self._embeddings.patch_embedding.weight.device
         self.dtype: torch.dtype = self._embeddings.patch_embedding.weight.dtype
-        self.fused_attention = True
         self._slow = slow_dtypes(self.device)
 
     def lay_out(self, make: MakeLinear) -> None:
@@ -113,9 +114,9 @@ class _Tower:
         queries = layer_norm(self.model.query_tokens.to(wide), former.layernorm)
         hidden = queries.expand(pixels.shape[0], -1, -1)  # [num_pages, num_tokens, dim]
         for layer in self._layers:
-            hidden = self._attend(layer.own, hidden, hidden)
+            hidden = self._query(layer.own, hidden, hidden)
             if layer.across is not None:
-                hidden = self._attend(layer.across, hidden, seen)
+                hidden = self._query(layer.across, hidden, seen)
             inner = layer.module.intermediate_query.intermediate_act_fn(layer.wide(hidden))
             hidden = layer_norm(layer.down(inner) + hidden, layer.module.output_query.LayerNorm)
         return self._project(hidden.to(dtype))
@@ -126,19 +127,29 @@ class _Tower:
         first = self._embeddings.class_embedding.to(dtype).expand(pixels.shape[0], 1, -1)
         hidden = torch.cat([first, self._patch(x)], dim=1)
         hidden = hidden + self._embeddings.position_embedding.to(dtype)
+        rows = hidden.flatten(0, 1)  # [num_pages * (1 + num_patches), dim]
+        none = rows.new_empty(0)  # nothing turns: positions were added
         for block in self._blocks:
-            module, attn = block.module, block.module.self_attn
-            normed = layer_norm(hidden, module.layer_norm1)
-            qkv = block.qkv(normed).view(*normed.shape[:2], 3, attn.num_heads, -1)
-            mixed = patch_attention(
-                *qkv.unbind(2), scale=attn.scale, fused=self.fused_attention, slow=self._slow
-            )
-            hidden = hidden + block.out(mixed)
-            wide = block.wide(layer_norm(hidden, module.layer_norm2))
-            hidden = hidden + block.down(module.mlp.activation_fn(wide))
-        return layer_norm(hidden, self.model.vision_model.post_layernorm)
+            heads = self._before(block, rows, none, none)
+            mixed = self._attend(block.module.self_attn.scale, *heads, len(hidden))
+            rows = self._after(block, rows, mixed)
+        return layer_norm(rows, self.model.vision_model.post_layernorm).view(hidden.shape)
 
-    def _attend(self, attention: _Attention, hidden: Tensor, seen: Tensor) -> Tensor:
+    @staticmethod
+    def before(
+        block: _Block, rows: Tensor, cos: Tensor, sin: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        qkv = block.qkv(layer_norm(rows, block.module.layer_norm1))
+        q, k, v = qkv.view(len(rows), 3, block.module.self_attn.num_heads, -1).unbind(1)
+        return q, k, v
+
+    @staticmethod
+    def after(block: _Block, rows: Tensor, mixed: Tensor) -> Tensor:
+        rows = rows + block.out(mixed)
+        wide = block.wide(layer_norm(rows, block.module.layer_norm2))
+        return rows + block.down(block.module.mlp.activation_fn(wide))
+
+    def _query(self, attention: _Attention, hidden: Tensor, seen: Tensor) -> Tensor:
         module = attention.module
         heads = module.attention.num_attention_heads
         mixed = patch_attention(
@@ -173,7 +184,7 @@ def _language(model: Any) -> LanguageParts:
         ),
         embed=decoder.embed_tokens.weight,
         final_norm=Norm(decoder.final_layer_norm),
-        head=model.language_model.lm_head.weight,
+        head=model.language_model.lm_head,
         num_heads=config.num_attention_heads,
         num_kv_heads=config.num_attention_heads,
         head_dim=attn.head_dim,
@@ -184,7 +195,10 @@ def _language(model: Any) -> LanguageParts:
 
 
 def _refuse(config: Mapping[str, Any]) -> str | None:
-    text = config.get("text_config") or {}
+    text = config.get("text_config")
+    if not isinstance(text, dict):
+        # The library would build its default in place of what is missing.
+        return "its config.json has no text_config; download the checkpoint's present revision"
     if text.get("model_type", "opt") != "opt":
         return (
             f"its language model is {text['model_type']!r}; of BLIP-2, those on OPT are read "

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from glyph_worker.model.answer_text import TAGS
 from glyph_worker.model.families.family import Family
-from glyph_worker.model.grid_tower import GridTower
+from glyph_worker.model.grid_tower import GridTower, turned_heads
 from glyph_worker.model.language_parts import (
     LanguageParts,
     LayerParts,
@@ -81,27 +81,37 @@ class _Tower(GridTower):
 
     def forward(self, pixels: Tensor, grid: Grid, dtype: torch.dtype) -> Tensor:
         visual, tables, merge = self.visual, self._tables[grid], self.processor.merge_size
+        num_pages = pixels.shape[0]
         hidden = self._patch(cut_patches(pixels, grid, self.processor.patch_size, merge, dtype))
         if tables.position is not None:
             hidden = rms_norm(hidden, visual.post_conv_layernorm)
             hidden = hidden + tables.position.to(dtype)
+        rows = hidden.flatten(0, 1)  # [num_pages * num_patches, dim]
+        cos, sin = tables.cos.repeat(num_pages, 1, 1), tables.sin.repeat(num_pages, 1, 1)
         for block in self._blocks:
-            module = block.module
-            hidden = hidden + self._attention(block, rms_norm(hidden, module.norm1), tables)
-            normed = rms_norm(hidden, module.norm2)
-            gated = module.mlp.act_fn(block.gate(normed)) * block.up(normed)
-            hidden = hidden + block.down(gated)
-        hidden = rms_norm(hidden, visual.post_layernorm)  # [num_pages, num_patches, dim]
-        merged = hidden.view(pixels.shape[0], -1, merge * merge * hidden.shape[-1])
+            heads = self._before(block, rows, cos, sin)
+            mixed = self._attend(block.module.attn.scaling, *heads, num_pages)
+            rows = self._after(block, rows, mixed)
+        rows = rms_norm(rows, visual.post_layernorm)
+        merged = rows.view(num_pages, -1, merge * merge * rows.shape[-1])
         merger = visual.merger
         merged = self._merge_in(self._downsample(merged))
         merged = F.gelu(layer_norm(merged, merger.post_projection_norm))
         return self._merge_out(merger.act_fn(self._merge_gate(merged)) * self._merge_up(merged))
 
-    def _attention(self, block: _Block, hidden: Tensor, tables: _Tables) -> Tensor:
-        attn = block.module.attn
-        heads = self._heads(attn, block.qkv(hidden), tables.cos, tables.sin)
-        return block.out(self._attend(attn, *heads))
+    @staticmethod
+    def before(
+        block: _Block, rows: Tensor, cos: Tensor, sin: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        qkv = block.qkv(rms_norm(rows, block.module.norm1))
+        return turned_heads(block.module.attn, qkv, cos, sin)
+
+    @staticmethod
+    def after(block: _Block, rows: Tensor, mixed: Tensor) -> Tensor:
+        rows = rows + block.out(mixed)
+        normed = rms_norm(rows, block.module.norm2)
+        gated = block.module.mlp.act_fn(block.gate(normed)) * block.up(normed)
+        return rows + block.down(gated)
 
     def _make_tables(self, grid: Grid) -> _Tables:
         y, x, angle = self._place_angles(grid)

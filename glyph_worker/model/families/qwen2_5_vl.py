@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from glyph_worker.model.families.family import Family
-from glyph_worker.model.grid_tower import GridTower
+from glyph_worker.model.grid_tower import GridTower, turned_heads
 from glyph_worker.model.language_parts import (
     LanguageParts,
     LayerParts,
@@ -83,28 +83,49 @@ class _Tower(GridTower):
         num_pages = pixels.shape[0]
         x = cut_patches(pixels, grid, self.processor.patch_size, merge, dtype)
         x = x.view(num_pages, len(tables.order), merge * merge, -1)[:, tables.order]
-        hidden = self._patch(x.flatten(1, 2))  # [num_pages, num_patches, dim]
+        rows = self._patch(x.flatten(1, 2)).flatten(0, 1)  # [num_pages * num_patches, dim]
+        cos, sin = tables.cos.repeat(num_pages, 1, 1), tables.sin.repeat(num_pages, 1, 1)
         for block in self._blocks:
-            module = block.module
-            hidden = hidden + self._attention(block, rms_norm(hidden, module.norm1), tables)
-            normed = rms_norm(hidden, module.norm2)
-            gated = module.mlp.act_fn(block.gate(normed)) * block.up(normed)
-            hidden = hidden + block.down(gated)
-        merged = rms_norm(hidden, visual.merger.ln_q).view(num_pages, len(tables.order), -1)
+            heads = self._before(block, rows, cos, sin)
+            mixed = self._attend_within(block, heads, tables, num_pages)
+            rows = self._after(block, rows, mixed)
+        merged = rms_norm(rows, visual.merger.ln_q).view(num_pages, len(tables.order), -1)
         return self._merge_out(F.gelu(self._merge_in(merged)))[:, tables.back]
 
-    def _attention(self, block: _Block, hidden: Tensor, tables: _Tables) -> Tensor:
-        attn = block.module.attn
-        num_pages, num_patches, _ = hidden.shape
-        heads = self._heads(attn, block.qkv(hidden), tables.cos, tables.sin)
+    @staticmethod
+    def before(
+        block: _Block, rows: Tensor, cos: Tensor, sin: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        qkv = block.qkv(rms_norm(rows, block.module.norm1))
+        return turned_heads(block.module.attn, qkv, cos, sin)
+
+    @staticmethod
+    def after(block: _Block, rows: Tensor, mixed: Tensor) -> Tensor:
+        rows = rows + block.out(mixed)
+        normed = rms_norm(rows, block.module.norm2)
+        gated = block.module.mlp.act_fn(block.gate(normed)) * block.up(normed)
+        return rows + block.down(gated)
+
+    def _attend_within(
+        self, block: _Block, heads: tuple[Tensor, Tensor, Tensor], tables: _Tables, num_pages: int
+    ) -> Tensor:
+        """Attention over pages or, in most blocks, within windows: [num_rows, width]."""
+        scale = block.module.attn.scaling
+        if block.whole:
+            return self._attend(scale, *heads, num_pages)
+        pages = [x.view(num_pages, -1, *x.shape[1:]) for x in heads]
         mixed = []
         start = 0
-        for count, size in ((1, num_patches),) if block.whole else tables.windows:
+        for count, size in tables.windows:
             here = slice(start, start + count * size)
-            one = (p[:, here].reshape(num_pages * count, size, *p.shape[2:]) for p in heads)
-            mixed.append(self._attend(attn, *one).view(num_pages, count * size, -1))
+            q, k, v = (page[:, here].flatten(0, 1) for page in pages)
+            mixed.append(
+                self._attend(scale, q, k, v, num_pages * count).view(
+                    num_pages, -1, q.shape[1] * q.shape[2]
+                )
+            )
             start += count * size
-        return block.out(torch.cat(mixed, dim=1) if len(mixed) > 1 else mixed[0])
+        return (torch.cat(mixed, dim=1) if len(mixed) > 1 else mixed[0]).flatten(0, 1)
 
     def _make_tables(self, grid: Grid) -> _Tables:
         merge = self.processor.merge_size

@@ -13,7 +13,7 @@ from torch import Tensor
 from glyph_worker.model.answer_text import END_THINK, THINK
 from glyph_worker.model.families.family import Family
 from glyph_worker.model.families.qwen2_5_vl import qwen_layer, refuse_moving_rope
-from glyph_worker.model.grid_tower import GridTower
+from glyph_worker.model.grid_tower import GridTower, turned_heads
 from glyph_worker.model.language_parts import (
     LanguageParts,
     axes_interleaved,
@@ -102,21 +102,31 @@ class _Tower(GridTower):
     def forward(self, pixels: Tensor, grid: Grid, dtype: torch.dtype) -> Tensor:
         tables, merge = self._tables[grid], self.processor.merge_size
         hidden = self._patch(cut_patches(pixels, grid, self.processor.patch_size, merge, dtype))
-        hidden = hidden + tables.position.to(dtype)  # [num_pages, num_patches, dim]
+        hidden = hidden + tables.position.to(dtype)
+        num_pages = pixels.shape[0]
+        rows = hidden.flatten(0, 1)  # [num_pages * num_patches, dim]
+        cos, sin = tables.cos.repeat(num_pages, 1, 1), tables.sin.repeat(num_pages, 1, 1)
         deep = []
         for block in self._blocks:
-            module = block.module
-            hidden = hidden + self._attention(block, layer_norm(hidden, module.norm1), tables)
-            wide = block.wide(layer_norm(hidden, module.norm2))
-            hidden = hidden + block.down(module.mlp.act_fn(wide))
+            heads = self._before(block, rows, cos, sin)
+            mixed = self._attend(block.module.attn.scaling, *heads, num_pages)
+            rows = self._after(block, rows, mixed)
             if block.deep is not None:
-                deep.append(block.deep(hidden, merge * merge))
-        return torch.cat([self._merger(hidden, merge * merge), *deep], dim=-1)
+                deep.append(block.deep(rows.view(hidden.shape), merge * merge))
+        return torch.cat([self._merger(rows.view(hidden.shape), merge * merge), *deep], dim=-1)
 
-    def _attention(self, block: _Block, hidden: Tensor, tables: _Tables) -> Tensor:
-        attn = block.module.attn
-        heads = self._heads(attn, block.qkv(hidden), tables.cos, tables.sin)
-        return block.out(self._attend(attn, *heads))
+    @staticmethod
+    def before(
+        block: _Block, rows: Tensor, cos: Tensor, sin: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        qkv = block.qkv(layer_norm(rows, block.module.norm1))
+        return turned_heads(block.module.attn, qkv, cos, sin)
+
+    @staticmethod
+    def after(block: _Block, rows: Tensor, mixed: Tensor) -> Tensor:
+        rows = rows + block.out(mixed)
+        wide = block.wide(layer_norm(rows, block.module.norm2))
+        return rows + block.down(block.module.mlp.act_fn(wide))
 
     def _make_tables(self, grid: Grid) -> _Tables:
         y, x, angle = self._place_angles(grid)
