@@ -29,6 +29,11 @@ File = Annotated[
 ]
 
 
+FileOrNone = Annotated[
+    Path | None, typer.Argument(help="As for every command; none with --follows.")
+]
+
+
 def say(*parts: Part, to: Console = out) -> None:
     """Print one line, never wrapped: a terminal does that, and a pipe wants it whole."""
     to.print(line(*parts), soft_wrap=True)

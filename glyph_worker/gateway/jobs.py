@@ -225,7 +225,7 @@ class _Ended(JobFailed):
 async def _submit(
     client: Client,
     context: Context,
-    document: str | Document,
+    document: str | Document | None,
     question: str,
     key: str | None,
     options: dict[str, Any],

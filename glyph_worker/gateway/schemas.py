@@ -16,6 +16,8 @@ from glyph_worker.options import (
     AnswerRegex,
     Choices,
     DeadlineS,
+    Follows,
+    History,
     IncludeThinking,
     Literals,
     MaxNewTokens,
@@ -62,6 +64,8 @@ class Options(BaseModel):
     response_format: ResponseFormat | None = None
     choices: Choices | None = None
     regex: AnswerRegex | None = None
+    history: History | None = None
+    follows: Follows | None = None
     style: StyleName | None = None
     min_quality: MinQuality | None = None
     literals: Literals | None = None
@@ -89,7 +93,10 @@ class SubmitBody(Options):
         },
     )
 
-    document: str = Field(description="Text; it is laid out on pages that the model reads.")
+    document: str | None = Field(
+        None,
+        description="Text; it is laid out on pages that the model reads. Left out with `follows`.",
+    )
     question: str
 
 
@@ -106,7 +113,7 @@ class BatchBody(Options):
         },
     )
 
-    document: str
+    document: str | None = None
     questions: Annotated[list[str], FailFast()] = Field(min_length=1)
 
 

@@ -18,6 +18,8 @@ from glyph_worker.gateway.schemas import BatchBody, Options, SubmitBody, json_bo
 
 _LISTS = ("stop", "choices")
 """Fields that a form may repeat."""
+_JSON = ("response_format", "history")
+"""Fields that a form has as JSON."""
 _FILE = {
     "type": "string",
     "contentMediaType": "application/octet-stream",
@@ -33,7 +35,7 @@ def submit_bodies(kind: type[SubmitBody] | type[BatchBody]) -> dict[str, Any]:
     several = {"type": "array", "items": {"type": "string"}, "minItems": 1}
     form = {
         "type": "object",
-        "required": ["document", "question"],
+        "required": ["question"],
         "additionalProperties": False,
         "properties": {
             "document": _FILE,
@@ -49,13 +51,15 @@ def submit_bodies(kind: type[SubmitBody] | type[BatchBody]) -> dict[str, Any]:
 def _form_field(schema: dict[str, Any]) -> dict[str, Any]:
     """A form knows no null: an absent field is the default."""
     plain: dict[str, Any] = next(one for one in schema["anyOf"] if one.get("type") != "null")
+    if plain.get("type") == "array":
+        plain = {"type": "string", "contentMediaType": "application/json"}
     return plain | {"description": schema.get("description", "")}
 
 
 async def read_submit(
     request: Request, context: Context, kind: type[SubmitBody] | type[BatchBody]
-) -> tuple[str | Document, list[str], dict[str, Any]]:
-    """Document, questions and options from JSON or from a form."""
+) -> tuple[str | Document | None, list[str], dict[str, Any]]:
+    """Document, questions and options from JSON or from a form; no document with `follows`."""
     if media_type_of(request) != "multipart/form-data":
         limit = context.settings.gateway.max_questions
         body = await json_body_of(request, kind, max_questions=limit)
@@ -71,17 +75,17 @@ async def read_submit(
 
 async def _from_form(
     form: FormData, context: Context
-) -> tuple[str | Document, list[str], dict[str, Any]]:
+) -> tuple[str | Document | None, list[str], dict[str, Any]]:
     known = {"document", "question", *Options.model_fields}
     if unknown := sorted(set(form) - known):
         raise InvalidOption(
             f"unknown field {unknown[0][:80]!r}; there are {', '.join(sorted(known))}"
         )
     part = form.get("document")
-    if part is None:
+    if part is None and not form.get("follows"):
         raise InvalidOption("the form has no field `document`; send the file or the text there")
     if isinstance(part, UploadFile):
-        document: str | Document = await context.files.read(
+        document: str | Document | None = await context.files.read(
             await part.read(), name=part.filename or "", content_type=part.content_type or ""
         )
     else:
@@ -94,8 +98,9 @@ async def _from_form(
         texts = [text for text in form.getlist(name) if isinstance(text, str)]
         if texts:
             values[name] = texts if name in _LISTS else texts[-1]
-    if "response_format" in values:
-        values["response_format"] = _json_field("response_format", values["response_format"])
+    for name in _JSON:
+        if name in values:
+            values[name] = _json_field(name, values[name])
     # Numbers are text in a form; validation from JSON would refuse them.
     raw = json.dumps(values).encode()
     options: Options = parsed(Options, raw, max_questions=0, strict=False)

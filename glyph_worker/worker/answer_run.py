@@ -156,6 +156,7 @@ class AnswerRun:
             compression_ratio=round(text_tokens / max(1, visual), 3),
             prompt_tokens=outcome.num_prompt_tokens,
             prefix_tokens_reused=outcome.num_prefix_tokens_reused,
+            history_unread=0 if reader.prompt.reads_history else len(claimed.options.history),
             thinking_tokens=outcome.num_thinking_tokens,
             answer_tokens=outcome.num_answer_tokens,
             max_new_tokens_cut_to=cut_to,
@@ -197,6 +198,7 @@ def _request(
             for page in pages
         ),
         question=claimed.question,
+        history=options.history,
         max_new_tokens=min(options.max_new_tokens, settings.limits.max_new_tokens),
         thinking=options.thinking,
         max_thinking_tokens=options.max_thinking_tokens,

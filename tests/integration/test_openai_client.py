@@ -169,8 +169,6 @@ UNSUPPORTED: list[tuple[dict[str, Any], str]] = [
     ({"messages": [{"role": "user", "content": "no document here"}]}, "messages[0]"),
     ({"messages": [*parts(DOCUMENT, TOTAL)[:1], {"role": "assistant", "content": "x"}]},
      "messages[1]"),
-    ({"messages": [*parts(DOCUMENT, TOTAL), {"role": "assistant", "content": "x"},
-                   *parts(DOCUMENT, TOTAL)]}, "messages[0]"),
     ({"messages": [{"role": "user", "content": [IMAGE, {"type": "text", "text": TOTAL}]}]},
      "messages[0].content[0]"),
 ]  # fmt: skip
@@ -342,6 +340,31 @@ def test_a_response_that_waits_is_taken_back(ai: openai.OpenAI) -> None:
         extra_body={"glyph": {"seed": 3, "top_k": 0}}, temperature=5,
     )  # fmt: skip
     assert ai.responses.cancel(made.id).status in ("cancelled", "completed", "incomplete")
+
+
+def test_a_conversation_goes_on_about_its_document(ai: openai.OpenAI, told: str) -> None:
+    asked = "Who is the customer?"
+    said: list[Any] = [
+        *parts(DOCUMENT, asked),
+        {"role": "assistant", "content": "Ada Robotics GmbH"},
+        {"role": "user", "content": TOTAL},
+    ]
+    done = ai.chat.completions.create(model="nano", messages=said, max_tokens=32)
+    assert done.choices[0].message.content == told
+    # The embedded reader was taught single questions, and is given the last alone.
+    assert done.to_dict()["glyph"]["receipt"]["history_unread"] == 1  # type: ignore[index]
+
+
+def test_a_response_goes_on_from_another(ai: openai.OpenAI, told: str) -> None:
+    first = ai.responses.create(model="nano", input=f"{DOCUMENT}\n\nWho is the customer?")
+    second = ai.responses.create(model="nano", input=TOTAL, previous_response_id=first.id)
+    assert second.output_text == told
+    assert second.previous_response_id == first.id
+    third = ai.responses.create(model="nano", input=TOTAL, previous_response_id=second.id)
+    assert third.to_dict()["glyph"]["receipt"]["history_unread"] == 2  # type: ignore[index]
+    with pytest.raises(openai.BadRequestError) as found:
+        ai.responses.create(model="nano", input=TOTAL, previous_response_id="resp_none")
+    assert found.value.code == "previous_response_not_found"
 
 
 def test_an_unknown_response_and_a_job_of_another_kind_are_not_found(

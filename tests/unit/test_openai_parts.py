@@ -72,11 +72,59 @@ def test_a_short_system_turn_is_no_document() -> None:
 
 
 @pytest.mark.parametrize(
+    "opening",
+    [
+        [("user", texts(LONG, "Who?"))],
+        [("user", texts("Orchid pays 9 EUR.", "Who?"))],
+        [("user", f"{LONG.rstrip()}\n\nWho?")],
+        [("system", LONG), ("user", "Who?")],
+        [("user", LONG), ("user", "Who?")],
+        [("user", texts(f"glyph:document\n{LONG}", "Who?"))],
+    ],
+)
+def test_earlier_turns_are_the_history_of_the_same_document(opening: list[tuple[str, Any]]) -> None:
+    first = asked(*opening)
+    second = asked(*opening, ("assistant", "Orchid"), ("user", "When?"))
+    third = asked(
+        *opening,
+        ("assistant", "Orchid"),
+        ("user", f"{LONG} Is that\n\nWhen?"),
+        ("assistant", texts("In December", "2026")),
+        ("user", "Sure?"),
+        ("user", "Really?"),
+    )
+    assert first.history == ()
+    assert first.document == second.document == third.document
+    assert (second.question, second.history) == ("When?", (("Who?", "Orchid"),))
+    assert third.question == "Sure?\n\nReally?"
+    assert third.history == (
+        ("Who?", "Orchid"),
+        (f"{LONG} Is that\n\nWhen?", "In December\n\n2026"),
+    )
+
+
+def test_a_document_sent_again_with_each_question_is_no_part_of_them() -> None:
+    found = asked(
+        ("user", texts(LONG, "Who?")), ("assistant", "Orchid"), ("user", texts(LONG, "When?"))
+    )
+    assert found == Asked(document=LONG, question="When?", history=(("Who?", "Orchid"),))
+
+
+def test_a_document_brought_late_in_a_conversation_is_found() -> None:
+    found = asked(("user", "Hello"), ("assistant", "What is it?"), ("user", texts(LONG, "Who?")))
+    assert found == Asked(document=LONG, question="Who?", history=(("Hello", "What is it?"),))
+
+
+def test_what_goes_on_from_a_response_brings_no_document() -> None:
+    found = asked(("user", f"{LONG}\n\nIs that right?"), goes_on=True)
+    assert found == Asked(document=None, question=f"{LONG}\n\nIs that right?")
+    with pytest.raises(InvalidOption, match="a document beside previous_response_id"):
+        asked(("user", texts(f"glyph:document\n{LONG}", "Who?")), goes_on=True)
+
+
+@pytest.mark.parametrize(
     ("turns", "more", "param", "words"),
     [
-        ([("user", texts(LONG, "a?")), ("assistant", "b"), ("user", "c?")], {}, "messages[0]",
-         "history"),
-        ([("user", "a?"), ("user", texts(LONG, "c?"))], {}, "messages[0]", "history"),
         ([("user", texts(LONG, "a?")), ("assistant", "b")], {}, "messages[1]", "last turn"),
         ([("tool", LONG), ("user", "a?")], {}, "messages[0]", "role 'tool'"),
         ([("user", "a?")], {}, "messages[0]", "no document"),

@@ -117,6 +117,7 @@ def surface_of(body: ResponseBody) -> dict[str, Any]:
         "background": bool(body.background),
         # Longer ones may be the document, which every look at the record would carry along.
         "instructions": instructions if 0 < len(instructions) <= MAX_SHOWN_CHARS else None,
+        "previous_response_id": body.previous_response_id,
         "max_output_tokens": body.max_output_tokens,
         "temperature": body.temperature,
         "top_p": body.top_p,

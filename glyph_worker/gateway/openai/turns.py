@@ -9,9 +9,13 @@
 6. Of one text alone, what stands before its last blank line is the document, the rest the
    question.
 
+In a conversation the turns before the first answer hold the document, found as if the question in
+them were still to be answered: each further request has the same one, whose pages are known. Only
+where they hold none is it looked for in all turns.
+
 `glyph.question` is the question where it is given. What is left of system and developer turns
-stands before the question as instructions. Any other earlier turn would be history, which the
-service does not take: it is refused by name.
+stands before the question as instructions. What is left of the others, up to the last answer, is
+history: users' texts are its questions, assistants' its answers.
 """
 
 from __future__ import annotations
@@ -55,8 +59,10 @@ class _Turn:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Asked:
-    document: str | FilePart
+    document: str | FilePart | None
+    """None: that of the response before."""
     question: str
+    history: tuple[tuple[str, str], ...] = ()
 
 
 def asked_by(
@@ -65,8 +71,10 @@ def asked_by(
     param: str,
     document: str | None = None,
     question: str | None = None,
+    goes_on: bool = False,
 ) -> Asked:
     """`document` and `question` are those of `glyph`; `param` is the field that holds the turns.
+    `goes_on`: the document is that of an earlier response, and no turn holds one.
 
     Raises InvalidOption with `param`, the place.
     """
@@ -85,14 +93,24 @@ def asked_by(
     if files:
         found = files[0][1]
         files[0][0].files.clear()
-    if found is None:
-        found = _long(turns, keep_last=question is None)
+    if goes_on and found is not None:
+        at = files[-1][1].at if files else param
+        raise _no(at, "a document beside previous_response_id, which has one; send one of the two")
+    if found is None and not goes_on:
+        found = _in_conversation(turns, keep_last=question is None)
+    if isinstance(found, str) and not files:
+        _forget(turns, found)  # some clients send it again with every question
     words = question if question is not None else "\n\n".join(last.texts)
     if question is not None and last.texts:
         raise _no(last.at, "text beside glyph.question; send one of the two")
-    _refuse_history(turns[:-1])
     instructions = [text for turn in turns[:-1] if turn.role in _INSTRUCT for text in turn.texts]
-    return Asked(document=found, question="\n\n".join([*instructions, words]))
+    said = [turn for turn in turns[:-1] if turn.role not in _INSTRUCT]
+    history, unanswered = _history(said)
+    return Asked(
+        document=found,
+        question="\n\n".join([*instructions, *unanswered, words]),
+        history=history,
+    )
 
 
 def _marked(turns: list[_Turn]) -> str | None:
@@ -136,13 +154,40 @@ def _long(turns: list[_Turn], *, keep_last: bool) -> str:
     )
 
 
-def _refuse_history(earlier: list[_Turn]) -> None:
-    for turn in earlier:
-        if turn.role not in _INSTRUCT and (turn.texts or turn.role == "assistant"):
-            raise _no(
-                turn.at,
-                "earlier turns as history are not supported; send the document and one question",
-            )
+def _forget(turns: list[_Turn], document: str) -> None:
+    for turn in turns:
+        if turn.role != "assistant":
+            kept = [text for text in turn.texts if text != document]
+            turn.texts[:] = kept or turn.texts
+
+
+def _in_conversation(turns: list[_Turn], *, keep_last: bool) -> str:
+    answered = next((at for at, turn in enumerate(turns) if turn.role == "assistant"), 0)
+    if answered and turns[answered - 1].role == _ASK:
+        try:
+            return _long(turns[:answered], keep_last=True)
+        except InvalidOption:
+            pass
+    return _long(turns, keep_last=keep_last)
+
+
+def _history(said: list[_Turn]) -> tuple[tuple[tuple[str, str], ...], list[str]]:
+    """(Questions with their answers, what was asked since the last answer)."""
+    history: list[tuple[str, str]] = []
+    questions: list[str] = []
+    answers: list[str] = []
+    for turn in said:
+        if turn.role == "assistant":
+            answers += turn.texts
+            continue
+        if answers:
+            history.append(("\n\n".join(questions), "\n\n".join(answers)))
+            questions, answers = [], []
+        questions += turn.texts
+    if answers:
+        history.append(("\n\n".join(questions), "\n\n".join(answers)))
+        questions = []
+    return tuple(history), questions
 
 
 def _turn(message: Message, at: str) -> _Turn:
