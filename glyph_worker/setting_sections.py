@@ -29,6 +29,8 @@ class LimitSettings(Section):
 
     max_document_bytes: int = Field(default=10_000_000, ge=1)
     """Largest document, UTF-8 bytes."""
+    max_picture_bytes: int = Field(default=32_000_000, ge=1)
+    """Most bytes of a document's pages that are pictures, as they are kept."""
     max_question_chars: int = Field(default=4_000, ge=1)
     """Longest question, characters."""
     max_pages: int = Field(default=1_000, ge=1)
@@ -45,6 +47,11 @@ class IntakeSettings(Section):
     wall_s: float = Field(default=120.0, gt=0)
     """Longest time for the same by the clock, for machines that are busy."""
     memory_bytes: int = Field(default=1 << 30, ge=1 << 27)
+    """Most memory for the same, as address space."""
+    ocr_s: float = Field(default=300.0, gt=0)
+    """Longest time, by the clock and of CPU, to read a file's pictures by OCR (extra `ocr`); pages
+    that are not read by then stay pictures without text. 0.1 and less: none is read."""
+    ocr_memory_bytes: int = Field(default=3 << 30, ge=1 << 27)
     """Most memory for the same, as address space."""
 
 

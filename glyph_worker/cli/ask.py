@@ -72,6 +72,9 @@ def submit(
     ttl_s: Annotated[int | None, _option("ttl_s")] = None,
     webhook: Annotated[str | None, typer.Option(help="A URL told when a job ends.")] = None,
     idempotency_key: Annotated[str | None, _option("idempotency_key")] = None,
+    pdf: Annotated[
+        str, typer.Option(help="A PDF's pages, or pictures: text, image, or auto: by page.")
+    ] = "auto",
     tenant: Tenant = "default",
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the answers.")] = False,
     timeout: Annotated[float | None, typer.Option(help="Seconds to wait.")] = None,
@@ -87,7 +90,7 @@ def submit(
     client = Client(settings, tenant=tenant)
     if follows is not None:
         options["follows"] = whole_id(all_jobs(settings), follows, tenant=tenant)
-    document = None if file is None else read_document(file, settings)
+    document = None if file is None else read_document(file, settings, pdf=pdf)
     jobs = client.submit_many(document, question, **cast(SubmitOptions, options))
     if not wait:
         if as_json:

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from glyph_worker.document import Document
 from glyph_worker.errors import GlyphError
-from glyph_worker.intake.reader import read_path
+from glyph_worker.intake.reader import read_path, sheet_mode
 from glyph_worker.job import Answer, Job
 from glyph_worker.settings import Settings
 from glyph_worker.terminal import Part, console, line
@@ -25,7 +25,10 @@ err = console(stderr=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 File = Annotated[
-    Path, typer.Argument(help="A file with text, HTML or PDF; `-` reads standard input.")
+    Path,
+    typer.Argument(
+        help="A file with text, HTML, PDF or pictures of pages; `-` reads standard input."
+    ),
 ]
 
 
@@ -51,9 +54,9 @@ def table(
     return made
 
 
-def read_document(file: Path, settings: Settings) -> Document:
+def read_document(file: Path, settings: Settings, *, pdf: str = "auto") -> Document:
     """The file as a document; what of it is not read is told on standard error."""
-    document = read_path(file, settings)
+    document = read_path(file, settings, pdf=sheet_mode(pdf))
     for note in document.notes:
         print(f"note: {note}", file=sys.stderr)
     return document

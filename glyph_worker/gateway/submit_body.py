@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, get_args
 
 from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
-from glyph_worker.document import Document
+from glyph_worker.document import Document, SheetMode
 from glyph_worker.errors import InvalidOption
 from glyph_worker.gateway.bodies import check_form_charset, json_body_of, media_type_of
 from glyph_worker.gateway.deps import Context
 from glyph_worker.gateway.json_bounds import MORE_VALUES, check_bounds
 from glyph_worker.gateway.schemas import BatchBody, Options, SubmitBody, json_body, parsed
+from glyph_worker.intake.reader import sheet_mode
 
 _LISTS = ("stop", "choices")
 """Fields that a form may repeat."""
+_PDF = {
+    "type": "string",
+    "enum": list(get_args(SheetMode)),
+    "description": "How pages of a PDF, or pictures, are read: as text, as pictures, or by page.",
+}
 _JSON = ("response_format", "history")
 """Fields that a form has as JSON."""
 _FILE = {
     "type": "string",
     "contentMediaType": "application/octet-stream",
     "format": "binary",
-    "description": "Text of any kind, HTML or PDF.",
+    "description": "Text of any kind, HTML, PDF, or pictures of pages (PNG, JPEG, TIFF).",
 }
 
 
@@ -39,6 +45,7 @@ def submit_bodies(kind: type[SubmitBody] | type[BatchBody]) -> dict[str, Any]:
         "additionalProperties": False,
         "properties": {
             "document": _FILE,
+            "pdf": _PDF,
             "question": {"type": "string"} if kind is SubmitBody else several,
         }
         | {name: _form_field(value) for name, value in options.items()},
@@ -76,7 +83,7 @@ async def read_submit(
 async def _from_form(
     form: FormData, context: Context
 ) -> tuple[str | Document | None, list[str], dict[str, Any]]:
-    known = {"document", "question", *Options.model_fields}
+    known = {"document", "pdf", "question", *Options.model_fields}
     if unknown := sorted(set(form) - known):
         raise InvalidOption(
             f"unknown field {unknown[0][:80]!r}; there are {', '.join(sorted(known))}"
@@ -86,7 +93,10 @@ async def _from_form(
         raise InvalidOption("the form has no field `document`; send the file or the text there")
     if isinstance(part, UploadFile):
         document: str | Document | None = await context.files.read(
-            await part.read(), name=part.filename or "", content_type=part.content_type or ""
+            await part.read(),
+            name=part.filename or "",
+            content_type=part.content_type or "",
+            pdf=sheet_mode(str(form.get("pdf", "auto"))),
         )
     else:
         document = part

@@ -105,7 +105,7 @@ class AnswerRun:
             outcome.text,
             claimed.question,
             document_digest=claimed.document_digest,
-            read=source.document_text,
+            read=source.document,
             style=source.style,
             pages=pages,
             mode=claimed.options.literals,

@@ -77,6 +77,7 @@ def export(model: Glm4vForConditionalGeneration, folder: Path) -> None:
     smallest, largest = 28 * PAGE_WIDTH, PAGE_LINES * 14 * PAGE_WIDTH
     processor = {
         "image_processor_type": "Glm4vImageProcessor",
+        "reads_pictures": False,
         "patch_size": PATCH,
         "merge_size": MERGE,
         "temporal_patch_size": 2,

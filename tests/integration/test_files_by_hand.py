@@ -77,10 +77,10 @@ def test_a_file_that_cannot_be_read_is_one_line_with_exit_code_2(
 
 
 def test_a_picture_is_called_one(tmp_path: Path) -> None:
-    (tmp_path / "page.txt").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(20))
+    (tmp_path / "page.txt").write_bytes(b"GIF89a" + bytes(20))
     done = command("render", str(tmp_path / "page.txt"), "--out", str(tmp_path / "out"))
     assert done.returncode == 2
-    assert "the file is a PNG picture, which is not read here; pictures are not" in done.stderr
+    assert "the file is a GIF picture, which is not read here; save it as PNG" in done.stderr
 
 
 def test_render_draws_a_page_of_html_from_a_pipe(tmp_path: Path) -> None:

@@ -130,8 +130,9 @@ def test_what_goes_on_from_a_response_brings_no_document() -> None:
         ([("user", "a?")], {}, "messages[0]", "no document"),
         ([("user", "a?\n\n")], {}, "messages[0]", "no document"),
         ([("user", "a?")], {"document": LONG, "question": "b?"}, "messages[0]", "beside"),
-        ([("user", [{"type": "image_url", "image_url": {"url": "x"}}])], {},
-         "messages[0].content[0]", "'image_url'"),
+        ([("user", [{"type": "image_url", "image_url": {"url": "http://a/b.png"}}])], {},
+         "messages[0].content[0].image_url", "fetches no picture"),
+        ([("user", [{"type": "image_url"}])], {}, "messages[0].content[0]", "`image_url`"),
         ([("user", [{"type": "input_audio", "input_audio": {}}])], {}, "messages[0].content[0]",
          "'input_audio'"),
         ([("user", [{"type": "input_file", "file_url": "http://a/b"}])], {},
@@ -147,6 +148,18 @@ def test_what_turns_cannot_say_is_refused_by_place(
     with pytest.raises(InvalidOption, match=words) as found:
         asked(*turns, **more)
     assert found.value.details["param"] == param
+
+
+def test_a_picture_part_is_the_document() -> None:
+    url = "data:image/png;base64," + base64.b64encode(b"pixels").decode()
+    for part in (
+        {"type": "image_url", "image_url": {"url": url, "detail": "high"}},
+        {"type": "input_image", "image_url": url, "detail": "auto"},
+    ):
+        found = asked(("user", [part, *texts("Who?")]))
+        assert isinstance(found.document, FilePart)
+        assert (found.document.raw, found.document.content_type) == (b"pixels", "image/png")
+        assert found.question == "Who?"
 
 
 def test_a_file_part_is_the_document_and_a_second_one_is_refused() -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import Header, Request
 
 from glyph_worker.client import Client
-from glyph_worker.document import Document
+from glyph_worker.document import Document, SheetMode
 from glyph_worker.errors import (
     GlyphError,
     InvalidOption,
@@ -120,7 +120,9 @@ def _options(extras: GlyphExtras | None, *, tier: str | None, **said: Any) -> di
     return chosen
 
 
-async def document_of(context: Context, client: Client, asked: Asked) -> str | Document | None:
+async def document_of(
+    context: Context, client: Client, asked: Asked, *, pdf: SheetMode = "auto"
+) -> str | Document | None:
     """Raises what reading a file raises, and UnknownFile."""
     if asked.document is None or isinstance(asked.document, str):
         return asked.document
@@ -131,7 +133,7 @@ async def document_of(context: Context, client: Client, asked: Asked) -> str | D
     else:
         raw, name, content_type = part.raw or b"", part.name, part.content_type
     try:
-        return await context.files.read(raw, name=name, content_type=content_type)
+        return await context.files.read(raw, name=name, content_type=content_type, pdf=pdf)
     except RequestError as exc:
         exc.details.setdefault("param", part.at)
         raise
@@ -163,7 +165,8 @@ async def submit(
     )
     if (webhook := options.get("webhook")) is not None:
         await check_webhook(webhook, context)
-    document = await document_of(context, client, asked)
+    pdf = body.glyph.pdf if body.glyph else None
+    document = await document_of(context, client, asked, pdf=pdf or "auto")
     noted = Noted(surface=json.dumps(surface, ensure_ascii=False, sort_keys=True).encode())
     try:
         return await threaded(

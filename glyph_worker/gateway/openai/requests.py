@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from glyph_worker.document import SheetMode
 from glyph_worker.gateway.openai.parsing import Body
 from glyph_worker.gateway.schemas import Options
 from glyph_worker.options import (
@@ -39,6 +40,9 @@ class GlyphExtras(Options):
     """
 
     document: str | None = Field(None, description="The document; the turns then only ask.")
+    pdf: SheetMode | None = Field(
+        None, description="How pages of a PDF, or pictures, are read: text, image, or auto."
+    )
     question: str | None = Field(None, description="The question; else the turns have it.")
 
 

@@ -2,7 +2,7 @@
 
 1. `glyph.document` is the document, whatever the turns say; they hold the question.
 2. A text whose first line is `glyph:document`, in any turn, is the document.
-3. A file part is the document.
+3. A file part is the document, or a picture, which is a page of one.
 4. Of several text parts in the last user turn the longest is the document, the others the question.
 5. A long text (200 characters, or two lines) in an earlier user, system or developer turn is the
    document; the longest where there are several.
@@ -36,6 +36,7 @@ LONG_CHARS = 200
 _INSTRUCT, _ASK = ("system", "developer"), "user"
 _TEXT_TYPES = ("text", "input_text", "output_text")
 _FILE_TYPES = ("file", "input_file")
+_PICTURE_TYPES = ("image_url", "input_image")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -217,11 +218,15 @@ def _add(turn: _Turn, part: Part, at: str) -> None:
         if turn.role != _ASK:
             raise _no(at, f"a file part in a turn of role {turn.role!r}; send it as the user's")
         turn.files.append(_file(fields if part.type == "input_file" else fields.get("file"), at))
+    elif part.type in _PICTURE_TYPES:
+        if turn.role != _ASK:
+            raise _no(at, f"a picture in a turn of role {turn.role!r}; send it as the user's")
+        turn.files.append(_picture(fields, at))
     else:
         raise _no(
             at,
-            f"a part of type {part.type!r} is not read here; text and file parts are "
-            "(any text, HTML, PDF)",
+            f"a part of type {part.type!r} is not read here; text, file and picture parts are "
+            "(any text, HTML, PDF, PNG, JPEG, TIFF)",
         )
 
 
@@ -238,6 +243,26 @@ def _file(fields: Any, at: str) -> FilePart:
     data = fields.get("file_data")
     if not isinstance(data, str) or not isinstance(name, str):
         raise _no(at, "a file part has `file_data` (base64, or a data: URL) or `file_id`")
+    return _decoded(data, name, at)
+
+
+def _picture(fields: dict[str, Any], at: str) -> FilePart:
+    """Chat's `image_url: {url}`, or a response's `image_url` or `file_id`."""
+    if fields.get("file_id") is not None:
+        return _file({"file_id": fields["file_id"]}, at)
+    said = fields.get("image_url")
+    url = said.get("url") if isinstance(said, dict) else said
+    if not isinstance(url, str):
+        raise _no(at, "a picture part has an `image_url`")
+    if not url.startswith("data:"):
+        raise _no(
+            f"{at}.image_url",
+            "the service fetches no picture; send it as a data: URL, in base64",
+        )
+    return _decoded(url, "", at)
+
+
+def _decoded(data: str, name: str, at: str) -> FilePart:
     head, comma, rest = data.partition(",")
     content_type = ""
     if comma and head.startswith("data:"):
