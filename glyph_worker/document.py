@@ -113,7 +113,7 @@ class Document:
         if num_bytes > max_picture_bytes:
             raise DocumentTooLarge(
                 f"the document's pictures have {num_bytes} bytes, limit is {max_picture_bytes}; "
-                "send fewer or smaller pages, or raise GLYPH_MAX_PICTURE_BYTES on producers",
+                "send fewer or smaller pages",
                 num_bytes=num_bytes,
                 max_bytes=max_picture_bytes,
             )

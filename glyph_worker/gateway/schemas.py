@@ -41,6 +41,16 @@ from glyph_worker.proof import CheckedLiteral, Citation
 
 JobId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
+DocumentUrl = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=2_000,
+        description="Where the document is, instead of itself: a public HTTP(S) address. Off "
+        "unless the operator allows it.",
+    ),
+]
+
 _DOCUMENT = "Invoice 4711\nCustomer: Orchid GmbH\nTotal: 1,204.50 EUR, due 2026-12-01.\n"
 _ID = "0f0c6a4e-93a8-4a5e-9b0f-7d1f6f7f7a11"
 
@@ -97,6 +107,7 @@ class SubmitBody(Options):
         None,
         description="Text; it is laid out on pages that the model reads. Left out with `follows`.",
     )
+    document_url: DocumentUrl | None = None
     question: str
 
 
@@ -114,6 +125,7 @@ class BatchBody(Options):
     )
 
     document: str | None = None
+    document_url: DocumentUrl | None = None
     questions: Annotated[list[str], FailFast()] = Field(min_length=1)
 
 

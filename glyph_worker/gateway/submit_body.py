@@ -45,6 +45,7 @@ def submit_bodies(kind: type[SubmitBody] | type[BatchBody]) -> dict[str, Any]:
         "additionalProperties": False,
         "properties": {
             "document": _FILE,
+            "document_url": {"type": "string", "maxLength": 2_000},
             "pdf": _PDF,
             "question": {"type": "string"} if kind is SubmitBody else several,
         }
@@ -71,7 +72,8 @@ async def read_submit(
         limit = context.settings.gateway.max_questions
         body = await json_body_of(request, kind, max_questions=limit)
         questions = [body.question] if isinstance(body, SubmitBody) else body.questions
-        return body.document, questions, body.chosen()
+        document = await _fetched(context, body.document, body.document_url)
+        return document, questions, body.chosen()
     check_form_charset(request)
     try:
         async with request.form(max_files=1, max_fields=1_100, max_part_size=1 << 24) as form:
@@ -83,23 +85,26 @@ async def read_submit(
 async def _from_form(
     form: FormData, context: Context
 ) -> tuple[str | Document | None, list[str], dict[str, Any]]:
-    known = {"document", "pdf", "question", *Options.model_fields}
+    known = {"document", "document_url", "pdf", "question", *Options.model_fields}
     if unknown := sorted(set(form) - known):
         raise InvalidOption(
             f"unknown field {unknown[0][:80]!r}; there are {', '.join(sorted(known))}"
         )
     part = form.get("document")
-    if part is None and not form.get("follows"):
+    url = form.get("document_url")
+    pdf = sheet_mode(str(form.get("pdf", "auto")))
+    if part is None and not form.get("follows") and not url:
         raise InvalidOption("the form has no field `document`; send the file or the text there")
     if isinstance(part, UploadFile):
         document: str | Document | None = await context.files.read(
             await part.read(),
             name=part.filename or "",
             content_type=part.content_type or "",
-            pdf=sheet_mode(str(form.get("pdf", "auto"))),
+            pdf=pdf,
         )
     else:
         document = part
+    document = await _fetched(context, document, str(url) if url else None, pdf=pdf)
     questions = [text for text in form.getlist("question") if isinstance(text, str)]
     if not questions:
         raise InvalidOption("the form has no field `question`")
@@ -115,6 +120,24 @@ async def _from_form(
     raw = json.dumps(values).encode()
     options: Options = parsed(Options, raw, max_questions=0, strict=False)
     return document, questions, options.chosen()
+
+
+async def _fetched(
+    context: Context,
+    document: str | Document | None,
+    url: str | None,
+    *,
+    pdf: SheetMode = "auto",
+) -> str | Document | None:
+    """The document that was sent, or the one at `document_url`."""
+    if url is None:
+        return document
+    if document is not None:
+        raise InvalidOption("document and document_url are both there; send one of the two")
+    found = await context.fetcher.fetch(url)
+    return await context.files.read(
+        found.raw, name=found.name, content_type=found.content_type, pdf=pdf
+    )
 
 
 def _json_field(name: str, text: str) -> Any:

@@ -55,7 +55,7 @@ def check_bytes(num_bytes: int, number: int, max_bytes: int) -> None:
     if num_bytes > max_bytes:
         raise DocumentTooLarge(
             f"the first {number} pages have {num_bytes} bytes as pictures, limit is {max_bytes}; "
-            "send fewer at once, or raise GLYPH_MAX_PICTURE_BYTES on producers",
+            "send fewer at once",
             num_bytes=num_bytes,
             max_bytes=max_bytes,
         )

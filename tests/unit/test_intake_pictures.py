@@ -120,8 +120,11 @@ def test_a_picture_that_is_none_or_too_large_is_refused_with_the_reason(
 
 
 def test_the_bytes_of_pictures_have_a_limit() -> None:
-    with pytest.raises(DocumentTooLarge, match=r"limit is 100; .*GLYPH_MAX_PICTURE_BYTES"):
-        reader(max_picture_bytes=100).read(saved(picture()))
+    with pytest.raises(DocumentTooLarge, match=r"pages have .* bytes as pictures, limit is 100"):
+        sheets_of_pictures(saved(picture()), max_bytes=100)
+    sheets = sheets_of_pictures(saved(picture()), max_bytes=10**6)
+    with pytest.raises(DocumentTooLarge, match=r"pictures have .* bytes, limit is 100"):
+        Document.of_sheets("", sheets, max_bytes=100, max_picture_bytes=100)
 
 
 def test_places_of_a_pdfs_words_are_on_its_page(no_ocr: None) -> None:

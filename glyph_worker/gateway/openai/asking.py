@@ -127,12 +127,15 @@ async def document_of(
     if asked.document is None or isinstance(asked.document, str):
         return asked.document
     part: FilePart = asked.document
-    if part.file_id:
-        found = await threaded(context.uploads.get, client.tenant, part.file_id)
-        raw, name, content_type = found.raw, found.name, ""
-    else:
-        raw, name, content_type = part.raw or b"", part.name, part.content_type
     try:
+        if part.url:
+            fetched = await context.fetcher.fetch(part.url)
+            raw, name, content_type = fetched.raw, fetched.name, fetched.content_type
+        elif part.file_id:
+            found = await threaded(context.uploads.get, client.tenant, part.file_id)
+            raw, name, content_type = found.raw, found.name, ""
+        else:
+            raw, name, content_type = part.raw or b"", part.name, part.content_type
         return await context.files.read(raw, name=name, content_type=content_type, pdf=pdf)
     except RequestError as exc:
         exc.details.setdefault("param", part.at)

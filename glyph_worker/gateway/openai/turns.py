@@ -29,6 +29,7 @@ from typing import Any
 
 from glyph_worker.errors import InvalidOption
 from glyph_worker.gateway.openai.requests import Message, Part
+from glyph_worker.webhook_url import MAX_URL_CHARS
 
 MARKER = "glyph:document"
 LONG_CHARS = 200
@@ -41,12 +42,13 @@ _PICTURE_TYPES = ("image_url", "input_image")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FilePart:
-    """A file as it came, or the id of one that was uploaded."""
+    """A file as it came, the id of one that was uploaded, or where one is."""
 
     name: str = ""
     raw: bytes | None = None
     content_type: str = ""
     file_id: str = ""
+    url: str = ""
     at: str = ""
 
 
@@ -233,8 +235,8 @@ def _add(turn: _Turn, part: Part, at: str) -> None:
 def _file(fields: Any, at: str) -> FilePart:
     if not isinstance(fields, dict):
         raise _no(at, "a file part has `file_data` or `file_id`")
-    if fields.get("file_url"):
-        raise _no(f"{at}.file_url", "'file_url' is not supported: the service fetches nothing")
+    if url := fields.get("file_url"):
+        return FilePart(url=_url(url, f"{at}.file_url"), at=f"{at}.file_url")
     name, file_id = fields.get("filename") or "", fields.get("file_id")
     if file_id is not None:
         if not isinstance(file_id, str) or len(file_id) > 100:
@@ -255,11 +257,14 @@ def _picture(fields: dict[str, Any], at: str) -> FilePart:
     if not isinstance(url, str):
         raise _no(at, "a picture part has an `image_url`")
     if not url.startswith("data:"):
-        raise _no(
-            f"{at}.image_url",
-            "the service fetches no picture; send it as a data: URL, in base64",
-        )
+        return FilePart(url=_url(url, f"{at}.image_url"), at=f"{at}.image_url")
     return _decoded(url, "", at)
+
+
+def _url(url: object, at: str) -> str:
+    if not isinstance(url, str) or len(url) > MAX_URL_CHARS:
+        raise _no(at, f"a URL is text of at most {MAX_URL_CHARS} characters")
+    return url
 
 
 def _decoded(data: str, name: str, at: str) -> FilePart:
