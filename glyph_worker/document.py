@@ -166,6 +166,22 @@ class Document:
         return cls(text=text, digest=document_digest(raw, ()))
 
 
+def joined(documents: Sequence[Document], *, max_bytes: int, max_picture_bytes: int) -> Document:
+    """Documents of sheets as one, their sheets numbered through. Raises as Document.of_sheets."""
+    sheets: list[Sheet] = []
+    at = 0
+    for document in documents:
+        for sheet in document.sheets:
+            number = len(sheets) + 1
+            sheets.append(replace(sheet, number=number, start=sheet.start + at, end=sheet.end + at))
+        at += len(document.text)
+    text = "".join(document.text for document in documents)
+    notes = dict.fromkeys(note for document in documents for note in document.notes)
+    return Document.of_sheets(
+        text, sheets, max_bytes=max_bytes, max_picture_bytes=max_picture_bytes
+    ).with_notes(notes)
+
+
 def document_digest(raw: bytes, sheets: Sequence[Sheet]) -> str:
     """Names a document by its text and the sheets it was brought as, with all that is on them."""
     if not sheets:

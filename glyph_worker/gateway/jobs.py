@@ -56,6 +56,7 @@ _REFUSALS = (
     errors.Conflict, errors.DocumentTooLarge, errors.UnsupportedMedia, errors.InvalidOption,
     errors.InvalidSchema,
     errors.EmptyDocument, errors.QuotaExceeded, errors.QueueFull, errors.NotAllowed,
+    errors.UnknownJob, errors.JobExpired,
 )  # fmt: skip
 
 

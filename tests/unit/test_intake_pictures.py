@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from pypdf import PdfWriter
 from reportlab.lib.pagesizes import A4
 
-from glyph_worker.document import Document
+from glyph_worker.document import Document, joined
 from glyph_worker.errors import DocumentTooLarge, EmptyDocument, UnreadableDocument
 from glyph_worker.intake import text_layer
 from glyph_worker.intake.pdf import sheets_of_pdf
@@ -245,6 +245,19 @@ def test_ocr_reads_a_picture_and_says_so() -> None:
     assert document.notes == (
         "1 of the picture's 1 pages were read by OCR, which misreads: page 1",
     )
+
+
+def test_pictures_sent_apart_are_pages_of_one_document(no_ocr: None) -> None:
+    bounds = {"max_bytes": 10**4, "max_picture_bytes": 10**6}
+    pages = [reader().read(saved(picture(text))) for text in ("one", "two")]
+    pdf = reader().read(pdf_of(prose("port 8443")))
+    document = joined([pages[0], pdf, pages[1]], **bounds)
+    assert [sheet.number for sheet in document.sheets] == [1, 2, 3]
+    assert document.text == "port 8443\n"
+    assert [(sheet.start, sheet.end) for sheet in document.sheets] == [(0, 0), (0, 10), (10, 10)]
+    places = list(document.sheets[1].word_places())
+    assert [document.text[at.start : at.end] for at in places] == ["port", "8443"]
+    assert len(document.notes) == 1, "the same note once"
 
 
 def test_a_document_of_sheets_is_named_by_all_that_is_on_them() -> None:

@@ -162,6 +162,22 @@ def test_a_picture_part_is_the_document() -> None:
         assert found.question == "Who?"
 
 
+def test_several_pictures_are_the_pages_of_the_document() -> None:
+    def page(number: int) -> dict[str, Any]:
+        url = "data:image/png;base64," + base64.b64encode(b"%d" % number).decode()
+        return {"type": "image_url", "image_url": {"url": url}}
+
+    found = asked(("user", [page(1), page(2), *texts("Who?")]), ("assistant", "A"), ("user", "B?"))
+    assert isinstance(found.document, tuple)
+    assert [part.raw for part in found.document] == [b"1", b"2"]
+    assert (found.question, found.history) == ("B?", (("Who?", "A"),))
+    with pytest.raises(InvalidOption, match="101 pictures, limit is 100; send a PDF"):
+        asked(("user", [*map(page, range(101)), *texts("Who?")]))
+    file = {"type": "file", "file": {"file_data": "YQ=="}}
+    with pytest.raises(InvalidOption, match="a second document"):
+        asked(("user", [page(1), file, *texts("Who?")]))
+
+
 def test_a_file_part_is_the_document_and_a_second_one_is_refused() -> None:
     data = base64.b64encode(b"a page").decode()
     part = {"type": "file", "file": {"file_data": f"data:text/html;base64,{data}", "filename": "a"}}

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import Header, Request
 
 from glyph_worker.client import Client
-from glyph_worker.document import Document, SheetMode
+from glyph_worker.document import Document, SheetMode, joined
 from glyph_worker.errors import (
     GlyphError,
     InvalidOption,
@@ -126,7 +126,18 @@ async def document_of(
     """Raises what reading a file raises, and UnknownFile."""
     if asked.document is None or isinstance(asked.document, str):
         return asked.document
-    part: FilePart = asked.document
+    if isinstance(asked.document, FilePart):
+        return await _file(context, client, asked.document, pdf)
+    pages = [await _file(context, client, part, pdf) for part in asked.document]
+    limits = context.settings.limits
+    return joined(
+        pages,
+        max_bytes=limits.max_document_bytes,
+        max_picture_bytes=limits.max_picture_bytes,
+    )
+
+
+async def _file(context: Context, client: Client, part: FilePart, pdf: SheetMode) -> Document:
     try:
         if part.url:
             fetched = await context.fetcher.fetch(part.url)
@@ -136,10 +147,13 @@ async def document_of(
             raw, name, content_type = found.raw, found.name, ""
         else:
             raw, name, content_type = part.raw or b"", part.name, part.content_type
-        return await context.files.read(raw, name=name, content_type=content_type, pdf=pdf)
+        document = await context.files.read(raw, name=name, content_type=content_type, pdf=pdf)
     except RequestError as exc:
         exc.details.setdefault("param", part.at)
         raise
+    if part.is_picture and not document.sheets:
+        raise InvalidOption(f"{part.at}: it is no picture; send it as a file part", param=part.at)
+    return document
 
 
 async def submit(

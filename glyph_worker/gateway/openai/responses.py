@@ -72,6 +72,7 @@ class ResponseView(BaseModel):
     response_model=ResponseView,
     responses=refusals(
         errors.Conflict, errors.DocumentTooLarge, errors.UnsupportedMedia, errors.QuotaExceeded,
+        errors.JobExpired,
         JobFailed, UnknownModel,
     )
     | _EVENTS,

@@ -2,7 +2,7 @@
 
 1. `glyph.document` is the document, whatever the turns say; they hold the question.
 2. A text whose first line is `glyph:document`, in any turn, is the document.
-3. A file part is the document, or a picture, which is a page of one.
+3. A file part is the document, or pictures are, each of which is a page of it.
 4. Of several text parts in the last user turn the longest is the document, the others the question.
 5. A long text (200 characters, or two lines) in an earlier user, system or developer turn is the
    document; the longest where there are several.
@@ -24,7 +24,7 @@ import base64
 import binascii
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from glyph_worker.errors import InvalidOption
@@ -33,6 +33,7 @@ from glyph_worker.webhook_url import MAX_URL_CHARS
 
 MARKER = "glyph:document"
 LONG_CHARS = 200
+MAX_PICTURES = 100
 
 _INSTRUCT, _ASK = ("system", "developer"), "user"
 _TEXT_TYPES = ("text", "input_text", "output_text")
@@ -50,6 +51,7 @@ class FilePart:
     file_id: str = ""
     url: str = ""
     at: str = ""
+    is_picture: bool = False
 
 
 @dataclass(kw_only=True, slots=True)
@@ -62,8 +64,8 @@ class _Turn:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Asked:
-    document: str | FilePart | None
-    """None: that of the response before."""
+    document: str | FilePart | tuple[FilePart, ...] | None
+    """Several: the pictures of its pages, in order. None: that of the response before."""
     question: str
     history: tuple[tuple[str, str], ...] = ()
 
@@ -85,17 +87,20 @@ def asked_by(
     last = turns[-1]
     if last.role != _ASK:
         raise _no(last.at, f"the last turn is {last.role!r}, must be 'user': it asks")
-    found: str | FilePart | None = document
+    found: str | FilePart | tuple[FilePart, ...] | None = document
     files = [(turn, file) for turn in turns for file in turn.files]
     if found is not None and files:
         raise _no(files[0][1].at, "a file beside glyph.document; send one of the two")
     if found is None:
         found = _marked(turns)
-    if len(files) > 1 or (files and found is not None):
+    are_pages = all(file.is_picture for _, file in files)
+    if (len(files) > 1 and not are_pages) or (files and found is not None):
         raise _no(files[-1][1].at, "a second document; one job asks about one")
     if files:
-        found = files[0][1]
-        files[0][0].files.clear()
+        parts = tuple(file for _, file in files)
+        if len(parts) > MAX_PICTURES:
+            raise _no(parts[-1].at, f"{len(parts)} pictures, limit is {MAX_PICTURES}; send a PDF")
+        found = parts if len(parts) > 1 else parts[0]
     if goes_on and found is not None:
         at = files[-1][1].at if files else param
         raise _no(at, "a document beside previous_response_id, which has one; send one of the two")
@@ -223,7 +228,7 @@ def _add(turn: _Turn, part: Part, at: str) -> None:
     elif part.type in _PICTURE_TYPES:
         if turn.role != _ASK:
             raise _no(at, f"a picture in a turn of role {turn.role!r}; send it as the user's")
-        turn.files.append(_picture(fields, at))
+        turn.files.append(replace(_picture(fields, at), is_picture=True))
     else:
         raise _no(
             at,
