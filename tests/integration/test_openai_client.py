@@ -158,8 +158,7 @@ def test_a_file_part_is_read_as_an_upload_is(ai: openai.OpenAI, told: str) -> No
     assert done.to_dict()["glyph"]["receipt"]["document_tokens"] > 0  # type: ignore[index]
 
 
-IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
-"""No picture."""
+SOUND = {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}
 UNSUPPORTED: list[tuple[dict[str, Any], str]] = [
     ({"n": 2}, "n"),
     ({"logprobs": True}, "logprobs"),
@@ -174,7 +173,7 @@ UNSUPPORTED: list[tuple[dict[str, Any], str]] = [
     ({"messages": [{"role": "user", "content": "no document here"}]}, "messages[0]"),
     ({"messages": [*parts(DOCUMENT, TOTAL)[:1], {"role": "assistant", "content": "x"}]},
      "messages[1]"),
-    ({"messages": [{"role": "user", "content": [IMAGE, {"type": "text", "text": TOTAL}]}]},
+    ({"messages": [{"role": "user", "content": [SOUND, {"type": "text", "text": TOTAL}]}]},
      "messages[0].content[0]"),
 ]  # fmt: skip
 
