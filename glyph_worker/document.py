@@ -1,10 +1,12 @@
-"""What is asked about: Document, Page, PageSpan, and the only recipe for digests. No I/O."""
+"""What is asked about: Document, Sheet, Page, PageSpan; the only recipe for digests. No I/O."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+import struct
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
 
 from glyph_worker.errors import DocumentTooLarge, EmptyDocument, InvalidEncoding, InvalidOption
 
@@ -38,6 +40,63 @@ def digest(kind: str, *parts: Part) -> str:
     return sha.hexdigest()
 
 
+SheetMode = Literal["text", "image", "auto"]
+"""How pages that people bring are read: as text, as pictures, or as pictures where they have no
+text of their own."""
+
+
+class WordPlace(NamedTuple):
+    """Where characters of the document stand on a sheet, in shares of its width and height."""
+
+    start: int
+    end: int
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+_PLACE = struct.Struct("<IHHHHH")
+_WHOLE = 65_535
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sheet:
+    """A page of the PDF, or a picture, that a document was brought as."""
+
+    number: int
+    """From 1, as in the file."""
+    width: float
+    height: float
+    """PDF points, or pixels of the picture."""
+    start: int
+    end: int
+    """Half-open range of characters of the document's text that were read off it."""
+    places: bytes = b""
+    """Of its words, packed (`place_words`)."""
+    picture: bytes = b""
+    """PNG or JPEG; b'' where its text is drawn in its place."""
+    always: bool = False
+    """Shown as a picture also to a checkpoint that was taught our own pages alone."""
+    by_ocr: bool = False
+    """Its text was read by OCR."""
+
+    def place_words(self, places: Iterable[WordPlace]) -> Sheet:
+        """The same with its words' places; a word of more than 65,535 characters has none."""
+        packed = bytearray()
+        for place in places:
+            at = [round(min(1.0, max(0.0, share)) * _WHOLE) for share in place[2:]]
+            if place.start - self.start >= 0 and place.end - place.start <= _WHOLE:
+                packed += _PLACE.pack(place.start - self.start, place.end - place.start, *at)
+        return replace(self, places=bytes(packed))
+
+    def word_places(self) -> Iterator[WordPlace]:
+        """In the order of the text."""
+        for start, length, *at in _PLACE.iter_unpack(self.places):
+            begin = self.start + start
+            yield WordPlace(begin, begin + length, *(share / _WHOLE for share in at))
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Document:
     """The submitted text, immutable, named by its digest."""
@@ -46,6 +105,8 @@ class Document:
     digest: str
     notes: tuple[str, ...] = ()
     """What of the file it came from is not in the text, e.g. scanned pages. Not in the digest."""
+    sheets: tuple[Sheet, ...] = ()
+    """The pages that it was brought as, in order; () where it is text, or a web page."""
 
     names: tuple[str, ...] = ()
     """Of several documents in one, in their order, PART_END between each two. Not in the digest."""
@@ -54,14 +115,38 @@ class Document:
         return replace(self, notes=tuple(notes))
 
     @classmethod
+    def of_sheets(
+        cls, text: str, sheets: Sequence[Sheet], *, max_bytes: int, max_picture_bytes: int
+    ) -> Document:
+        """Raises EmptyDocument where there is neither text nor a picture, InvalidEncoding,
+        DocumentTooLarge."""
+        num_bytes = sum(len(sheet.picture) for sheet in sheets)
+        if num_bytes > max_picture_bytes:
+            raise DocumentTooLarge(
+                f"the document's pictures have {num_bytes} bytes, limit is {max_picture_bytes}; "
+                "send fewer or smaller pages",
+                num_bytes=num_bytes,
+                max_bytes=max_picture_bytes,
+            )
+        if not num_bytes:
+            text = cls.of(text, max_bytes=max_bytes).text
+        raw = text.encode()
+        if len(raw) > max_bytes:
+            raise _too_large(len(raw), max_bytes)
+        named = document_digest(raw, sheets)
+        return cls(text=text, digest=named, sheets=tuple(sheets))
+
+    @classmethod
     def of(cls, source: Source | Sources, *, max_bytes: int) -> Document:
         """Check and name a document, or several as one. `bytes` must be UTF-8 (a byte-order mark is
         dropped).
 
-        A Document keeps its notes and names. Raises InvalidOption for what is none of these,
-        InvalidEncoding, EmptyDocument, DocumentTooLarge.
+        A Document keeps its notes, sheets and names; of several the text alone is read. Raises
+        InvalidOption for what is none of these, InvalidEncoding, EmptyDocument, DocumentTooLarge.
         """
         if isinstance(source, Document):
+            if source.sheets:
+                return source
             made = cls.of(source.text, max_bytes=max_bytes)
             return replace(made, notes=source.notes, names=source.names)
         if isinstance(source, (list, tuple, Mapping)):
@@ -94,7 +179,7 @@ class Document:
                 f"document has no readable character among its {len(text)}; send text",
                 num_chars=len(text),
             )
-        return cls(text=text, digest=digest("document", raw))
+        return cls(text=text, digest=document_digest(raw, ()))
 
     @classmethod
     def _joined(cls, sources: Sources, *, max_bytes: int) -> Document:
@@ -122,6 +207,14 @@ class Document:
             texts.append(one.text.replace(PART_END, " "))
             names.append(name)
             notes += [f"{name}: {note}" for note in one.notes]
+            if pictures := sum(bool(sheet.picture) for sheet in one.sheets):
+                if not one.text.strip():
+                    raise EmptyDocument(
+                        f"{name!r}, {number} of {len(rows)} documents, is pictures without text; "
+                        "ask about it in a job of its own, or install glyph_worker[ocr] here",
+                        document=name,
+                    )
+                notes.append(f"{name}: {pictures} pages that are pictures are read by their text")
         text = PART_END.join(texts)
         if len(raw := text.encode()) > max_bytes:
             raise DocumentTooLarge(
@@ -136,6 +229,33 @@ class Document:
             notes=tuple(notes),
             names=tuple(names),
         )
+
+
+def joined(documents: Sequence[Document], *, max_bytes: int, max_picture_bytes: int) -> Document:
+    """Documents of sheets as one, their sheets numbered through. Raises as Document.of_sheets."""
+    sheets: list[Sheet] = []
+    at = 0
+    for document in documents:
+        for sheet in document.sheets:
+            number = len(sheets) + 1
+            sheets.append(replace(sheet, number=number, start=sheet.start + at, end=sheet.end + at))
+        at += len(document.text)
+    text = "".join(document.text for document in documents)
+    notes = dict.fromkeys(note for document in documents for note in document.notes)
+    return Document.of_sheets(
+        text, sheets, max_bytes=max_bytes, max_picture_bytes=max_picture_bytes
+    ).with_notes(notes)
+
+
+def document_digest(raw: bytes, sheets: Sequence[Sheet]) -> str:
+    """Names a document by its text and the sheets it was brought as, with all that is on them."""
+    if not sheets:
+        return digest("document", raw)
+    parts: list[Part] = [raw]
+    for sheet in sheets:
+        parts += [sheet.number, repr((sheet.width, sheet.height)), sheet.start, sheet.end]
+        parts += [sheet.places, sheet.picture, int(sheet.always), int(sheet.by_ocr)]
+    return digest("document of sheets", *parts)
 
 
 Source = str | bytes | Document

@@ -139,6 +139,8 @@ class Receipt:
     prompt_tokens: int = 0
     prefix_tokens_reused: int = 0
     """Prompt tokens whose KV another question on the document had left."""
+    history_unread: int = 0
+    """Earlier turns that this checkpoint was not given: it takes one question alone."""
     thinking_tokens: int = 0
     """Spent on thoughts before the answer; they are none of `answer_tokens`."""
     answer_tokens: int = 0

@@ -126,6 +126,28 @@ WebhookUrl = Annotated[
         description="HTTP(S) address told, signed, when the job ends.",
     ),
 ]
+MAX_TURNS, MAX_HISTORY_CHARS = 100, 200_000
+"""Of a job: its record carries them, and every worker that looks at it reads them."""
+Turn = Annotated[
+    Sequence[Annotated[str, Field(max_length=MAX_HISTORY_CHARS)]],
+    Field(min_length=2, max_length=2),
+]
+History = Annotated[
+    Sequence[Turn],
+    Field(
+        max_length=MAX_TURNS,
+        description="Earlier questions about the document, each with its answer, in order.",
+    ),
+]
+Follows = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=200,
+        description="Id of an answered job: the question is about its document, and goes on from "
+        "its question and answer.",
+    ),
+]
 IdempotencyKey = Annotated[
     str, Field(min_length=1, max_length=200, description="The same key gives the same job.")
 ]
@@ -147,6 +169,8 @@ class SubmitOptions(TypedDict, total=False):
     response_format: ResponseFormat | None
     choices: Choices | None
     regex: AnswerRegex | None
+    history: History | None
+    follows: Follows | None
     style: StyleName
     min_quality: MinQuality
     literals: Literals
@@ -189,8 +213,9 @@ def check(values: Mapping[str, Any]) -> SubmitOptions:
         ) from None
     for name, value in checked.items():
         texts = [value] if isinstance(value, str) else value if isinstance(value, Sequence) else []
-        for text in texts:
+        for text in texts if name != "history" else [part for turn in texts for part in turn]:
             check_text(text, name)
+    _check_history(checked)
     if (url := checked.get("webhook")) is not None:
         split_webhook(url)
     form = AnswerForm.of(
@@ -213,6 +238,23 @@ def check(values: Mapping[str, Any]) -> SubmitOptions:
     return checked
 
 
+def _check_history(checked: SubmitOptions) -> None:
+    history = checked.get("history") or ()
+    if history and checked.get("follows"):
+        raise InvalidOption(
+            "history and follows are both there; the job that is followed has the history",
+            option="follows",
+        )
+    num_chars = sum(len(part) for turn in history for part in turn)
+    if num_chars > MAX_HISTORY_CHARS:
+        raise InvalidOption(
+            f"history has {num_chars} characters in {len(history)} turns, limit is "
+            f"{MAX_HISTORY_CHARS}; leave out its earliest turns",
+            option="history",
+            limit=MAX_HISTORY_CHARS,
+        )
+
+
 def _form_option(checked: Mapping[str, Any]) -> str:
     return next(name for name in ("response_format", "choices", "regex") if checked.get(name))
 
@@ -229,6 +271,11 @@ def _rule(form: dict[str, Any]) -> str:
         return "true or false"
     if kind == "object":
         return "an object: {'type': 'json_schema', 'json_schema': {'name': …, 'schema': {…}}}"
+    if kind == "array" and form["items"].get("type") == "array":
+        return (
+            f"a list of at most {form['maxItems']} turns, each of two texts: a question and its "
+            "answer"
+        )
     if kind == "array" and "minItems" in form:
         text = _rule(form["items"])
         return f"a list of {form['minItems']} to {form['maxItems']} choices, each {text}"
@@ -287,6 +334,8 @@ class JobOptions:
     """(): any."""
     regex: str = ""
     """'': none."""
+    history: tuple[tuple[str, str], ...] = ()
+    """Earlier questions about the document with their answers; a followed job's are among them."""
 
     def __post_init__(self) -> None:
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
@@ -310,6 +359,9 @@ class JobOptions:
             texts = values.get(name)
             if isinstance(texts, (list, str)):
                 values[name] = (texts,) if isinstance(texts, str) else tuple(texts)
+        values["history"] = tuple(
+            tuple(turn) if isinstance(turn, list) else turn for turn in values.get("history") or ()
+        )
         for name in ("choices", "regex"):
             values[name] = values.get(name) or ("" if name == "regex" else ())
         form = values.get("response_format")

@@ -53,6 +53,11 @@ class Citation:
     document: str = ""
     """Of a job on several documents the name of the one it stands in, whose characters start and
     end count; '' otherwise."""
+    sheet_boxes: tuple[Box, ...] = ()
+    """The same on the pages that were brought, a PDF's (in points from the top left corner, `page`
+    as in the file) or a picture's (in its pixels); none where the document was brought as text."""
+    by_ocr: bool = False
+    """The text of that place was read by OCR, which misreads."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,7 +82,13 @@ T = TypeVar("T")
 def citations_of(rows: Iterable[Mapping[str, Any]]) -> tuple[Citation, ...]:
     """From a stored record; entries of a newer version that are not known are dropped."""
     return tuple(
-        _known(Citation, row, boxes=tuple(_known(Box, box) for box in row["boxes"])) for row in rows
+        _known(
+            Citation,
+            row,
+            boxes=tuple(_known(Box, box) for box in row["boxes"]),
+            sheet_boxes=tuple(_known(Box, box) for box in row.get("sheet_boxes", ())),
+        )
+        for row in rows
     )
 
 

@@ -29,6 +29,8 @@ class LimitSettings(Section):
 
     max_document_bytes: int = Field(default=10_000_000, ge=1)
     """Largest document, UTF-8 bytes."""
+    max_picture_bytes: int = constant(default=32_000_000, ge=1)
+    """Most bytes of a document's pages that are pictures, as they are kept."""
     max_question_chars: int = Field(default=4_000, ge=1)
     """Longest question, characters."""
     max_pages: int = Field(default=1_000, ge=1)
@@ -45,6 +47,11 @@ class IntakeSettings(Section):
     wall_s: float = Field(default=120.0, gt=0)
     """Longest time for the same by the clock, for machines that are busy."""
     memory_bytes: int = Field(default=1 << 30, ge=1 << 27)
+    """Most memory for the same, as address space."""
+    ocr_s: float = Field(default=300.0, gt=0)
+    """Longest time to read a file's pictures by OCR (extra `ocr`); pages that are not read by then
+    stay pictures without text."""
+    ocr_memory_bytes: int = constant(default=3 << 30, ge=1 << 27)
     """Most memory for the same, as address space."""
 
 
@@ -218,6 +225,10 @@ class GatewaySettings(Section):
     """Signs webhooks (`whsec_` and base64, 24 to 64 bytes). Empty: webhooks are refused."""
     webhook_private: bool = False
     """Allow webhooks to loopback, private and link-local addresses."""
+    document_urls: bool = False
+    """Fetch documents that are given as `document_url`, from public addresses alone."""
+    document_url_timeout_s: float = constant(default=30.0, gt=0)
+    """Longest time for one, redirects and all."""
     webhook_attempts: int = Field(default=8, ge=1)
     """Deliveries tried before a webhook is given up."""
     webhook_pause_s: float = Field(default=5.0, gt=0)

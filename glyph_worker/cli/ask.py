@@ -11,7 +11,16 @@ import typer
 
 from glyph_worker.cli.ids import all_jobs, whole_id
 from glyph_worker.cli.proof import proof_parts
-from glyph_worker.cli.show import AsJson, Files, err, job_row, print_json, read_documents, say
+from glyph_worker.cli.show import (
+    AsJson,
+    Files,
+    FilesOrNone,
+    err,
+    job_row,
+    print_json,
+    read_documents,
+    say,
+)
 from glyph_worker.client import Client
 from glyph_worker.errors import InvalidOption, JobError
 from glyph_worker.job import Answer, FinishReason, Job, JobStatus
@@ -29,8 +38,8 @@ def _option(name: str) -> Any:
 
 
 def submit(
-    file: Files,
     question: Annotated[list[str], typer.Option("--question", "-q", help="May be repeated.")],
+    file: FilesOrNone = None,
     max_new_tokens: Annotated[int | None, _option("max_new_tokens")] = None,
     temperature: Annotated[float | None, _option("temperature")] = None,
     top_p: Annotated[float | None, _option("top_p")] = None,
@@ -49,6 +58,13 @@ def submit(
         list[str] | None, typer.Option(help="The answer is one of these; repeat it.")
     ] = None,
     regex: Annotated[str | None, typer.Option(help="The answer is what this matches.")] = None,
+    history: Annotated[
+        str | None,
+        typer.Option(help="Earlier turns, [[question, answer], …], as JSON or a file of it."),
+    ] = None,
+    follows: Annotated[
+        str | None, typer.Option(help="An answered job to go on from, instead of a file.")
+    ] = None,
     style: Annotated[str | None, typer.Option(help="A preset's name.")] = None,
     min_quality: Annotated[str | None, _option("min_quality")] = None,
     literals: Annotated[str | None, _option("literals")] = None,
@@ -59,6 +75,9 @@ def submit(
     ttl_s: Annotated[int | None, _option("ttl_s")] = None,
     webhook: Annotated[str | None, typer.Option(help="A URL told when a job ends.")] = None,
     idempotency_key: Annotated[str | None, _option("idempotency_key")] = None,
+    pdf: Annotated[
+        str, typer.Option(help="A PDF's pages, or pictures: text, image, or auto: by page.")
+    ] = "auto",
     tenant: Tenant = "default",
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the answers.")] = False,
     timeout: Annotated[float | None, typer.Option(help="Seconds to wait.")] = None,
@@ -67,11 +86,14 @@ def submit(
     """Queue questions on a document; print the jobs' ids, or with --wait the answers."""
     given = {name: value for name, value in locals().items() if name in OPTION_NAMES}
     options = {name: value for name, value in given.items() if value not in (None, [])}
-    if response_format is not None:
-        options["response_format"] = _json_of(response_format)
+    for name in ("response_format", "history"):
+        if name in options:
+            options[name] = _json_of(name, str(options[name]))
     settings = Settings.load()
     client = Client(settings, tenant=tenant)
-    document = read_documents(file, settings)
+    if follows is not None:
+        options["follows"] = whole_id(all_jobs(settings), follows, tenant=tenant)
+    document = read_documents(file, settings, pdf=pdf) if file else None
     jobs = client.submit_many(document, question, **cast(SubmitOptions, options))
     if not wait:
         if as_json:
@@ -110,17 +132,17 @@ def summarize(
     _await(client, [job], [question], timeout, as_json)
 
 
-def _json_of(said: str) -> Any:
+def _json_of(name: str, said: str) -> Any:
     """JSON, or the content of a file. Raises InvalidOption."""
     try:
-        text = said if said.lstrip().startswith("{") else Path(said).read_text(encoding="utf-8")
+        text = (
+            said if said.lstrip().startswith(("{", "[")) else Path(said).read_text(encoding="utf-8")
+        )
         return json.loads(text)
     except OSError as exc:
-        raise InvalidOption(
-            f"response_format: {said} cannot be read: {exc.strerror}", option="response_format"
-        ) from exc
+        raise InvalidOption(f"{name}: {said} cannot be read: {exc.strerror}", option=name) from exc
     except (ValueError, RecursionError) as exc:
-        raise InvalidOption(f"response_format is no JSON: {exc}", option="response_format") from exc
+        raise InvalidOption(f"{name} is no JSON: {exc}", option=name) from exc
 
 
 def _await(

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from glyph_worker.document import Document
 from glyph_worker.errors import GlyphError
-from glyph_worker.intake.reader import read_path
+from glyph_worker.intake.reader import read_path, sheet_mode
 from glyph_worker.job import Answer, Job
 from glyph_worker.settings import Settings
 from glyph_worker.terminal import Part, console, line
@@ -25,7 +25,16 @@ err = console(stderr=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 File = Annotated[
-    Path, typer.Argument(help="A file with text, HTML or PDF; `-` reads standard input.")
+    Path,
+    typer.Argument(
+        help="A file with text, HTML, PDF or pictures of pages; `-` reads standard input."
+    ),
+]
+
+
+FilesOrNone = Annotated[
+    list[Path] | None,
+    typer.Argument(help="Files, all asked about together; none with --follows."),
 ]
 
 
@@ -49,25 +58,26 @@ def table(
 Files = Annotated[
     list[Path],
     typer.Argument(
-        help="Files with text, HTML or PDF, all asked about together; `-` reads standard input."
+        help="Files with text, HTML, PDF or pictures of pages, all asked about together; `-` reads "
+        "standard input."
     ),
 ]
 
 
-def read_documents(files: Sequence[Path], settings: Settings) -> Document:
+def read_documents(files: Sequence[Path], settings: Settings, *, pdf: str = "auto") -> Document:
     """One file, or several as one document that knows their names."""
     if len(files) == 1:
-        return read_document(files[0], settings)
-    rows = [(str(file), read_path(file, settings)) for file in files]
+        return read_document(files[0], settings, pdf=pdf)
+    rows = [(str(file), read_path(file, settings, pdf=sheet_mode(pdf))) for file in files]
     document = Document.of(rows, max_bytes=settings.limits.max_document_bytes)
     for note in document.notes:
         print(f"note: {note}", file=sys.stderr)
     return document
 
 
-def read_document(file: Path, settings: Settings) -> Document:
+def read_document(file: Path, settings: Settings, *, pdf: str = "auto") -> Document:
     """The file as a document; what of it is not read is told on standard error."""
-    document = read_path(file, settings)
+    document = read_path(file, settings, pdf=sheet_mode(pdf))
     for note in document.notes:
         print(f"note: {note}", file=sys.stderr)
     return document

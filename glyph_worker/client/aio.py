@@ -37,13 +37,16 @@ class AsyncClient:
         self._watchers: dict[asyncio.AbstractEventLoop, Watcher] = {}
 
     async def submit(
-        self, document: Source | Sources, question: str, **options: Unpack[SubmitOptions]
+        self,
+        document: Source | Sources | None,
+        question: str,
+        **options: Unpack[SubmitOptions],
     ) -> Job:
         return await _threaded(self._core.submit, document, question, **options)
 
     async def submit_many(
         self,
-        document: Source | Sources,
+        document: Source | Sources | None,
         questions: Iterable[str],
         **options: Unpack[SubmitOptions],
     ) -> list[Job]:

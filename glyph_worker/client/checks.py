@@ -46,7 +46,7 @@ def check_tenant(tenant: str) -> None:
 
 
 def checked(
-    document: Source | Sources,
+    document: Source | Sources | None,
     questions: Iterable[str],
     said: Mapping[str, Any],
     limits: LimitSettings,
@@ -65,6 +65,12 @@ def checked(
             "ask for fewer, or raise GLYPH_MAX_NEW_TOKENS on producers and workers",
             option="max_new_tokens",
             limit=limits.max_new_tokens,
+        )
+    if document is None:
+        raise InvalidOption(
+            "there is no document; send its text or a file, or `follows` with the id of an "
+            "answered job to ask about the same one",
+            option="document",
         )
     asked = _listed(questions)
     for question in asked:

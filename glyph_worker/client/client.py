@@ -12,6 +12,7 @@ from typing import Any, Unpack
 from glyph_worker import codec
 from glyph_worker.client.aio import AsyncClient
 from glyph_worker.client.checks import check_tenant, checked
+from glyph_worker.client.follow_up import followed
 from glyph_worker.document import Source, Sources, digest
 from glyph_worker.errors import (
     DeadlineTooShort,
@@ -78,7 +79,10 @@ class Client:
         return self._settings
 
     def submit(
-        self, document: Source | Sources, question: str, **options: Unpack[SubmitOptions]
+        self,
+        document: Source | Sources | None,
+        question: str,
+        **options: Unpack[SubmitOptions],
     ) -> Job:
         """Queue one question about one document, or about several, and return at once.
 
@@ -89,7 +93,9 @@ class Client:
         stop), how to think (thinking, max_thinking_tokens, include_thinking), what form the answer
         has (response_format, choices or regex), how to draw (style, min_quality), what becomes of
         an answer's numbers and names (literals), what becomes of a document beyond the window
-        (overflow, task), and these:
+        (overflow, task), what was said before (history), and these:
+        `follows`: id of an answered job. The question is about its document, which is None here,
+        and its question and answer, with what it had itself followed, are the history.
         `idempotency_key`: the same key and payload give the same job, however often they are sent,
         as long as its record is kept.
         `priority`: `interactive` or `bulk`. `deadline_s`: seconds from now after which the answer
@@ -98,13 +104,13 @@ class Client:
 
         Raises EmptyDocument, EmptyQuestion, InvalidEncoding, DocumentTooLarge, QuestionTooLong,
         InvalidOption, InvalidSchema, WebhookRefused, Conflict, QueueFull, QuotaExceeded,
-        DeadlineTooShort.
+        DeadlineTooShort; UnknownJob and JobExpired for a job that cannot be followed.
         """
         return self.submit_many(document, (question,), **options)[0]
 
     def submit_many(
         self,
-        document: Source | Sources,
+        document: Source | Sources | None,
         questions: Iterable[str],
         **options: Unpack[SubmitOptions],
     ) -> list[Job]:
@@ -116,7 +122,7 @@ class Client:
 
     def submit_noted(
         self,
-        document: Source | Sources,
+        document: Source | Sources | None,
         question: str,
         *,
         noted: Noted,
@@ -131,13 +137,18 @@ class Client:
 
     def _submit(
         self,
-        document: Source | Sources,
+        document: Source | Sources | None,
         questions: Iterable[str],
         options: SubmitOptions,
         *,
         noted: Noted = NOTHING,
         job_id: str = "",
     ) -> list[Job]:
+        if options.get("follows") is not None:
+            document, options = followed(
+                document, options, self._jobs, self._blobs,
+                tenant=self.tenant, max_bytes=self._settings.limits.max_document_bytes,
+            )  # fmt: skip
         asked = checked(document, questions, options, self._settings.limits)
         if not asked.questions:
             return []

@@ -169,7 +169,7 @@ class EngineCore:
 
     def dtype_group_for(self, pages: tuple[PageKey, ...]) -> str:
         """The dtype a document's sequences run in: the model's, unless it overflowed before."""
-        return FALLBACK_DTYPE if pages in self._overflowed else self.reader.dtype_name
+        return FALLBACK_DTYPE if _document(pages) in self._overflowed else self.reader.dtype_name
 
     def add(self, live: Sequence) -> None:
         """Queue a live sequence made by `entry`."""
@@ -369,7 +369,7 @@ class EngineCore:
             )
             return
         self.counters.fallbacks += 1
-        self._overflowed[old.pages] = None
+        self._overflowed[_document(old.pages)] = None
         if len(self._overflowed) > MAX_OVERFLOWED:
             del self._overflowed[next(iter(self._overflowed))]
         self.scheduler.remove(old)
@@ -398,3 +398,8 @@ class EngineCore:
 
     def num_in(self, state: SequenceState) -> int:
         return sum(live.scheduled.state is state for live in self.live.values())
+
+
+def _document(pages: tuple[PageKey, ...]) -> tuple[PageKey, ...]:
+    """The pages alone, without a conversation's earlier turns."""
+    return tuple(page for page in pages if page.num_visual_tokens)

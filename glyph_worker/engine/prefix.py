@@ -28,7 +28,10 @@ class NodeState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class PageKey:
-    """What tells one page's keys from another's, given all pages before it."""
+    """What tells one page's keys from another's, given all pages before it.
+
+    An earlier turn of a conversation is one as well: text tokens alone, and nothing visual.
+    """
 
     digest: str
     lead: tuple[int, ...]

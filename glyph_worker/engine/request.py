@@ -51,19 +51,26 @@ class RequestChecker:
                 "that does",
                 option="thinking",
             )
+        num_pages = len(request.pages)
+        turns = prompt.history(request.history, num_pages=num_pages)
         tail = prompt.tail(
-            request.question, num_pages=len(request.pages), thinking=request.thinking
+            request.question, num_pages=num_pages, thinking=request.thinking, is_first=not turns
         )
         grids = [reader.processor.visual_grid(page.width, page.height) for page in request.pages]
         keys = tuple(
             PageKey(page.digest, prompt.page_lead(index), rows * columns)
             for index, (page, (rows, columns)) in enumerate(zip(request.pages, grids, strict=True))
         )
-        parts = [(len(key.lead), grid) for key, grid in zip(keys, grids, strict=True)]
+        parts: list[tuple[int, tuple[int, int] | None]] = [
+            (len(key.lead), grid) for key, grid in zip(keys, grids, strict=True)
+        ]
+        parts += [(len(turn), None) for turn in turns]
         positions, next_position = reader.positions(parts, len(tail))
         num_visual = sum(key.num_visual_tokens for key in keys)
-        num_prefix = sum(key.num_tokens for key in keys)
-        room = self._room(request, num_visual, num_prefix, len(tail))
+        num_document = sum(key.num_tokens for key in keys)
+        room = self._room(num_visual, num_document, [len(turn) for turn in turns], len(tail), keys)
+        # An earlier turn is a part of the prefix like a page, without anything to be encoded.
+        keys += tuple(PageKey("", turn, 0) for turn in turns)
         phases = self._phases(request, room)
         return Sequence(
             request=request,
@@ -114,22 +121,41 @@ class RequestChecker:
             begins_thought=prompt.think_token,
         )
 
-    def _room(self, request: AnswerRequest, num_visual: int, num_prefix: int, num_tail: int) -> int:
+    def _room(
+        self,
+        num_visual: int,
+        num_document: int,
+        turns: list[int],
+        num_tail: int,
+        keys: tuple[PageKey, ...],
+    ) -> int:
         """Tokens that fit the window and the KV pool beside the prompt; at least one."""
         size = self._block_tokens
-        # Each page starts a block of its own, so at worst a block less one token is lost per page.
-        lost = (len(request.pages) + 1) * (size - 1)
+        # Each page and turn starts a block of its own, so at worst a block less one token is lost.
+        lost = (len(keys) + len(turns) + 1) * (size - 1)
         pool = self._pool_blocks * size - lost + 1
+        num_prefix = num_document + sum(turns)
         for limit, name, remedy in (
             (self.window_tokens, "the model's window", "a checkpoint with a longer window"),
             (pool, "the engine's KV memory", "more of it (GLYPH_ENGINE_KV_BYTES)"),
         ):
-            if num_prefix + 2 > limit:
+            if num_document + 2 > limit:
                 raise DocumentTooLarge(
-                    f"document needs {num_visual} visual tokens ({num_prefix} with page marks), "
+                    f"document needs {num_visual} visual tokens ({num_document} with page marks), "
                     f"{name} holds {limit}; choose a denser style, a shorter document, or {remedy}",
                     num_visual_tokens=num_visual,
-                    num_prefix_tokens=num_prefix,
+                    num_prefix_tokens=num_document,
+                    limit=limit,
+                )
+            if turns and num_prefix + num_tail + 1 > limit:
+                left = limit - num_document - num_tail - 1
+                raise QuestionTooLong(
+                    f"history of {len(turns)} turns needs {sum(turns)} tokens, {name} has "
+                    f"{max(0, left)} left for it beside {num_document} of the document and "
+                    f"{num_tail} of the question; leave out its earliest turns, or use {remedy}",
+                    num_history_tokens=sum(turns),
+                    num_tail_tokens=num_tail,
+                    num_prefix_tokens=num_document,
                     limit=limit,
                 )
             if num_prefix + num_tail + 1 > limit:

@@ -126,7 +126,9 @@ class Scheduler:
         """Pages whose features the caller should bring now; marks them as asked for."""
         if sequence.state not in (SequenceState.FETCHING, SequenceState.PREFILLING):
             return []
-        held = sequence.num_asked + len(sequence.delivered)
+        held = sequence.num_asked + sum(
+            sequence.pages[index].num_visual_tokens > 0 for index in sequence.delivered
+        )
         room = 2 * self.limits.fetch_window_pages - held
         if sequence.num_asked or not sequence.wanted or room <= 0:
             return []
@@ -153,7 +155,9 @@ class Scheduler:
     @staticmethod
     def _is_warm(sequence: Scheduled) -> bool:
         return bool(sequence.chain) and all(
-            node.state is not NodeState.ABSENT or node.in_host for node in sequence.chain
+            node.state is not NodeState.ABSENT or node.in_host
+            for node in sequence.chain
+            if node.key.num_visual_tokens
         )
 
     def plan(self) -> StepPlan:
@@ -194,6 +198,10 @@ class Scheduler:
                 continue
             for index in fresh:
                 sequence.chain[index].claimed_by = sequence.ident
+            # An earlier turn has no features: nobody need bring any.
+            sequence.delivered.update(
+                index for index in fresh if not sequence.pages[index].num_visual_tokens
+            )
             sequence.wanted = sorted({*sequence.wanted, *fresh} - sequence.delivered)
             sequence.state = SequenceState.FETCHING
             budget -= cost

@@ -46,6 +46,8 @@ class AnswerRequest:
     sequence_id: str
     pages: tuple[PageInput, ...]
     question: str
+    history: tuple[tuple[str, str], ...] = ()
+    """Earlier questions about it with their answers, in order."""
     max_new_tokens: int = 512
     """Of the answer."""
     thinking: Thinking = "auto"

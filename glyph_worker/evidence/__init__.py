@@ -9,6 +9,7 @@ confusions what eyes may have read in place of what stands there
 nearness   of several places, the one nearest to the question's words
 gaze       of several places, the one that the model looked at
 boxes      places → pages and pixels
+sheets     places → the PDF's page, or the picture, that was brought
 confidence probabilities of tokens → how likely the answer is right; "not found"
 guard      all of it, for one answer
 

@@ -34,6 +34,7 @@ reader        which model answers, and what it can be asked
 drawer        a page, laid out again and drawn
 deliverer     calls webhooks, each for itself
 signer        their signatures
+fetcher       documents by their address
 threads       blocking calls beside the event loop
 broker_watch  ends a gateway whose broker refuses it
 head          HEAD wherever there is GET

@@ -21,6 +21,7 @@ from glyph_worker.webhook_url import split_webhook
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
+_ALLOW = "; the operator may allow such with GLYPH_GATEWAY_WEBHOOK_PRIVATE=true"
 RESOLVE_S = 5.0
 MAX_LOOKUPS = 8
 """Names looked up at once, in threads of their own: slow name servers hold up nothing else."""
@@ -36,7 +37,7 @@ class Unresolved(TransientError):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A webhook's URL, read and found sound; its host in ASCII."""
+    """The URL of a webhook or a document, read and found sound; its host in ASCII."""
 
     parts: SplitResult
     host: str
@@ -44,6 +45,8 @@ class Target:
     port: int | None
     literal: IPAddress | None
     """The address that `host` is, in whatever notation."""
+    what: str = "webhook"
+    """Its name in messages."""
 
     @property
     def authority(self) -> str:
@@ -62,29 +65,29 @@ class Address:
     host_header: str
 
 
-def target_of(url: str) -> Target:
+def target_of(url: str, *, what: str = "webhook") -> Target:
     """Raises WebhookRefused for what is no HTTP(S) URL with a sound host."""
-    parts = split_webhook(url)
+    parts = split_webhook(url, what=what)
     host = parts.hostname or ""
-    ascii_host = _in_ascii(host)
+    ascii_host = _in_ascii(host, what)
     literal = _literal(ascii_host)
     if literal is not None and not host.isascii():
         raise WebhookRefused(
-            f"the webhook's host {host!r} is the address {literal} in other characters"
+            f"the {what}'s host {host!r} is the address {literal} in other characters"
         )
     if literal is None and (_NUMBER.search(ascii_host) or not _NAME.fullmatch(ascii_host)):
-        raise WebhookRefused(f"the webhook's host {host!r} is no name and no address")
-    return Target(parts=parts, host=ascii_host, port=parts.port, literal=literal)
+        raise WebhookRefused(f"the {what}'s host {host!r} is no name and no address")
+    return Target(parts=parts, host=ascii_host, port=parts.port, literal=literal, what=what)
 
 
-def _in_ascii(host: str) -> str:
+def _in_ascii(host: str, what: str) -> str:
     """As it is asked for in DNS; every kind of dot is a dot, every kind of digit a digit."""
     if host.isascii():
         return host
     try:
         return idna.encode(host, uts46=True, std3_rules=True).decode()
     except (idna.IDNAError, UnicodeError) as exc:
-        raise WebhookRefused(f"the webhook's host {host!r} is no name: {exc}") from exc
+        raise WebhookRefused(f"the {what}'s host {host!r} is no name: {exc}") from exc
 
 
 def _literal(host: str) -> IPAddress | None:
@@ -107,8 +110,8 @@ def pinned(target: Target, addresses: Sequence[IPAddress], *, private: bool) -> 
     for address in addresses:
         if not private and not is_public(address):
             raise WebhookRefused(
-                f"the webhook's host {target.host!r} is at {address}, which is not public; "
-                "the operator may allow such with GLYPH_GATEWAY_WEBHOOK_PRIVATE=true"
+                f"the {target.what}'s host {target.host!r} is at {address}, which is not public"
+                + (_ALLOW if target.what == "webhook" else "")
             )
     # IPv4 first: it is what most hosts without IPv6 routes can reach.
     chosen = sorted(addresses, key=lambda address: address.version)[0]
@@ -124,13 +127,14 @@ def pinned(target: Target, addresses: Sequence[IPAddress], *, private: bool) -> 
 class Resolver:
     """Names to pinned addresses, within RESOLVE_S whatever the name servers do."""
 
-    def __init__(self, *, private: bool) -> None:
+    def __init__(self, *, private: bool, what: str = "webhook") -> None:
         self._private = private
+        self._what = what
         self._threads = ThreadPoolExecutor(MAX_LOOKUPS, thread_name_prefix="resolver")
 
     async def resolve(self, url: str) -> Address:
         """Raises WebhookRefused, and Unresolved where another try may end otherwise."""
-        target = target_of(url)
+        target = target_of(url, what=self._what)
         if target.literal is not None:
             return pinned(target, [target.literal], private=self._private)
         loop = asyncio.get_running_loop()
@@ -139,10 +143,10 @@ class Resolver:
                 found = await loop.run_in_executor(self._threads, _looked_up, target)
         except TimeoutError as exc:
             raise Unresolved(
-                f"the webhook's host {target.host!r} was not found within {RESOLVE_S:g} s"
+                f"the {self._what}'s host {target.host!r} was not found within {RESOLVE_S:g} s"
             ) from exc
         except (OSError, UnicodeError, ValueError) as exc:
-            raise Unresolved(f"the webhook's host {target.host!r} has no address") from exc
+            raise Unresolved(f"the {self._what}'s host {target.host!r} has no address") from exc
         return pinned(target, found, private=self._private)
 
     def close(self) -> None:

@@ -66,6 +66,7 @@ def create_app(settings: Settings) -> FastAPI:
             await runner.stop()
             await context.deliverer.stop()
             await context.watcher.stop()
+            context.fetcher.close()
             context.traces.close()
 
     app = FastAPI(

@@ -12,6 +12,7 @@ from glyph_worker.gateway.address import Resolver
 from glyph_worker.gateway.collectors import GatewayMetrics
 from glyph_worker.gateway.deliverer import Deliverer
 from glyph_worker.gateway.drawer import PageDrawer
+from glyph_worker.gateway.fetcher import Fetcher
 from glyph_worker.gateway.files import FileIntake
 from glyph_worker.gateway.signer import Signer
 from glyph_worker.gateway.tenants import DEFAULT_TENANT, Tenants
@@ -52,6 +53,8 @@ class Context:
         self.drawer = PageDrawer(settings, self.broker, self.keys)
         self.signer = Signer(gateway)
         self.resolver = Resolver(private=gateway.webhook_private)
+        # Never inwards, whatever webhooks may: who submits names it, and reads what is there.
+        self.fetcher = Fetcher(gateway, Resolver(private=False, what="document_url"))
         self.webhooks = WebhookStore(self.broker, self.keys, ttl_s=settings.queue.job_ttl_s)
         self.deliverer = Deliverer(
             gateway, store=self.webhooks, client_of=self.client, resolver=self.resolver,

@@ -66,8 +66,8 @@ class PageDrawer:
         return page.page.digest, png(draw(page))
 
     def _pages(self, job_id: str) -> list[LaidPage]:
-        from glyph_worker.render.choose import style_of
-        from glyph_worker.render.paginate import paginate
+        from glyph_worker.render.choose import shape_of, style_of
+        from glyph_worker.render.pictured import lay_out
 
         record = self._jobs.record(job_id)
         options = JobOptions.of(codec.unpack("options", record[b"options"]))
@@ -77,7 +77,7 @@ class PageDrawer:
         if key not in self._laid:
             document = self._blobs.get(key[0])
             laid: list[LaidPage] = []
-            for one in paginate(document.text, style):
+            for one in lay_out(document, style, shape_of(self._settings)):
                 laid.append(one)
                 if len(laid) >= self._settings.limits.max_pages:
                     break

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
-from glyph_worker.document import Document
+from glyph_worker.document import Document, SheetMode
 from glyph_worker.intake.kinds import Kind, recognise
 from glyph_worker.intake.reader import FileReader
 from glyph_worker.settings import Settings
@@ -19,10 +20,13 @@ class FileIntake:
         self._reader = FileReader(settings)
         self._slow = ThreadPoolExecutor(MAX_AT_ONCE, thread_name_prefix="intake")
 
-    async def read(self, raw: bytes, *, name: str, content_type: str) -> Document:
+    async def read(
+        self, raw: bytes, *, name: str, content_type: str, pdf: SheetMode = "auto"
+    ) -> Document:
         """Raises what FileReader.read raises."""
         found = await asyncio.to_thread(recognise, raw, name=name, content_type=content_type)
         if found.kind is Kind.TEXT:
             return await asyncio.to_thread(self._reader.read_recognised, raw, found)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._slow, self._reader.read_recognised, raw, found)
+        read = partial(self._reader.read_recognised, raw, found, pdf=pdf)
+        return await loop.run_in_executor(self._slow, read)

@@ -56,6 +56,7 @@ _REFUSALS = (
     errors.Conflict, errors.DocumentTooLarge, errors.UnsupportedMedia, errors.InvalidOption,
     errors.InvalidSchema,
     errors.EmptyDocument, errors.QuotaExceeded, errors.QueueFull, errors.NotAllowed,
+    errors.UnknownJob, errors.JobExpired,
 )  # fmt: skip
 
 
@@ -225,7 +226,7 @@ class _Ended(JobFailed):
 async def _submit(
     client: Client,
     context: Context,
-    document: Source | Sources,
+    document: Source | Sources | None,
     question: str,
     key: str | None,
     options: dict[str, Any],

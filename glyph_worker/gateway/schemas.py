@@ -17,6 +17,8 @@ from glyph_worker.options import (
     AnswerRegex,
     Choices,
     DeadlineS,
+    Follows,
+    History,
     IncludeThinking,
     Literals,
     MaxNewTokens,
@@ -42,6 +44,16 @@ from glyph_worker.proof import CheckedLiteral, Citation
 
 JobId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
+DocumentUrl = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=2_000,
+        description="Where the document is, instead of itself: a public HTTP(S) address. Off "
+        "unless the operator allows it.",
+    ),
+]
+
 _DOCUMENT = "Invoice 4711\nCustomer: Orchid GmbH\nTotal: 1,204.50 EUR, due 2026-12-01.\n"
 _ID = "0f0c6a4e-93a8-4a5e-9b0f-7d1f6f7f7a11"
 
@@ -65,6 +77,8 @@ class Options(BaseModel):
     response_format: ResponseFormat | None = None
     choices: Choices | None = None
     regex: AnswerRegex | None = None
+    history: History | None = None
+    follows: Follows | None = None
     style: StyleName | None = None
     min_quality: MinQuality | None = None
     literals: Literals | None = None
@@ -104,21 +118,24 @@ class AboutDocuments(Options):
     """What a question is about: one document, or several."""
 
     document: str | None = Field(
-        None, description="Text; it is laid out on pages that the model reads."
+        None,
+        description="Text; it is laid out on pages that the model reads. Left out with `follows`.",
     )
     documents: NamedTexts | None = None
+    document_url: DocumentUrl | None = None
 
     @model_validator(mode="after")
-    def _one_or_several(self) -> Self:
-        if (self.document is None) == (self.documents is None):
-            raise ValueError("send `document` or `documents`, one of the two")
+    def _sent_once(self) -> Self:
+        given = (self.document, self.documents, self.document_url)
+        if sum(one is not None for one in given) > 1:
+            raise ValueError("send one of `document`, `documents` and `document_url`")
         return self
 
     @property
-    def source(self) -> str | list[tuple[str, str]]:
+    def source(self) -> str | list[tuple[str, str]] | None:
         """As Client.submit takes it."""
         if self.documents is None:
-            return self.document or ""
+            return self.document
         return [(one.name, one.text) for one in self.documents]
 
 

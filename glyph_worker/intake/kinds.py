@@ -1,4 +1,4 @@
-"""What a file is: text, HTML, PDF, or something else that has a name. Looks at bytes first."""
+"""What a file is: text, HTML, PDF, picture, or something else with a name. Looks at bytes first."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ class Kind(StrEnum):
     TEXT = "text"
     HTML = "html"
     PDF = "pdf"
+    PICTURE = "picture"
+    """One or more pages, as PNG, JPEG or TIFF."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,16 +29,12 @@ class Recognised:
 
 
 _EXPORT = "save it as PDF, HTML or text and send that"
-_OCR = "pictures are not read; run OCR over it and send the text"
+_OCR = "save it as PNG or JPEG and send that"
 _UNPACK = "unpack it and send the files in it"
 _MAGIC: tuple[tuple[bytes, int, str, str], ...] = (
     # bytes, their offset, what it is, what to do
-    (b"\x89PNG\r\n\x1a\n", 0, "a PNG picture", _OCR),
-    (b"\xff\xd8\xff", 0, "a JPEG picture", _OCR),
     (b"GIF87a", 0, "a GIF picture", _OCR),
     (b"GIF89a", 0, "a GIF picture", _OCR),
-    (b"II*\x00", 0, "a TIFF picture", _OCR),
-    (b"MM\x00*", 0, "a TIFF picture", _OCR),
     (b"WEBP", 8, "a WebP picture", _OCR),
     (b"ftypheic", 4, "a HEIC picture", _OCR),
     (b"ftypavif", 4, "an AVIF picture", _OCR),
@@ -69,6 +67,7 @@ _MAGIC: tuple[tuple[bytes, int, str, str], ...] = (
     (b"OTTO", 0, "a font", "send text"),
     (b"bplist00", 0, "a binary property list", "convert it: plutil -convert xml1 FILE"),
 )
+_PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\x00", b"MM\x00*")
 _ZIPS = (
     (b"word/", "a Word document (docx)", _EXPORT),
     (b"xl/", "an Excel workbook (xlsx)", "save its sheets as CSV and send those"),
@@ -107,6 +106,8 @@ def recognise(raw: bytes, *, name: str = "", content_type: str = "") -> Recognis
         charsets.codec_named(charset)  # refused before anything is read by it
     if _is_pdf(raw, claimed=media == "application/pdf" or suffix == ".pdf", charset=charset):
         return Recognised(kind=Kind.PDF)
+    if raw.startswith(_PICTURES):
+        return Recognised(kind=Kind.PICTURE)
     if not charsets.mark_of(raw) and (found := _other(raw)):
         raise _refusal(*found)
     if _is_page(raw, media, suffix):
@@ -200,6 +201,7 @@ def _binary(raw: bytes) -> UnsupportedMedia:
 
 def _refusal(what: str, way: str) -> UnsupportedMedia:
     return UnsupportedMedia(
-        f"the file is {what}, which is not read here; {way} (text, HTML and PDF are read)",
+        f"the file is {what}, which is not read here; {way} (text, HTML, PDF and "
+        "pictures of pages are read)",
         found=what,
     )

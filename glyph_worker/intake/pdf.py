@@ -6,13 +6,16 @@ import ctypes
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import pypdfium2
 import pypdfium2.raw as pdfium
 
+from glyph_worker.document import Sheet, SheetMode
 from glyph_worker.errors import DocumentTooLarge, UnreadableDocument
-from glyph_worker.intake.pdf_layout import Word, blocks_of
-from glyph_worker.intake.reflow import Block, join_blocks
+from glyph_worker.intake.pdf_layout import blocks_of
+from glyph_worker.intake.places import Frame, check_bytes, numbered, placed
+from glyph_worker.intake.reflow import Block, Word, join_pages
 
 MAX_PAGES = 5_000
 
@@ -28,12 +31,106 @@ _SPACES = frozenset({0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202
 _UNSEEN = dict.fromkeys([*range(0x09), *range(0x0B, 0x0D), *range(0x0E, 0x20), 0xFFFF])
 
 
+MAX_PLACED_CHARS = 4_000_000
+"""Of the text; words behind that have no places, which take a few bytes each."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _PageRead:
+    words: list[Word]
+    is_drawn: bool
+    frame: Frame
+    picture: bytes = b""
+
+
 def text_of_pdf(raw: bytes, *, max_bytes: int) -> tuple[str, list[str]]:
     """(The text, what the reader should know of what is not in it).
 
     Raises UnreadableDocument for one that is damaged, asks for a password, or holds pictures only;
     DocumentTooLarge.
     """
+    text, sheets, unread = sheets_of_pdf(raw, max_bytes=max_bytes, mode="text")
+    if not text.strip():
+        raise only_pictures(len(sheets), unread)
+    return text, notes_of(len(sheets), unread)
+
+
+def sheets_of_pdf(
+    raw: bytes, *, max_bytes: int, mode: SheetMode, max_picture_bytes: int = 0
+) -> tuple[str, list[Sheet], list[int]]:
+    """(The text, the pages with their words' places, numbers of those without text of their own).
+
+    Pages are pictures as well where `mode` is `image`, and where it is `auto` and they have no text
+    but something is drawn. Raises as `text_of_pdf`, but for one of pictures only.
+    """
+    pdf = _opened(raw)
+    num_pages = len(pdf)
+    pages: list[_PageRead] = []
+    unread: list[int] = []
+    num_chars = num_picture_bytes = 0
+    for number in range(1, num_pages + 1):
+        page = _page(pdf, number - 1, mode)
+        num_chars += sum(len(word.text) for word in page.words)
+        if num_chars > max_bytes:  # a character takes at least a byte
+            raise DocumentTooLarge(
+                f"the PDF's first {number} pages hold over {max_bytes} characters; split it, "
+                "or raise GLYPH_MAX_DOCUMENT_BYTES on producers and workers"
+            )
+        if page.picture:
+            num_picture_bytes += len(page.picture)
+            check_bytes(num_picture_bytes, number, max_picture_bytes)
+        pages.append(page)
+        if not page.words and page.is_drawn:
+            unread.append(number)
+    blocks = [blocks_of(page.words) for page in pages]
+    texts = join_pages(blocks)
+    return "".join(texts), list(_sheets(pages, blocks, texts, always=mode == "image")), unread
+
+
+def _sheets(
+    pages: Sequence[_PageRead],
+    blocks: Sequence[Sequence[Block]],
+    texts: Sequence[str],
+    *,
+    always: bool,
+) -> Iterator[Sheet]:
+    start = 0
+    rows = zip(pages, blocks, texts, strict=True)
+    for number, (page, laid, text) in enumerate(rows, start=1):
+        sheet = Sheet(
+            number=number,
+            width=round(page.frame.width, 2),
+            height=round(page.frame.height, 2),
+            start=start,
+            end=start + len(text),
+            picture=page.picture,
+            always=always,
+        )
+        if start < MAX_PLACED_CHARS:
+            sheet = sheet.place_words(placed(text, laid, page.frame, start=start))
+        yield sheet
+        start += len(text)
+
+
+def only_pictures(num_pages: int, unread: list[int]) -> UnreadableDocument:
+    return UnreadableDocument(
+        f"the PDF's {num_pages} pages hold no text, only pictures (a scan?); "
+        "run OCR over it first, e.g. ocrmypdf IN OUT",
+        pages=unread,
+    )
+
+
+def notes_of(num_pages: int, unread: list[int]) -> list[str]:
+    """What is not in the text."""
+    if not unread:
+        return []
+    return [
+        f"{len(unread)} of the PDF's {num_pages} pages hold no text, only pictures, and were not "
+        f"read: {numbered(unread)}"
+    ]
+
+
+def _opened(raw: bytes) -> pypdfium2.PdfDocument:
     try:
         pdf = pypdfium2.PdfDocument(raw)
         num_pages = len(pdf)
@@ -48,37 +145,11 @@ def text_of_pdf(raw: bytes, *, max_bytes: int) -> tuple[str, list[str]]:
         raise UnreadableDocument(f"the PDF has {num_pages} pages, limit is {MAX_PAGES}; split it")
     if pdf.get_formtype() != pdfium.FORMTYPE_NONE:
         pdf.init_forms()
-    pages: list[list[Block]] = []
-    unread: list[int] = []
-    num_chars = 0
-    for number in range(num_pages):
-        words, is_drawn = _page(pdf, number)
-        num_chars += sum(len(word.text) for word in words)
-        if num_chars > max_bytes:  # a character takes at least a byte
-            raise DocumentTooLarge(
-                f"the PDF's first {number + 1} pages hold over {max_bytes} characters; split it, "
-                "or raise GLYPH_MAX_DOCUMENT_BYTES on producers and workers"
-            )
-        pages.append(blocks_of(words))
-        if not words and is_drawn:
-            unread.append(number + 1)
-    text = join_blocks(pages)
-    if not text.strip():
-        raise UnreadableDocument(
-            f"the PDF's {num_pages} pages hold no text, only pictures (a scan?); "
-            "run OCR over it first, e.g. ocrmypdf IN OUT",
-            pages=unread,
-        )
-    if not unread:
-        return text, []
-    return text, [
-        f"{len(unread)} of the PDF's {num_pages} pages hold no text, only pictures, and were not "
-        f"read: {'page' if len(unread) == 1 else 'pages'} {_ranges(unread)}"
-    ]
+    return pdf
 
 
-def _page(pdf: pypdfium2.PdfDocument, number: int) -> tuple[list[Word], bool]:
-    """(Words as the file gives them, whether anything is drawn). A damaged page has none."""
+def _page(pdf: pypdfium2.PdfDocument, number: int, mode: SheetMode) -> _PageRead:
+    """Words as the file gives them. A damaged page has none."""
     try:
         page = pdf[number]
         if pdf.formenv is not None:
@@ -88,12 +159,32 @@ def _page(pdf: pypdfium2.PdfDocument, number: int) -> tuple[list[Word], bool]:
             page = pdf[number]
         textpage = page.get_textpage()
     except pypdfium2.PdfiumError:
-        return [], True
+        blank = Frame(left=0, bottom=0, width=612, height=792)
+        return _PageRead(words=[], is_drawn=True, frame=blank)
     words = list(_words(textpage.raw, page.get_rotation()))
     is_drawn = pdfium.FPDFPage_CountObjects(page.raw) > 0
+    picture = b""
+    if mode == "image" or (mode == "auto" and not words and is_drawn):
+        from glyph_worker.intake.pictures import picture_of_page  # needs Pillow, as no text does
+
+        picture = picture_of_page(page)
+    read = _PageRead(words=words, is_drawn=is_drawn, frame=_frame(page), picture=picture)
     textpage.close()
     page.close()
-    return words, is_drawn
+    return read
+
+
+def _frame(page: pypdfium2.PdfPage) -> Frame:
+    """Where `_turned` puts the lower left corner of the page as it is looked at."""
+    left, bottom, right, top = page.get_cropbox()
+    corner = {
+        0: (left, bottom),
+        90: (bottom, -right),
+        180: (-right, -top),
+        270: (-top, left),
+    }[page.get_rotation()]
+    width, height = page.get_size()
+    return Frame(left=corner[0], bottom=corner[1], width=max(width, 1.0), height=max(height, 1.0))
 
 
 def _words(textpage: pdfium.FPDF_TEXTPAGE, rotation: int) -> Iterator[Word]:
@@ -202,15 +293,3 @@ def _word(chars: list[str], at: list[float], fixed: bool) -> Word:
         text=text.translate(_UNSEEN), left=at[0], right=at[1], baseline=at[2], size=at[3],
         is_fixed=fixed,
     )  # fmt: skip
-
-
-def _ranges(numbers: list[int]) -> str:
-    """`2, 5-7` for [2, 5, 6, 7]; the first twenty ranges."""
-    found: list[list[int]] = []
-    for number in numbers:
-        if found and number == found[-1][1] + 1:
-            found[-1][1] = number
-        else:
-            found.append([number, number])
-    shown = [str(a) if a == b else f"{a}-{b}" for a, b in found[:20]]
-    return ", ".join(shown) + (", …" if len(found) > 20 else "")

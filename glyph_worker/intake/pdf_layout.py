@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from glyph_worker.intake.reflow import Block, Line
+from glyph_worker.intake.reflow import Block, Line, Word
 
 CELL_BETWEEN = " | "
 GAP = 1.0
@@ -24,17 +24,6 @@ MIN_COLUMN_FILL = 0.5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Word:
-    text: str
-    left: float
-    right: float
-    baseline: float
-    size: float
-    is_fixed: bool = False
-    """Of a typeface whose characters are equally wide: code, whose blanks count."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
     """Words of one line with no more than word spaces between them: a column's line, or a cell."""
 
@@ -45,6 +34,8 @@ class Run:
     first_width: float
     """Of its first word."""
     is_fixed: bool
+    words: tuple[Word, ...]
+    """In the order in which they are read."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,7 +72,7 @@ def _runs(row: Sequence[Word]) -> Iterator[Run]:
             right = max(right, row[at].right)
             continue
         words = row[begin:at]
-        ordered = reversed(words) if _reads_leftwards(words) else words
+        ordered = tuple(reversed(words) if _reads_leftwards(words) else words)
         yield Run(
             text=" ".join(word.text for word in ordered),
             left=words[0].left,
@@ -89,6 +80,7 @@ def _runs(row: Sequence[Word]) -> Iterator[Run]:
             size=max(word.size for word in words),
             first_width=words[0].right - words[0].left,
             is_fixed=all(word.is_fixed for word in words),
+            words=ordered,
         )
         if at < len(row):
             begin, right = at, row[at].right
@@ -259,4 +251,5 @@ def _line(row: Row, text: str) -> Line:
         size=max(run.size for run in row.runs),
         first_width=row.runs[0].first_width,
         is_fixed=all(run.is_fixed for run in row.runs),
+        words=tuple(word for run in row.runs for word in run.words),
     )

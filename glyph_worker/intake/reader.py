@@ -1,19 +1,19 @@
-"""A file to a Document: text here, HTML and PDF in a child bounded in CPU time and memory."""
+"""A file to a Document: text here, HTML, PDF and pictures in a child bounded in time and memory."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 import signal
 import subprocess
 import sys
-import tempfile
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, get_args
 
-from glyph_worker.document import Document
+from glyph_worker.checked_text import shown
+from glyph_worker.document import Document, SheetMode
 from glyph_worker.errors import (
     ConfigurationError,
     DocumentTooLarge,
@@ -22,15 +22,15 @@ from glyph_worker.errors import (
     RequestError,
     UnreadableDocument,
 )
-from glyph_worker.intake import child
-from glyph_worker.intake.child import WRONG
+from glyph_worker.intake.child import WRONG, unpacked
+from glyph_worker.intake.children import run_child
 from glyph_worker.intake.kinds import Kind, Recognised, recognise
+from glyph_worker.intake.text_layer import can_read, with_ocr
+from glyph_worker.setting_sections import IntakeSettings
 from glyph_worker.settings import Settings
 
-_LIBRARY = {Kind.HTML: "selectolax", Kind.PDF: "pypdfium2"}
-_WORDS = {Kind.HTML: "page", Kind.PDF: "PDF"}
-_KEPT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TMPDIR", "LANG", "LC_ALL")
-"""What a child knows of our environment: no address and no password is in it."""
+_LIBRARY = {Kind.HTML: "selectolax", Kind.PDF: "pypdfium2", Kind.PICTURE: "PIL"}
+_WORDS = {Kind.HTML: "page", Kind.PDF: "PDF", Kind.PICTURE: "picture"}
 _KINDS = {kind.code: kind for kind in (InvalidEncoding, UnreadableDocument, DocumentTooLarge)}
 
 
@@ -40,47 +40,68 @@ class FileReader:
     def __init__(self, settings: Settings) -> None:
         self._limits = settings.intake
         self._max_bytes = settings.limits.max_document_bytes
+        self._max_picture_bytes = settings.limits.max_picture_bytes
 
-    def read(self, raw: bytes, *, name: str = "", content_type: str = "") -> Document:
-        """Raises UnsupportedMedia, InvalidEncoding, UnreadableDocument, EmptyDocument,
+    def read(
+        self, raw: bytes, *, name: str = "", content_type: str = "", pdf: SheetMode = "auto"
+    ) -> Document:
+        """`pdf` says how pages of a PDF, or pictures of pages, are read; other files have none.
+
+        Raises UnsupportedMedia, InvalidEncoding, UnreadableDocument, EmptyDocument,
         DocumentTooLarge, and ConfigurationError where the extra `intake` is not installed."""
-        return self.read_recognised(raw, recognise(raw, name=name, content_type=content_type))
+        found = recognise(raw, name=name, content_type=content_type)
+        return self.read_recognised(raw, found, pdf=pdf)
 
-    def read_recognised(self, raw: bytes, found: Recognised) -> Document:
+    def read_recognised(
+        self, raw: bytes, found: Recognised, *, pdf: SheetMode = "auto"
+    ) -> Document:
         """The second half of `read`: quick for a text, a child's time for the others."""
         if found.kind is Kind.TEXT:
             return Document.of(found.text, max_bytes=self._max_bytes)
-        text, notes = self._in_child(raw, found)
-        return Document.of(text, max_bytes=self._max_bytes).with_notes(notes)
+        wanted = "auto" if pdf == "text" and can_read() else pdf
+        reply = self._in_child(raw, found, wanted)
+        if found.kind is Kind.HTML:
+            document = Document.of(reply["text"], max_bytes=self._max_bytes)
+            return document.with_notes(reply["notes"])
+        sheets = [unpacked(sheet) for sheet in reply["sheets"]]
+        is_pdf = found.kind is Kind.PDF
+        if pdf == "image":
+            sheets = [replace(sheet, always=True) for sheet in sheets]
+        text, sheets, notes = with_ocr(reply["text"], sheets, self._limits, is_pdf=is_pdf, mode=pdf)
+        document = Document.of_sheets(
+            text, sheets, max_bytes=self._max_bytes, max_picture_bytes=self._max_picture_bytes
+        )
+        return document.with_notes(notes)
 
-    def _in_child(self, raw: bytes, found: Recognised) -> tuple[str, list[str]]:
+    def _in_child(self, raw: bytes, found: Recognised, mode: SheetMode) -> dict[str, Any]:
         library, word, limits = _LIBRARY[found.kind], _WORDS[found.kind], self._limits
         if find_spec(library) is None:
             raise ConfigurationError(
                 f"a {word} cannot be read without {library}; pip install 'glyph_worker[intake]'"
             )
-        words = (found.kind, found.charset, int(limits.cpu_s), limits.memory_bytes, self._max_bytes)
-        with _scratch() as given, _scratch() as said:
-            given.write(raw)
-            given.seek(0)
-            try:
-                done = subprocess.run(
-                    [sys.executable, "-I", str(child.__file__), *map(str, words)],
-                    stdin=given, stdout=said, stderr=subprocess.DEVNULL, check=False, cwd="/",
-                    env={name: os.environ[name] for name in _KEPT if name in os.environ},
-                    timeout=limits.wall_s,
-                )  # fmt: skip
-            except subprocess.TimeoutExpired:
-                raise UnreadableDocument(
-                    f"reading the {word} takes over {limits.wall_s:g} s; send its text, or split it"
-                ) from None
-            said.seek(0)
-            reply = said.read()
-        return _outcome(done.returncode, reply, word=word, limits=limits)
+        words = (found.kind, found.charset, int(limits.cpu_s), limits.memory_bytes,
+                 self._max_bytes, mode, self._max_picture_bytes)  # fmt: skip
+        try:
+            code, reply = run_child(words, raw, timeout_s=limits.wall_s)
+        except subprocess.TimeoutExpired:
+            raise UnreadableDocument(
+                f"reading the {word} takes over {limits.wall_s:g} s; send its text, or split it"
+            ) from None
+        return _outcome(code, reply, word=word, limits=limits)
 
 
-def read_path(path: Path, settings: Settings) -> Document:
-    """A file by its name; `-` is standard input.
+def sheet_mode(name: str) -> SheetMode:
+    """Raises InvalidOption."""
+    for mode in get_args(SheetMode):
+        if name == mode:
+            return mode  # type: ignore[no-any-return]
+    raise InvalidOption(
+        f"pdf is {shown(name)}, must be {' or '.join(map(repr, get_args(SheetMode)))}", option="pdf"
+    )
+
+
+def read_path(path: Path, settings: Settings, *, pdf: SheetMode = "auto") -> Document:
+    """A file by its name; `-` is standard input. `pdf` as FileReader.read has it.
 
     Raises InvalidOption for one that cannot be opened, and what FileReader.read raises.
     """
@@ -90,10 +111,10 @@ def read_path(path: Path, settings: Settings) -> Document:
         reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else exc
         raise InvalidOption(f"{path} cannot be read: {reason}") from exc
     name = "" if str(path) == "-" else path.name
-    return FileReader(settings).read(raw, name=name)
+    return FileReader(settings).read(raw, name=name, pdf=pdf)
 
 
-def _outcome(code: int, reply: bytes, *, word: str, limits: Any) -> tuple[str, list[str]]:
+def _outcome(code: int, reply: bytes, *, word: str, limits: IntakeSettings) -> dict[str, Any]:
     if code == -signal.SIGXCPU:
         raise UnreadableDocument(
             f"reading the {word} takes over {limits.cpu_s:g} s of CPU time; "
@@ -104,7 +125,7 @@ def _outcome(code: int, reply: bytes, *, word: str, limits: Any) -> tuple[str, l
         with contextlib.suppress(ValueError):
             fields = json.loads(reply)
     if code == 0 and "text" in fields:
-        return fields["text"], fields["notes"]
+        return fields
     if code == WRONG and "code" in fields:
         kind: type[RequestError] = _KINDS.get(fields["code"], UnreadableDocument)
         raise kind(fields["message"], **fields["details"])
@@ -112,10 +133,3 @@ def _outcome(code: int, reply: bytes, *, word: str, limits: Any) -> tuple[str, l
         f"the {word} cannot be read in {limits.memory_bytes >> 20} MB of memory, or is damaged; "
         "send its text, or split it"
     )
-
-
-def _scratch() -> IO[bytes]:
-    """A file without a name: a pipe could fill up while nobody reads, and has no size limit."""
-    if hasattr(os, "memfd_create"):
-        return os.fdopen(os.memfd_create("glyph-intake"), "w+b")
-    return tempfile.TemporaryFile()

@@ -24,6 +24,17 @@ _CJK = re.compile(r"[\u2e80-\u9fff\uf900-\ufaff\uff00-\uff60]")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Word:
+    text: str
+    left: float
+    right: float
+    baseline: float
+    size: float
+    is_fixed: bool = False
+    """Of a typeface whose characters are equally wide: code, whose blanks count."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Line:
     """One line of a column. Lengths in points, y upwards."""
 
@@ -35,6 +46,8 @@ class Line:
     first_width: float
     """Of its first word."""
     is_fixed: bool = False
+    words: tuple[Word, ...] = ()
+    """In the order of the text."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,16 +58,19 @@ class Block:
     is_table: bool = False
 
 
-def join_blocks(pages: Sequence[Sequence[Block]]) -> str:
-    """The document's text: a paragraph or a table's row is a line. An empty line stands before a
+def join_pages(pages: Sequence[Sequence[Block]]) -> list[str]:
+    """Each page's text: a paragraph or a table's row is a line. An empty line stands before a
     heading only, for it costs as many visual tokens as a full one."""
     blocks = [block for page in pages for block in page]
     words = _vocabulary(line.text for block in blocks for line in block.lines)
-    lines: list[str] = []
-    for block in blocks:
+    return ["".join(_page_lines(page, words)) for page in pages]
+
+
+def _page_lines(page: Sequence[Block], words: frozenset[str]) -> Iterator[str]:
+    for block in page:
         shown = [line.text for line in block.lines] if block.is_table else []
-        lines += shown or _paragraphs(block.lines, words)
-    return "".join(_LEADER.sub(_short, line).rstrip() + "\n" for line in lines)
+        for line in shown or _paragraphs(block.lines, words):
+            yield _LEADER.sub(_short, line).rstrip() + "\n"
 
 
 def _short(leader: re.Match[str]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import torch
@@ -65,7 +66,11 @@ def patches(page: Page, processor: ProcessorConfig) -> Tensor:
 
 
 def library_prompt(
-    reader: Reader, pages: Sequence[Page], question: str, answer: Sequence[int] = ()
+    reader: Reader,
+    pages: Sequence[Page],
+    question: str,
+    answer: Sequence[int] = (),
+    history: Sequence[tuple[str, str]] = (),
 ) -> LibraryPrompt:
     """The prompt, with answer tokens after it when given."""
     ids: list[int] = []
@@ -78,7 +83,9 @@ def library_prompt(
         ids += [*lead, *[reader.prompt.image_token_id] * count]
         kinds += [*[0] * len(lead), *[1] * count]
         grids.append((1, *reader.processor.grid(width, height)))
-    tail = [*reader.prompt.tail(question, num_pages=len(pages)), *answer]
+    turns = reader.prompt.history(history, num_pages=len(pages))
+    asked = reader.prompt.tail(question, num_pages=len(pages), is_first=not turns)
+    tail = [*chain.from_iterable(turns), *asked, *answer]
     ids += tail
     kinds += [0] * len(tail)
     device = reader.device
@@ -98,13 +105,14 @@ def library_logits(
     question: str,
     answer: Sequence[int] = (),
     *,
+    history: Sequence[tuple[str, str]] = (),
     wide: bool = False,
 ) -> Tensor:
     """Logits that choose each answer token and the one after: [len(answer) + 1, vocab].
 
     `wide` keeps every activation in float32, whatever the weights' format.
     """
-    prompt = library_prompt(reader, pages, question, answer)
+    prompt = library_prompt(reader, pages, question, answer, history)
     with float_forward() if wide else wide_products(reader.device):
         out = reader.model(
             **prompt.inputs,

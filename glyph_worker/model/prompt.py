@@ -24,6 +24,7 @@ from glyph_worker.model.token_bytes import TokenBytes
 from glyph_worker.options import Thinking
 
 _SENTINEL = "\ue000question\ue001"
+_EARLIER, _EARLIER_ANSWER = "\ue000earlier\ue001", "\ue000answer\ue001"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,6 +46,19 @@ class PromptTemplate:
     glue_after: str
     opens_thought: bool
     """The answer begins inside a thought."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TurnTemplate:
+    """What stands between an earlier question, its answer and the next question. Token ids, and
+    plain text that touches a question or an answer and is tokenised together with it."""
+
+    glue_after_question: str
+    before_answer: tuple[int, ...]
+    glue_before_answer: str
+    glue_after_answer: str
+    before_next: tuple[int, ...]
+    glue_before_next: str
 
 
 class Prompt:
@@ -83,9 +97,11 @@ class Prompt:
         self._end_words = end_words
         if frame is None:
             self.template = self._read_template(folder)
+            self.turns = self._read_turns()
             self._read_thinking(folder)
         else:
             self.template = self._framed(*frame)
+            self.turns = _framed_turns(*frame)
             self._never_thinks()
         self._token_bytes = TokenBytes(self.tokenizer)
         self._marks = Words((*tags, *(str(token) for token in self.tokenizer.all_special_tokens)))
@@ -192,6 +208,37 @@ class Prompt:
             opens_thought=opens_thought,
         )
 
+    def _read_turns(self) -> TurnTemplate | None:
+        """How the template writes earlier turns; None where it takes one question alone."""
+        asked = [
+            {"role": "user", "content": [{"type": "text", "text": _EARLIER}]},
+            {"role": "assistant", "content": _EARLIER_ANSWER},
+            {"role": "user", "content": [{"type": "text", "text": _SENTINEL}]},
+        ]
+        try:
+            text: str = self.tokenizer.apply_chat_template(
+                asked, tokenize=False, add_generation_prompt=True
+            )
+        except Exception:  # noqa: BLE001  templates raise what they like
+            return None
+        found = re.fullmatch(
+            f".*?{_EARLIER}(.*?){_EARLIER_ANSWER}(.*?){_SENTINEL}.*", text, re.DOTALL
+        )
+        if found is None:
+            return None
+        glue_after_question, rest = self._split_first_special(found[1])
+        before_answer, glue_before_answer = self._split_last_special(rest)
+        glue_after_answer, rest = self._split_first_special(found[2])
+        before_next, glue_before_next = self._split_last_special(rest)
+        return TurnTemplate(
+            glue_after_question=glue_after_question,
+            before_answer=tuple(self._encode(before_answer)),
+            glue_before_answer=glue_before_answer,
+            glue_after_answer=glue_after_answer,
+            before_next=tuple(self._encode(before_next)),
+            glue_before_next=glue_before_next,
+        )
+
     def _framed(self, before: str, after: str) -> PromptTemplate:
         """Pages, then one text with the question in it, between what the tokenizer adds itself."""
         bare = self._encode("a")
@@ -244,18 +291,74 @@ class Prompt:
         """Text tokens before the visual tokens of page `index` (0 is the first)."""
         return self.template.first_page if index == 0 else self.template.next_page
 
-    def tail(self, question: str, *, num_pages: int, thinking: Thinking = "auto") -> list[int]:
-        """Token ids after the last page: the question and what opens the answer, or the thought.
+    def history(self, turns: Sequence[tuple[str, str]], *, num_pages: int) -> list[tuple[int, ...]]:
+        """Token ids of each earlier question with its answer, after the last page.
+
+        Empty where the checkpoint's template takes one question alone (`reads_history`).
+        """
+        between = self.turns
+        if between is None:
+            return []
+        return [
+            tuple(self._turn(between, *turn, is_first=not at, num_pages=num_pages))
+            for at, turn in enumerate(turns)
+        ]
+
+    @property
+    def reads_history(self) -> bool:
+        """Whether the checkpoint is given the earlier turns of a conversation."""
+        return self.turns is not None
+
+    def _turn(
+        self,
+        between: TurnTemplate,
+        question: str,
+        answer: str,
+        *,
+        is_first: bool,
+        num_pages: int,
+    ) -> list[int]:
+        lead, glue = self._before(is_first=is_first, num_pages=num_pages)
+        if not between.before_answer:  # plain text all through, as of a frame
+            parts = glue, question, between.glue_after_question, between.glue_before_answer, answer
+            return [*lead, *self._plain("".join(parts) + between.glue_after_answer)]
+        return [
+            *lead,
+            *self._plain(glue + question + between.glue_after_question),
+            *between.before_answer,
+            *self._plain(between.glue_before_answer + answer + between.glue_after_answer),
+        ]
+
+    def _before(self, *, is_first: bool, num_pages: int) -> tuple[tuple[int, ...], str]:
+        """Token ids, and plain text, before a question."""
+        if not is_first and self.turns is not None:
+            return self.turns.before_next, self.turns.glue_before_next
+        cut = self.template
+        return (cut.before_question if num_pages else cut.without_pages), cut.glue_before
+
+    def tail(
+        self,
+        question: str,
+        *,
+        num_pages: int,
+        thinking: Thinking = "auto",
+        is_first: bool = True,
+    ) -> list[int]:
+        """Token ids after the last page, or the last earlier turn: the question and what opens the
+        answer, or the thought.
 
         Special tokens written in the question are spelled out as plain text.
         """
         cut = self.templates[thinking]
-        body = self._encode(cut.glue_before + question + cut.glue_after, plain=True)
+        lead, glue = self._before(is_first=is_first, num_pages=num_pages)
+        body = self._plain(glue + question + cut.glue_after)
+        return [*lead, *body, *cut.after_question]
+
+    def _plain(self, text: str) -> list[int]:
+        body = self._encode(text, plain=True)
         # A spelled-out special may still be looked up whole by odd tokenizers: never a placeholder.
         unknown = self.tokenizer.unk_token_id
-        body = [unknown or 0 if token == self.image_token_id else token for token in body]
-        lead = cut.before_question if num_pages else cut.without_pages
-        return [*lead, *body, *cut.after_question]
+        return [unknown or 0 if token == self.image_token_id else token for token in body]
 
     def num_question_tokens(self, question: str) -> int:
         """Tokens of the question's own text."""
@@ -289,3 +392,15 @@ class Prompt:
         if token_id in self.eos_token_ids:
             return b""
         return self.token_bytes(token_id)
+
+
+def _framed_turns(before: str, after: str) -> TurnTemplate:
+    """As BLIP-2's authors write a conversation: `Question: … Answer: …. Question: … Answer:`."""
+    return TurnTemplate(
+        glue_after_question=after,
+        before_answer=(),
+        glue_before_answer=" ",
+        glue_after_answer=". ",
+        before_next=(),
+        glue_before_next=before,
+    )

@@ -97,7 +97,7 @@ class Reader:
         return rows * columns
 
     def positions(
-        self, parts: Sequence[tuple[int, tuple[int, int]]], num_tail_tokens: int
+        self, parts: Sequence[tuple[int, tuple[int, int] | None]], num_tail_tokens: int
     ) -> tuple[Positions, int]:
         """Where a prompt's tokens stand, and the first answer token; see `prompt_positions`."""
         return prompt_positions(parts, num_tail_tokens, planar=self.family.planar_positions)

@@ -4,6 +4,7 @@ Who calls in: the render stage (`paginate.paginate`), whoever draws (`out.raster
 What leaves: a LaidPage, known by its digest before a pixel is drawn. In reading order:
 
 paginate  text to pages, page by page; start here
+pictured  pages that were brought as pictures, among them
 choose    which style a job is drawn in
 style/    what changes pixels: Style, its limits, the presets
 lines/    text to lines: normal form, spelling, widths, breaks

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from glyph_worker.model.embedded import checkpoint_path
-from glyph_worker.model.families.pages import page_shape
+from glyph_worker.model.families.pages import PageShape, page_shape
 from glyph_worker.options import QUALITIES, JobOptions
 from glyph_worker.render.style.fit import fitted, strip_style
 from glyph_worker.render.style.presets import PRESETS, named_style, preset_style
@@ -21,6 +21,11 @@ DEFAULT_PRESET = "balanced"
 def checkpoint_folder(model: str) -> Path:
     """The folder that the `model` setting means; `nano` is the embedded reader's."""
     return checkpoint_path() if model == "nano" else Path(model).expanduser()
+
+
+def shape_of(settings: Settings) -> PageShape:
+    """What the model's checkpoint sees as it is."""
+    return page_shape(checkpoint_folder(settings.model))
 
 
 def resolve_style(settings: Settings, wanted: str) -> Style:

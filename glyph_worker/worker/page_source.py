@@ -10,15 +10,15 @@ from collections.abc import Callable
 import numpy as np
 import structlog
 
-from glyph_worker.document import Page
+from glyph_worker.document import Document, Page
 from glyph_worker.errors import TransientError
 from glyph_worker.features.digest import page_image_digest, tenant_salt
 from glyph_worker.features.types import PageRequest
-from glyph_worker.render.choose import resolve_style, style_of
+from glyph_worker.render.choose import resolve_style, shape_of, style_of
 from glyph_worker.render.out.raster import draw
 from glyph_worker.render.out.wire import WireError, unpack_page
 from glyph_worker.render.pages.page import LaidPage
-from glyph_worker.render.paginate import paginate
+from glyph_worker.render.pictured import lay_out
 from glyph_worker.settings import Settings
 from glyph_worker.store.job_record import ClaimedJob
 from glyph_worker.store.open import Stores
@@ -45,6 +45,7 @@ class PageSource:
         self._claimed = claimed
         steps = int(claimed.notes.get("style_steps", 0))
         self.style = style_of(settings, claimed.options, steps=steps)
+        self._shape = shape_of(settings)
         own = resolve_style(settings, claimed.options.style).name
         self.stepped_from = own if own != self.style.name else ""
         self.salt = salt_of(settings, claimed.tenant)
@@ -66,9 +67,9 @@ class PageSource:
             return [laid.page for laid in self._lay_out()]
         return list(layout.pages)
 
-    def document_text(self) -> str:
+    def document(self) -> Document:
         """Raises JobExpired when it is gone, StoreUnavailable."""
-        return self._stores.blobs.get(self._claimed.document_digest).text
+        return self._stores.blobs.get(self._claimed.document_digest)
 
     def document_tokens(self, count: Callable[[str], int]) -> int:
         """Text tokens of the document, counted once per document and process."""
@@ -119,5 +120,5 @@ class PageSource:
         with self._lock:
             if self._laid is None:
                 document = self._stores.blobs.get(self._claimed.document_digest)
-                self._laid = list(paginate(document.text, self.style))
+                self._laid = list(lay_out(document, self.style, self._shape))
             return self._laid

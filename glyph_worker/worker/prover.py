@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import structlog
 
-from glyph_worker.document import Page
+from glyph_worker.document import Document, Page
 from glyph_worker.errors import GlyphError
 from glyph_worker.evidence.boxes import PageMap
 from glyph_worker.evidence.confidence import Calibration, stands
@@ -21,8 +21,10 @@ from glyph_worker.evidence.guard import Guarded, Mode, guard
 from glyph_worker.evidence.index import DocumentIndex, Span
 from glyph_worker.evidence.nearness import nearest
 from glyph_worker.evidence.original import Original
+from glyph_worker.evidence.sheets import SheetMap
 from glyph_worker.evidence.sources import in_its_document
 from glyph_worker.proof import CheckedLiteral, Citation
+from glyph_worker.render.pictured import picture_digest
 from glyph_worker.render.style.style import Style
 
 GridOf = Callable[[int, int], tuple[int, int]]
@@ -52,8 +54,9 @@ class Proof:
 class _Known:
     """One document's forms."""
 
-    def __init__(self, text: str) -> None:
-        self.original = Original(text)
+    def __init__(self, read: str | Document) -> None:
+        self.original = Original(read if isinstance(read, str) else read.text)
+        self.sheets = () if isinstance(read, str) else read.sheets
         self.index = DocumentIndex(self.original.normal)
 
 
@@ -72,7 +75,7 @@ class Prover:
         question: str,
         *,
         document_digest: str,
-        read: Callable[[], str],
+        read: Callable[[], str | Document],
         style: Style,
         pages: Sequence[Page],
         mode: Mode,
@@ -86,9 +89,9 @@ class Prover:
     ) -> Proof:
         """The answer with its proof; without citations where the document can no longer be read.
 
-        `read` brings the document's text, where it is not known. `cut`: the answer ended by length.
-        `page_attention` is SequenceResult's, `grid_of` lays a page's visual tokens out. Not
-        `completed`: the answer ends where it must, by its form or a stop string.
+        `read` brings the document, or its text alone, where it is not known. `cut`: the answer
+        ended by length. `page_attention` is SequenceResult's, `grid_of` lays a page's visual tokens
+        out. Not `completed`: the answer ends where it must, by its form or a stop string.
         """
         try:
             known = self._document(document_digest, read)
@@ -127,7 +130,7 @@ class Prover:
             )  # fmt: skip
         return Proof(
             text=found.text,
-            citations=_cited(known, page_map, found, document_names),
+            citations=_cited(known, page_map, found, pages, document_names),
             literals=found.literals,
             verified=found.verified,
             found=found.found,
@@ -136,7 +139,7 @@ class Prover:
             read_as=found.read_as,
         )
 
-    def _document(self, digest: str, read: Callable[[], str]) -> _Known:
+    def _document(self, digest: str, read: Callable[[], str | Document]) -> _Known:
         with self._lock:
             if digest in self._known:
                 self._known.move_to_end(digest)
@@ -155,22 +158,36 @@ class Prover:
 
 
 def _cited(
-    known: _Known, page_map: PageMap, found: Guarded, names: Sequence[str]
+    known: _Known,
+    page_map: PageMap,
+    found: Guarded,
+    pages: Sequence[Page],
+    names: Sequence[str],
 ) -> tuple[Citation, ...]:
-    out = []
+    sheets, out = SheetMap(known.sheets), []
     for place in found.places:
         start, end = known.original.span(place.document)
+        number = page_map.page_of(place.document)
+        boxes = None
+        if number is not None and (sheet := sheets.picture_at(start)) is not None:
+            page = pages[number - 1]
+            if page.digest == picture_digest(sheet, page.width, page.height):
+                boxes = sheets.on_page(
+                    sheet, start, end, page=number, width=page.width, height=page.height
+                )
         out.append(
             Citation(
                 start=start,
                 end=end,
                 text=known.original.text[start:end],
-                page=page_map.page_of(place.document),
-                boxes=page_map.boxes(place.document),
+                page=number,
+                boxes=page_map.boxes(place.document) if boxes is None else boxes,
                 kind=place.kind,
                 score=place.score,
                 answer_start=place.answer[0],
                 answer_end=place.answer[1],
+                sheet_boxes=sheets.boxes(start, end),
+                by_ocr=sheets.by_ocr(start, end),
             )
         )
     return tuple(in_its_document(one, known.original.text, names) for one in out)

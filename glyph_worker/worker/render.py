@@ -22,11 +22,12 @@ from glyph_worker.features.digest import page_image_digest
 from glyph_worker.features.known_pages import KnownPages
 from glyph_worker.job import Progress, Stage
 from glyph_worker.queue.names import RENDER_TASK
-from glyph_worker.render.choose import resolve_style, style_of
+from glyph_worker.render.choose import resolve_style, shape_of, style_of
 from glyph_worker.render.out.raster import draw
 from glyph_worker.render.out.wire import pack_page
 from glyph_worker.render.pages.page import LaidPage
 from glyph_worker.render.paginate import paginate
+from glyph_worker.render.pictured import lay_out
 from glyph_worker.render.style.style import Style
 from glyph_worker.settings import Settings
 from glyph_worker.store.job_record import ClaimedJob
@@ -103,7 +104,7 @@ class RenderStage:
         fits = True
         if layout is None:
             document = self._stores.blobs.get(claimed.document_digest)
-            laid = paginate(document.text, style)
+            laid = lay_out(document, style, shape_of(self._settings))
             pages: list[Page] = []
             costs: list[int] = []
             while batch := list(islice(laid, PAGES_PER_BATCH)):

@@ -27,7 +27,7 @@ QUESTIONS = ("Who is the customer?", "What is the total due?", "What is the invo
 NEW_TOKENS = 24
 FINAL = frozenset({"completed", "failed", "cancelled", "incomplete"})
 BATCH_FINAL = frozenset({"completed", "failed", "expired", "cancelled"})
-_IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+_SOUND = {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}
 
 
 _SCHEMA = {
@@ -81,9 +81,9 @@ def calls(client: Client, model: str, *, num_lines: int) -> list[Call]:
             expected={"text": client.wait(held.id, timeout=300).text},
         )
     )
-    picture = {"role": "user", "content": [_IMAGE, {"type": "text", "text": QUESTIONS[0]}]}
+    sound = {"role": "user", "content": [_SOUND, {"type": "text", "text": QUESTIONS[0]}]}
     refused = {
-        "messages[0].content[0]": _chat(model, QUESTIONS[0]) | {"messages": [picture]},
+        "messages[0].content[0]": _chat(model, QUESTIONS[0]) | {"messages": [sound]},
         "n": _chat(model, QUESTIONS[0]) | {"n": 4},
         "model": _chat("another-model", QUESTIONS[0]),
     }

@@ -56,7 +56,7 @@ ODD = re.compile("[\x08\x1b\x80-\x9f\ud800-\udfff]")
 def read(file: EvilFile, *, in_child: bool) -> tuple[str, Document]:
     """(Kind, document), as an upload is read. Raises GlyphError."""
     found = recognise(file.raw, name=file.name, content_type=file.content_type)
-    if in_child or found.kind is Kind.TEXT:
+    if in_child or found.kind in (Kind.TEXT, Kind.PICTURE):
         return found.kind, FileReader(Settings()).read_recognised(file.raw, found)
     if found.kind is Kind.HTML:
         text, _ = text_of_page(file.raw, found.charset)

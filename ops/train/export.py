@@ -18,25 +18,27 @@ from train import vocabulary as v
 from train.draw import MEAN, STD
 from train.geometry import MERGE, PAGE_LINES, PAGE_WIDTH, PATCH
 
-TEMPLATE = """[gMASK]<sop>
+TEMPLATE = """[gMASK]<sop><|user|>{{ '\\n' }}
 {%- for message in messages -%}
-{%- if message.role == 'assistant' -%}
-<|assistant|>{{ '\\n' }}{{ message.content }}
-{%- else -%}
-<|{{ message.role }}|>{{ '\\n' }}
-{%- if message.content is string -%}
-{{ message.content }}
-{%- else -%}
+{%- if message.content is not string -%}
 {%- for part in message.content -%}
 {%- if part.type == 'image' -%}
 <|begin_of_image|><|image|><|end_of_image|>
-{%- elif part.type == 'text' -%}
+{%- endif -%}
+{%- endfor -%}
+{%- endif -%}
+{%- endfor -%}
+{#- Taught one question at a time: of a conversation it is given the last. -#}
+{%- set asked = messages[-1].content -%}
+{%- if asked is string -%}
+{{ asked }}
+{%- else -%}
+{%- for part in asked -%}
+{%- if part.type == 'text' -%}
 {{ part.text }}
 {%- endif -%}
 {%- endfor -%}
 {%- endif -%}
-{%- endif -%}
-{%- endfor -%}
 {%- if add_generation_prompt -%}
 <|assistant|>{{ '\\n' }}
 {%- endif -%}
@@ -75,6 +77,7 @@ def export(model: Glm4vForConditionalGeneration, folder: Path) -> None:
     smallest, largest = 28 * PAGE_WIDTH, PAGE_LINES * 14 * PAGE_WIDTH
     processor = {
         "image_processor_type": "Glm4vImageProcessor",
+        "reads_pictures": False,
         "patch_size": PATCH,
         "merge_size": MERGE,
         "temporal_patch_size": 2,

@@ -14,8 +14,14 @@ import redis
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glyph_worker.document import Document
-from glyph_worker.errors import Conflict, InvalidOption, QueueFull, QuotaExceeded
+from glyph_worker.document import Document, Sheet, WordPlace
+from glyph_worker.errors import (
+    Conflict,
+    InvalidOption,
+    QueueFull,
+    QuotaExceeded,
+    StoreUnavailable,
+)
 from glyph_worker.job import Answer, FinishReason, JobStatus, Priority, Stage
 from glyph_worker.options import JobOptions
 from glyph_worker.setting_sections import QueueSettings
@@ -356,6 +362,18 @@ def test_ten_thousand_jobs_of_one_call_are_queued_in_their_order(line: Line) -> 
     ]
     assert [one.job_id for one in line.backlog.submit_many(jobs)] == [job.job_id for job in jobs]
     assert [line.receive() for _ in range(3)] == ["j0", "j1", "j2"]
+
+
+def test_a_document_comes_back_with_the_pages_it_was_brought_as(line: Line) -> None:
+    blobs = BlobStore(line.client, KEYS, ttl_s=60)
+    sheet = Sheet(number=1, width=10.5, height=20, start=0, end=5, picture=b"\x89PNG", by_ocr=True)
+    sheet = sheet.place_words([WordPlace(0, 4, 0.1, 0.2, 0.3, 0.4)])
+    document = Document.of_sheets("port\n", [sheet], max_bytes=9, max_picture_bytes=9)
+    blobs.put(document)
+    assert blobs.get(document.digest) == document
+    line.client.set(KEYS.blob(document.digest), b"\x93 no document", ex=60)
+    with pytest.raises(StoreUnavailable, match="is damaged"):
+        blobs.get(document.digest)
 
 
 def test_a_waiting_job_outlives_every_time_to_live(line: Line) -> None:

@@ -7,11 +7,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
 
 from glyph_worker.client import Client
+from glyph_worker.document import Document
 from glyph_worker.intake.reader import FileReader
 from glyph_worker.settings import Settings
 
@@ -57,13 +59,23 @@ def test_a_submit_says_which_pages_are_pictures(broker_url: str) -> None:
     assert done.returncode == 0, done.stderr
     (job,) = json.loads(done.stdout)["jobs"]
     assert "page 2" in job["document_notes"][0]
-    assert done.stderr.startswith("note: 1 of the PDF's 2 pages hold no text")
+    assert done.stderr.startswith("note: 1 of the PDF's 2 pages ")
+
+
+def test_a_document_of_pictures_alone_is_taken_and_as_text_refused_with_what_is_missing(
+    broker_url: str,
+) -> None:
+    path = str(CASES / "uploads" / "scan.pdf")
+    done = command("submit", path, "-q", "What?", "--json", broker_url=broker_url)
+    assert done.returncode == 0, done.stderr
+    done = command("submit", path, "-q", "What?", "--pdf", "sideways", broker_url=broker_url)
+    assert done.returncode == 2
+    assert "pdf is 'sideways', must be 'text' or 'image' or 'auto'" in done.stderr
 
 
 @pytest.mark.parametrize(
     ("file", "says"),
     [
-        ("uploads/scan.pdf", "error[unreadable_document]: the PDF's 1 pages hold no text"),
         ("uploads/enc_user.pdf", "error[unreadable_document]: the PDF asks for a password"),
     ],
 )
@@ -77,10 +89,10 @@ def test_a_file_that_cannot_be_read_is_one_line_with_exit_code_2(
 
 
 def test_a_picture_is_called_one(tmp_path: Path) -> None:
-    (tmp_path / "page.txt").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(20))
+    (tmp_path / "page.txt").write_bytes(b"GIF89a" + bytes(20))
     done = command("render", str(tmp_path / "page.txt"), "--out", str(tmp_path / "out"))
     assert done.returncode == 2
-    assert "the file is a PNG picture, which is not read here; pictures are not" in done.stderr
+    assert "the file is a GIF picture, which is not read here; save it as PNG" in done.stderr
 
 
 def test_render_draws_a_page_of_html_from_a_pipe(tmp_path: Path) -> None:
@@ -99,7 +111,7 @@ def test_a_batch_reads_its_files_as_submit_does_and_each_but_once(
 
     lines = [
         {"id": f"{file}-{number}", "file": str(CASES / file), "question": f"What {number}?"}
-        for file in ("uploads/table.pdf", "html/table.html", "uploads/scan.pdf")
+        for file in ("uploads/table.pdf", "html/table.html", "uploads/enc_user.pdf")
         for number in range(3)
     ]
     source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
@@ -107,9 +119,9 @@ def test_a_batch_reads_its_files_as_submit_does_and_each_but_once(
     seen: list[str] = []
 
     class Once(FileReader):
-        def read(self, raw: bytes, *, name: str = "", content_type: str = ""):  # type: ignore[no-untyped-def]
+        def read(self, raw: bytes, *, name: str = "", **said: Any) -> Document:
             seen.append(name)
-            return super().read(raw, name=name, content_type=content_type)
+            return super().read(raw, name=name, **said)
 
     monkeypatch.setattr("glyph_worker.intake.reader.FileReader", Once)
     client = Client(Settings.load(environ={"GLYPH_BROKER_URL": broker_url}))

@@ -55,10 +55,13 @@ def server(redis_server: Any) -> Iterator[redis.Redis]:
             '{"properties": {"a": {"type": "nmber"}}}}}',
             "response_format.json_schema.schema.properties.a.type must be one of",
         ),
+        ('"history": [["a"]]', "history: must be a list of at most 100 turns, each of two texts"),
+        ('"history": [["a", "b"]], "follows": "c"', "history and follows are both there"),
+        ('"follows": ""', "follows: must be text of 1 to 200 characters"),
         ('"regex": "a", "choices": ["a"]', "choices and regex are both there"),
         (f'"response_format": {"[" * 90}{"]" * 90}', "the body nests over"),
     ],
-    ids=range(17),
+    ids=range(20),
 )
 def test_what_does_not_fit_is_refused_with_its_range_and_nothing_is_kept(
     gateway: GatewayProcess, server: redis.Redis, said: str, says: str
@@ -87,6 +90,16 @@ def test_a_form_has_the_same_ranges(
         assert server.dbsize() == 0
         fitting = http.post("/v1/jobs", files=_form(document="t", question="?", ttl_s="60"))
         assert fitting.status_code == 202, fitting.text
+
+
+def test_a_form_has_a_history_as_json(gateway: GatewayProcess, server: redis.Redis) -> None:
+    with gateway.http() as http:
+        fields = _form(document="t", question="?", history='[["who?", "Ada"]]')
+        assert http.post("/v1/jobs", files=fields).status_code == 202
+        reply = http.post("/v1/jobs", files=_form(document="t", question="?", history="[["))
+        assert "history is no JSON" in reply.json()["detail"]
+        reply = http.post("/v1/jobs", files=_form(question="?"))
+        assert "no field `document`" in reply.json()["detail"]
 
 
 def test_a_form_of_fields_may_ask_for_a_form_of_the_answer(

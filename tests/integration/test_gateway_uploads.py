@@ -60,7 +60,7 @@ def test_pages_that_are_pictures_are_named_in_the_reply_and_the_record(http: htt
 @pytest.mark.parametrize(
     ("name", "raw", "kind", "status", "says"),
     [
-        ("scan.pdf", None, "", 422, "no text, only pictures"),
+        ("page.png", b"\x89PNG\r\n\x1a\n", "", 422, "the picture cannot be read"),
         ("enc_user.pdf", None, "", 422, "asks for a password"),
         ("a.docx", b"PK\x03\x04" + b"word/document.xml" * 9, "", 415, "a Word document (docx)"),
         ("a.txt", b"abc\0def", "text/plain", 415, "a NUL byte at offset 3 of 7"),

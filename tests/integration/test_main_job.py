@@ -15,7 +15,14 @@ from typing import Any
 import pytest
 from waiting import PATIENCE_S, wait_until
 
-from glyph_worker.errors import JobCancelled, JobFailed, JobFinished, UnknownJob, WaitTimeout
+from glyph_worker.errors import (
+    InvalidOption,
+    JobCancelled,
+    JobFailed,
+    JobFinished,
+    UnknownJob,
+    WaitTimeout,
+)
 from glyph_worker.job import FinishReason, JobStatus
 from glyph_worker.terminal import visible
 
@@ -65,6 +72,54 @@ def test_questions_on_one_document_share_its_pages_and_its_prefix(service: Any) 
         assert (receipt.pages_encoded, receipt.pages_reused) == (0, first.pages_encoded)
         assert receipt.pages_rendered == 0
         assert receipt.prefix_tokens_reused > receipt.visual_tokens
+
+
+def test_a_follow_up_goes_on_from_an_answered_job(service: Any) -> None:
+    client = service.client
+    document = "".join(f"drawer {n}: D{n * 3}\n" for n in range(60))
+    first = client.submit(document, "Which drawer?", max_new_tokens=8)
+    told = client.wait(first.id, timeout=PATIENCE_S)
+
+    second = client.submit(None, "And then?", follows=first.id, max_new_tokens=8)
+    answer = client.wait(second.id, timeout=PATIENCE_S)
+    third = client.wait(
+        client.submit(document, "Why?", follows=second.id, max_new_tokens=8).id, timeout=PATIENCE_S
+    )
+
+    turns = [("Which drawer?", told.text), ("And then?", answer.text)]
+    spelled = client.wait(
+        client.submit(document, "Why?", history=turns, max_new_tokens=8).id, timeout=PATIENCE_S
+    )
+    assert second.document_digest == first.document_digest
+    assert answer.receipt.prompt_tokens > told.receipt.prompt_tokens
+    assert answer.receipt.pages_encoded == third.receipt.pages_encoded == 0
+    assert third.receipt.prefix_tokens_reused > answer.receipt.prefix_tokens_reused
+    assert spelled.text == third.text
+    assert spelled.receipt.prompt_tokens == third.receipt.prompt_tokens
+    assert third.receipt.history_unread == 0
+
+
+def test_what_cannot_be_followed_is_refused_with_the_way_out(service: Any) -> None:
+    client = service.client
+    done = client.submit(DOCUMENT, "What?", max_new_tokens=4)
+    client.wait(done.id, timeout=PATIENCE_S)
+    queued = client.submit(DOCUMENT, "What then?", max_new_tokens=LONG_ANSWER)
+    with pytest.raises(InvalidOption, match=r"has no answer to follow; wait for its answer first"):
+        client.submit(None, "And?", follows=queued.id)
+    client.cancel(queued.id)
+    wait_until(lambda: client.status(queued.id).status.final, description="the job ends")
+    with pytest.raises(InvalidOption, match=r"is cancelled .*; follow the one before it"):
+        client.submit(None, "And?", follows=queued.id)
+    with pytest.raises(InvalidOption, match="asked about another document; leave the document out"):
+        client.submit("another", "And?", follows=done.id)
+    with pytest.raises(InvalidOption, match="history and follows are both there"):
+        client.submit(None, "And?", follows=done.id, history=[("a", "b")])
+    with pytest.raises(UnknownJob):
+        client.submit(None, "And?", follows="no-such-job")
+    with pytest.raises(UnknownJob):
+        client.for_tenant("other").submit(None, "And?", follows=done.id)
+    with pytest.raises(InvalidOption, match="there is no document; send its text or a file, or"):
+        client.submit(None, "And?")
 
 
 def test_the_same_question_gets_the_same_answer_alone_and_among_others(service: Any) -> None:

@@ -63,7 +63,7 @@ def test_only_line_ends_and_tabs_control_anything() -> None:
 
 
 def test_submit_has_all_options_of_the_definition() -> None:
-    own = {"file", "question", "tenant", "wait", "timeout", "as_json"}
+    own = {"file", "question", "pdf", "tenant", "wait", "timeout", "as_json"}
     assert set(inspect.signature(ask.submit).parameters) - own == set(OPTION_NAMES)
 
 

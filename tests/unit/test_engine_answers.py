@@ -11,6 +11,7 @@ from waiting import PATIENCE_S, wait_until
 
 from glyph_worker.document import digest
 from glyph_worker.engine.engine import AnswerRequest, Deliver, Engine, PageInput, SequenceResult
+from glyph_worker.errors import QuestionTooLong
 from glyph_worker.model.library import library_logits
 from glyph_worker.model.processor import Page
 from glyph_worker.model.reader import Reader
@@ -91,10 +92,14 @@ def asker(reader: Reader) -> Iterator[Asker]:
 
 
 def assert_greedy(
-    reader: Reader, pages: list[Page], question: str, outcome: SequenceResult
+    reader: Reader,
+    pages: list[Page],
+    question: str,
+    outcome: SequenceResult,
+    history: Sequence[tuple[str, str]] = (),
 ) -> None:
     """Every token is the library's best one, or as good within rounding."""
-    logits = library_logits(reader, pages, question, outcome.token_ids)
+    logits = library_logits(reader, pages, question, outcome.token_ids, history=history)
     for row, token in zip(logits, outcome.token_ids, strict=False):
         assert row[token] > row.max() - 1e-3
 
@@ -132,6 +137,61 @@ def test_second_question_costs_its_own_tokens_only(asker: Asker) -> None:
     assert asker.engine.stats().prefill_tokens - before == own
     assert own == len(asker.reader.prompt.tail("two?", num_pages=3))
     assert len(asker.fetched) == 3
+
+
+def test_follow_ups_share_the_document_and_the_earlier_turns(asker: Asker) -> None:
+    pages, prompt = make_document(1, 3), asker.reader.prompt
+    history = [("one?", "first"), ("two?", "second")]
+    asker.ask("first", "d", pages, "one?")
+    asker.wait()
+
+    asker.ask("second", "d", pages, "two?", history=tuple(history[:1]))
+    second = asker.wait()["second"]
+    asker.ask("third", "d", pages, "three?", history=tuple(history))
+    third = asker.wait()["third"]
+    asker.ask("other", "d", pages, "four?", history=tuple(history))
+    other = asker.wait()["other"]
+
+    turns = [len(turn) for turn in prompt.history(history, num_pages=3)]
+
+    def own(outcome: SequenceResult) -> int:
+        return outcome.num_prompt_tokens - outcome.num_prefix_tokens_reused
+
+    def asked(question: str) -> int:
+        return len(prompt.tail(question, num_pages=3, is_first=False))
+
+    assert own(second) == turns[0] + asked("two?")
+    assert own(third) == turns[1] + asked("three?")
+    assert own(other) == asked("four?")
+    assert len(asker.fetched) == 3
+    assert_greedy(asker.reader, pages, "two?", second, history[:1])
+    assert_greedy(asker.reader, pages, "three?", third, history)
+    assert_greedy(asker.reader, pages, "four?", other, history)
+
+
+def test_a_conversation_of_many_turns_on_an_unread_document_is_read_whole(asker: Asker) -> None:
+    pages = make_document(3, 2)
+    history = tuple((f"{number}?", f"it is {number}") for number in range(40))
+
+    asker.ask("last", "d", pages, "and now?", history=history)
+    outcome = asker.wait()["last"]
+
+    assert len(asker.fetched) == 2
+    assert_greedy(asker.reader, pages, "and now?", outcome, history)
+
+
+def test_history_beyond_the_window_is_refused_with_the_numbers(asker: Asker) -> None:
+    pages = make_document(1, 1)
+    window = asker.engine.core.entry.window_tokens
+    history = (("one?", "x" * window), ("two?", "y"))
+    with pytest.raises(
+        QuestionTooLong, match=r"history of 2 turns needs \d+ tokens, the model's"
+    ) as e:
+        asker.engine.core.entry.make(
+            request_for("long", pages, "three?", history=history), now=0.0, dtype_group=""
+        )
+    assert e.value.details["num_history_tokens"] > window
+    assert "leave out its earliest turns" in e.value.message
 
 
 def test_documents_that_begin_alike_share_their_first_pages(asker: Asker) -> None:

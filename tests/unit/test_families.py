@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,41 @@ def test_prompts_equal_the_librarys_token_by_token(readers: dict[str, Reader], f
         for question in ("How much?", "  two\nlines  ", "a"):
             expected = library_inputs(reader, pages, question).input_ids[0].tolist()
             assert own_prompt(reader, pages, question) == expected
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_earlier_turns_are_written_as_the_familys_template_does(
+    readers: dict[str, Reader], family: str
+) -> None:
+    reader = readers[family]
+    prompt = reader.prompt
+    turns = [("How much?", "9 km"), ("And back?", "twice that")]
+    ids = [
+        *chain.from_iterable(prompt.history(turns, num_pages=1)),
+        *prompt.tail("Why?", num_pages=1, is_first=False),
+    ]
+    if (frame := reader.family.frame) is not None:
+        text = "".join(f"{frame.before}{q}{frame.after} {a}. " for q, a in turns)
+        asked = prompt.tail("Why?", num_pages=1)
+        assert (
+            ids[: len(prompt.template.before_question)]
+            == asked[: len(prompt.template.before_question)]
+        )
+        assert prompt.tokenizer.decode(ids, skip_special_tokens=True) == (
+            f"{text}{frame.before}Why?{frame.after}"
+        )
+        return
+    messages: list[dict[str, object]] = []
+    for question, answer in turns:
+        messages.append({"role": "user", "content": [{"type": "text", "text": question}]})
+        messages.append({"role": "assistant", "content": answer})
+    messages.append({"role": "user", "content": [{"type": "text", "text": "Why?"}]})
+    messages[0]["content"] = [{"type": "image"}, {"type": "text", "text": turns[0][0]}]
+    text = prompt.tokenizer.apply_chat_template(
+        messages, tokenize=False, add_generation_prompt=True
+    )
+    expected = prompt.tokenizer(text, add_special_tokens=False).input_ids
+    assert [*prompt.page_lead(0), prompt.image_token_id, *ids] == expected
 
 
 @pytest.mark.parametrize("family", FAMILIES)

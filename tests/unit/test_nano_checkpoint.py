@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from train import vocabulary as v
-from train.export import tokenizer
+from train.export import TEMPLATE, tokenizer
 from train.packing import Prefix, question_tokens
 
 from glyph_worker.model.embedded import checkpoint_path
@@ -42,6 +42,22 @@ def test_the_chat_template_writes_the_prompt_of_training() -> None:
     text = text.replace("<|image|>", "<|image|>" * 16)
     trained = [*Prefix([["a"], ["b"]]).tokens, *question_tokens("What is x?")]
     assert made(text, add_special_tokens=False).input_ids == trained
+
+
+def test_the_shipped_reader_is_given_the_last_question_of_a_conversation_alone() -> None:
+    shipped = (checkpoint_path() / "chat_template.jinja").read_text()
+    assert shipped.strip() == TEMPLATE.strip()
+    made = tokenizer()
+    content = [{"type": "image"}, {"type": "text", "text": "What is x?"}]
+    later = [{"role": "assistant", "content": "7"}, {"role": "user", "content": "And y?"}]
+    texts = [
+        made.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        for messages in (
+            [{"role": "user", "content": content}, *later],
+            [{"role": "user", "content": [content[0], {"type": "text", "text": "And y?"}]}],
+        )
+    ]
+    assert texts[0] == texts[1]
 
 
 def test_the_shipped_files_are_small_and_name_their_style() -> None:

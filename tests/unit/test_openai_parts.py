@@ -72,22 +72,71 @@ def test_a_short_system_turn_is_no_document() -> None:
 
 
 @pytest.mark.parametrize(
+    "opening",
+    [
+        [("user", texts(LONG, "Who?"))],
+        [("user", texts("Orchid pays 9 EUR.", "Who?"))],
+        [("user", f"{LONG.rstrip()}\n\nWho?")],
+        [("system", LONG), ("user", "Who?")],
+        [("user", LONG), ("user", "Who?")],
+        [("user", texts(f"glyph:document\n{LONG}", "Who?"))],
+    ],
+)
+def test_earlier_turns_are_the_history_of_the_same_document(opening: list[tuple[str, Any]]) -> None:
+    first = asked(*opening)
+    second = asked(*opening, ("assistant", "Orchid"), ("user", "When?"))
+    third = asked(
+        *opening,
+        ("assistant", "Orchid"),
+        ("user", f"{LONG} Is that\n\nWhen?"),
+        ("assistant", texts("In December", "2026")),
+        ("user", "Sure?"),
+        ("user", "Really?"),
+    )
+    assert first.history == ()
+    assert first.document == second.document == third.document
+    assert (second.question, second.history) == ("When?", (("Who?", "Orchid"),))
+    assert third.question == "Sure?\n\nReally?"
+    assert third.history == (
+        ("Who?", "Orchid"),
+        (f"{LONG} Is that\n\nWhen?", "In December\n\n2026"),
+    )
+
+
+def test_a_document_sent_again_with_each_question_is_no_part_of_them() -> None:
+    found = asked(
+        ("user", texts(LONG, "Who?")), ("assistant", "Orchid"), ("user", texts(LONG, "When?"))
+    )
+    assert found == Asked(document=LONG, question="When?", history=(("Who?", "Orchid"),))
+
+
+def test_a_document_brought_late_in_a_conversation_is_found() -> None:
+    found = asked(("user", "Hello"), ("assistant", "What is it?"), ("user", texts(LONG, "Who?")))
+    assert found == Asked(document=LONG, question="Who?", history=(("Hello", "What is it?"),))
+
+
+def test_what_goes_on_from_a_response_brings_no_document() -> None:
+    found = asked(("user", f"{LONG}\n\nIs that right?"), goes_on=True)
+    assert found == Asked(document=None, question=f"{LONG}\n\nIs that right?")
+    with pytest.raises(InvalidOption, match="a document beside previous_response_id"):
+        asked(("user", texts(f"glyph:document\n{LONG}", "Who?")), goes_on=True)
+
+
+@pytest.mark.parametrize(
     ("turns", "more", "param", "words"),
     [
-        ([("user", texts(LONG, "a?")), ("assistant", "b"), ("user", "c?")], {}, "messages[0]",
-         "history"),
-        ([("user", "a?"), ("user", texts(LONG, "c?"))], {}, "messages[0]", "history"),
         ([("user", texts(LONG, "a?")), ("assistant", "b")], {}, "messages[1]", "last turn"),
         ([("tool", LONG), ("user", "a?")], {}, "messages[0]", "role 'tool'"),
         ([("user", "a?")], {}, "messages[0]", "no document"),
         ([("user", "a?\n\n")], {}, "messages[0]", "no document"),
         ([("user", "a?")], {"document": LONG, "question": "b?"}, "messages[0]", "beside"),
-        ([("user", [{"type": "image_url", "image_url": {"url": "x"}}])], {},
-         "messages[0].content[0]", "'image_url'"),
+        ([("user", [{"type": "image_url", "image_url": {"url": "http://" + "a" * 2_000}}])], {},
+         "messages[0].content[0].image_url", "at most 2000"),
+        ([("user", [{"type": "image_url"}])], {}, "messages[0].content[0]", "`image_url`"),
         ([("user", [{"type": "input_audio", "input_audio": {}}])], {}, "messages[0].content[0]",
          "'input_audio'"),
-        ([("user", [{"type": "input_file", "file_url": "http://a/b"}])], {},
-         "messages[0].content[0].file_url", "fetches nothing"),
+        ([("user", [{"type": "input_file", "file_url": 7}])], {},
+         "messages[0].content[0].file_url", "a URL is text"),
         ([("user", [{"type": "file", "file": {"file_data": "?"}}])], {},
          "messages[0].content[0]", "base64"),
         ([("user", [{"type": "text"}])], {}, "messages[0].content[0]", "`text`"),
@@ -99,6 +148,34 @@ def test_what_turns_cannot_say_is_refused_by_place(
     with pytest.raises(InvalidOption, match=words) as found:
         asked(*turns, **more)
     assert found.value.details["param"] == param
+
+
+def test_a_picture_part_is_the_document() -> None:
+    url = "data:image/png;base64," + base64.b64encode(b"pixels").decode()
+    for part in (
+        {"type": "image_url", "image_url": {"url": url, "detail": "high"}},
+        {"type": "input_image", "image_url": url, "detail": "auto"},
+    ):
+        found = asked(("user", [part, *texts("Who?")]))
+        assert isinstance(found.document, FilePart)
+        assert (found.document.raw, found.document.content_type) == (b"pixels", "image/png")
+        assert found.question == "Who?"
+
+
+def test_several_pictures_are_the_pages_of_the_document() -> None:
+    def page(number: int) -> dict[str, Any]:
+        url = "data:image/png;base64," + base64.b64encode(b"%d" % number).decode()
+        return {"type": "image_url", "image_url": {"url": url}}
+
+    found = asked(("user", [page(1), page(2), *texts("Who?")]), ("assistant", "A"), ("user", "B?"))
+    assert isinstance(found.document, tuple)
+    assert [part.raw for part in found.document] == [b"1", b"2"]
+    assert (found.question, found.history) == ("B?", (("Who?", "A"),))
+    with pytest.raises(InvalidOption, match="101 pictures, limit is 100; send a PDF"):
+        asked(("user", [*map(page, range(101)), *texts("Who?")]))
+    file = {"type": "file", "file": {"file_data": "YQ=="}}
+    with pytest.raises(InvalidOption, match="a second document"):
+        asked(("user", [page(1), file, *texts("Who?")]))
 
 
 def test_a_file_part_is_the_document_and_a_second_one_is_refused() -> None:

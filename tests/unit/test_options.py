@@ -128,6 +128,20 @@ def test_a_cap_names_its_setting() -> None:
     assert checked("text", ["why?"], {}, LIMITS).options.max_new_tokens == 512
 
 
+def test_a_history_is_turns_within_bounds() -> None:
+    options = checked("text", ["why?"], {"history": [["a?", "b"], ("c?", "")]}, LIMITS).options
+    assert options.history == (("a?", "b"), ("c?", ""))
+    assert JobOptions.of(options.to_fields()) == options
+    assert "history" not in JobOptions().to_fields()
+    for wrong in ("a?", [["a?"]], [["a?", "b", "c"]], [[1, "b"]], [["a?", "b"]] * 101):
+        with pytest.raises(InvalidOption, match=r"history is .*a list of at most 100 turns"):
+            check({"history": wrong})
+    with pytest.raises(InvalidOption, match="200001 characters in 1 turns, limit is 200000"):
+        check({"history": [["a", "b" * 200_000]]})
+    with pytest.raises(InvalidEncoding, match="history has the character NUL"):
+        check({"history": [["a", "\0"]]})
+
+
 def test_every_option_has_its_place() -> None:
     assert set(OPTION_NAMES) > JOB_OPTION_NAMES
     assert set(OPTION_NAMES) == set(get_type_hints(SubmitOptions))

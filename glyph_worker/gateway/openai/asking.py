@@ -9,8 +9,15 @@ from typing import Annotated, Any
 from fastapi import Header, Request
 
 from glyph_worker.client import Client
-from glyph_worker.document import Document
-from glyph_worker.errors import GlyphError, InvalidOption, JobError, RequestError, WaitTimeout
+from glyph_worker.document import Document, SheetMode, joined
+from glyph_worker.errors import (
+    GlyphError,
+    InvalidOption,
+    JobError,
+    RequestError,
+    UnknownJob,
+    WaitTimeout,
+)
 from glyph_worker.gateway.deps import Context
 from glyph_worker.gateway.openai.forms import format_options, reasoning_options, text_format_options
 from glyph_worker.gateway.openai.growth import stopping
@@ -42,7 +49,11 @@ RepeatKey = Annotated[
 def chat_asked(body: ChatBody) -> Asked:
     extras = body.glyph or GlyphExtras()
     return asked_by(
-        body.messages, param="messages", document=extras.document, question=extras.question
+        body.messages,
+        param="messages",
+        document=extras.document,
+        question=extras.question,
+        goes_on=extras.follows is not None,
     )
 
 
@@ -53,7 +64,13 @@ def response_asked(body: ResponseBody) -> Asked:
         items = [Item(role="user", content=items)]
     if body.instructions:
         items = [Item(role="developer", content=body.instructions), *items]
-    return asked_by(items, param="input", document=extras.document, question=extras.question)
+    return asked_by(
+        items,
+        param="input",
+        document=extras.document,
+        question=extras.question,
+        goes_on=body.previous_response_id is not None or extras.follows is not None,
+    )
 
 
 def chat_options(body: ChatBody) -> dict[str, Any]:
@@ -76,6 +93,7 @@ def chat_options(body: ChatBody) -> dict[str, Any]:
 def response_options(body: ResponseBody) -> dict[str, Any]:
     """Of `Client.submit`. Raises InvalidOption."""
     form = body.text.format if body.text else None
+    before = body.previous_response_id
     effort = body.reasoning.effort if body.reasoning else None
     return _options(
         body.glyph,
@@ -83,6 +101,7 @@ def response_options(body: ResponseBody) -> dict[str, Any]:
         max_new_tokens=body.max_output_tokens,
         temperature=body.temperature,
         top_p=body.top_p,
+        follows=None if before is None else before.removeprefix("resp_"),
         **text_format_options(form),
         **reasoning_options(effort, param="reasoning.effort"),
     )
@@ -101,21 +120,40 @@ def _options(extras: GlyphExtras | None, *, tier: str | None, **said: Any) -> di
     return chosen
 
 
-async def document_of(context: Context, client: Client, asked: Asked) -> str | Document:
+async def document_of(
+    context: Context, client: Client, asked: Asked, *, pdf: SheetMode = "auto"
+) -> str | Document | None:
     """Raises what reading a file raises, and UnknownFile."""
-    if isinstance(asked.document, str):
+    if asked.document is None or isinstance(asked.document, str):
         return asked.document
-    part: FilePart = asked.document
-    if part.file_id:
-        found = await threaded(context.uploads.get, client.tenant, part.file_id)
-        raw, name, content_type = found.raw, found.name, ""
-    else:
-        raw, name, content_type = part.raw or b"", part.name, part.content_type
+    if isinstance(asked.document, FilePart):
+        return await _file(context, client, asked.document, pdf)
+    pages = [await _file(context, client, part, pdf) for part in asked.document]
+    limits = context.settings.limits
+    return joined(
+        pages,
+        max_bytes=limits.max_document_bytes,
+        max_picture_bytes=limits.max_picture_bytes,
+    )
+
+
+async def _file(context: Context, client: Client, part: FilePart, pdf: SheetMode) -> Document:
     try:
-        return await context.files.read(raw, name=name, content_type=content_type)
+        if part.url:
+            fetched = await context.fetcher.fetch(part.url)
+            raw, name, content_type = fetched.raw, fetched.name, fetched.content_type
+        elif part.file_id:
+            found = await threaded(context.uploads.get, client.tenant, part.file_id)
+            raw, name, content_type = found.raw, found.name, ""
+        else:
+            raw, name, content_type = part.raw or b"", part.name, part.content_type
+        document = await context.files.read(raw, name=name, content_type=content_type, pdf=pdf)
     except RequestError as exc:
         exc.details.setdefault("param", part.at)
         raise
+    if part.is_picture and not document.sheets:
+        raise InvalidOption(f"{part.at}: it is no picture; send it as a file part", param=part.at)
+    return document
 
 
 async def submit(
@@ -134,16 +172,36 @@ async def submit(
     else:
         asked, options = response_asked(body), response_options(body)
     options |= {name: value for name, value in more.items() if value is not None}
+    if asked.history:
+        if "follows" in options or options.get("history"):
+            name = "follows" if "follows" in options else "history"
+            raise InvalidOption(f"earlier turns beside {name}; send one of the two", param=name)
+        options["history"] = asked.history
     options.setdefault(
         "max_new_tokens", min(DEFAULT_NEW_TOKENS, context.settings.limits.max_new_tokens)
     )
     if (webhook := options.get("webhook")) is not None:
         await check_webhook(webhook, context)
-    document = await document_of(context, client, asked)
+    pdf = body.glyph.pdf if body.glyph else None
+    document = await document_of(context, client, asked, pdf=pdf or "auto")
     noted = Noted(surface=json.dumps(surface, ensure_ascii=False, sort_keys=True).encode())
-    return await threaded(
-        client.submit_noted, document, asked.question, noted=noted, job_id=job_id, **options
-    )
+    try:
+        return await threaded(
+            client.submit_noted, document, asked.question, noted=noted, job_id=job_id, **options
+        )
+    except UnknownJob as exc:
+        if options.get("follows") is None:
+            raise
+        raise PreviousUnknown(
+            f"no response {options['follows'][:80]!r} to go on from: never made, or over its time "
+            "to live",
+            param="previous_response_id",
+        ) from exc
+
+
+class PreviousUnknown(RequestError):
+    code = "previous_response_not_found"
+    http_status = 400
 
 
 async def ended(

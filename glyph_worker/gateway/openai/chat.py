@@ -77,7 +77,7 @@ class ChatCompletion(BaseModel):
     response_model=ChatCompletion,
     responses=refusals(
         errors.Conflict, errors.DocumentTooLarge, errors.UnsupportedMedia, errors.QuotaExceeded,
-        JobCancelled, JobFailed, WaitTimeout, UnknownModel,
+        JobCancelled, JobFailed, WaitTimeout, UnknownModel, errors.JobExpired,
     )
     | {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
     openapi_extra=json_body(ChatBody),

@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from glyph_worker.document import SheetMode
 from glyph_worker.gateway.openai.parsing import Body
 from glyph_worker.gateway.schemas import Options
 from glyph_worker.options import (
@@ -39,6 +40,9 @@ class GlyphExtras(Options):
     """
 
     document: str | None = Field(None, description="The document; the turns then only ask.")
+    pdf: SheetMode | None = Field(
+        None, description="How pages of a PDF, or pictures, are read: text, image, or auto."
+    )
     question: str | None = Field(None, description="The question; else the turns have it.")
 
 
@@ -154,13 +158,24 @@ class ResponseBody(Body):
     neutral: ClassVar[dict[str, tuple[Any, ...]]] = {
         "store": (True,), "tools": ([],), "tool_choice": ("none", "auto"), "include": ([],),
         "parallel_tool_calls": (True, False), "truncation": ("disabled",), "top_logprobs": (0,),
-        "previous_response_id": (), "conversation": (), "prompt": (), "max_tool_calls": (),
+        "conversation": (), "prompt": (), "max_tool_calls": (),
         "context_management": (), "moderation": (),
     }  # fmt: skip
 
     model: ModelName
     input: str | Annotated[list[Item], Field(min_length=1, max_length=1_000)]
     instructions: str | None = None
+    previous_response_id: (
+        Annotated[
+            str,
+            Field(
+                min_length=1,
+                max_length=200,
+                description="Go on from this response: about its document, after its answer.",
+            ),
+        ]
+        | None
+    ) = None
     background: bool | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None

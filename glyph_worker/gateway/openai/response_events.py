@@ -56,7 +56,7 @@ def response_of(
         "model": surface["model"],
         "output": [] if answer is None else [_item(job.id, answer.text)],
         "parallel_tool_calls": False,
-        "previous_response_id": None,
+        "previous_response_id": surface.get("previous_response_id"),
         "reasoning": {"effort": None, "summary": None},
         "store": True,
         "temperature": surface.get("temperature"),

@@ -72,6 +72,7 @@ class ResponseView(BaseModel):
     response_model=ResponseView,
     responses=refusals(
         errors.Conflict, errors.DocumentTooLarge, errors.UnsupportedMedia, errors.QuotaExceeded,
+        errors.JobExpired,
         JobFailed, UnknownModel,
     )
     | _EVENTS,
@@ -117,6 +118,7 @@ def surface_of(body: ResponseBody) -> dict[str, Any]:
         "background": bool(body.background),
         # Longer ones may be the document, which every look at the record would carry along.
         "instructions": instructions if 0 < len(instructions) <= MAX_SHOWN_CHARS else None,
+        "previous_response_id": body.previous_response_id,
         "max_output_tokens": body.max_output_tokens,
         "temperature": body.temperature,
         "top_p": body.top_p,

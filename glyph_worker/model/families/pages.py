@@ -24,6 +24,8 @@ class PageShape:
     """Pixels a side of a visual token."""
     square: int | None = None
     """The one size of page, in pixels a side, that a model with a Q-Former sees."""
+    reads_pictures: bool = True
+    """Whether it reads pages that we did not draw, such as scans."""
 
 
 def page_shape(folder: Path) -> PageShape:
@@ -40,7 +42,11 @@ def page_shape(folder: Path) -> PageShape:
         if kind == _SQUARE:
             return PageShape(square=int((stated.get("size") or {}).get("height", 224)))
         patch = int(stated.get("patch_size", _PATCH.get(str(kind), 14)))
-        return PageShape(token=patch * int(stated.get("merge_size", 2)))
+        return PageShape(
+            token=patch * int(stated.get("merge_size", 2)),
+            # Ours: a checkpoint that was taught our own pages alone says so.
+            reads_pictures=stated.get("reads_pictures") is not False,
+        )
     except (TypeError, ValueError):
         return PageShape()
 
