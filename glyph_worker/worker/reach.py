@@ -61,7 +61,8 @@ class Reach:
         A token is a byte of the question at least: a document is rather cut than refused.
         """
         answer = min(options.max_new_tokens, MOST_ANSWERS)
-        return max(1, self.max_tokens - len(question.encode()) - answer - TEMPLATE_TOKENS)
+        said = sum(len(text.encode()) for turn in options.history for text in turn)
+        return max(1, self.max_tokens - len(question.encode()) - said - answer - TEMPLATE_TOKENS)
 
     def fits(self, costs: Sequence[int], question: str, options: JobOptions) -> bool:
         """Whether pages of these costs can be read at once."""

@@ -172,8 +172,17 @@ class RenderStage:
     ) -> ClaimedJob | None:
         """A document beyond the window, up to the next wait for its parts, or to its end."""
         stores, reach = self._stores, self._reach.reach()
+        document = stores.blobs.get(claimed.document_digest)
+        if unread := sum(bool(one.picture) and one.start == one.end for one in document.sheets):
+            # Segments are cut from text, and these pages would be left out of every one.
+            raise DocumentTooLarge(
+                f"the document's {len(layout.pages)} pages are more than the model reads at once, "
+                f"and {unread} of them are pictures without text; send fewer, or have their text "
+                "read (glyph_worker[ocr] at the gateway and the command line)",
+                num_pages=len(layout.pages),
+            )
         text = LongText(
-            given=Original(stores.blobs.get(claimed.document_digest).text),
+            given=Original(document.text),
             pages=layout.pages,
             costs=tuple(reach.page_costs(layout.pages)),
         )
