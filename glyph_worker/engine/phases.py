@@ -58,6 +58,21 @@ class Phases:
         return self._text is not None and self._text.thinking
 
     @property
+    def forced(self) -> bool:
+        """Whether the next token is given, whatever the model chooses."""
+        return bool(self._forced)
+
+    @property
+    def may_begin_thought(self) -> bool:
+        """Whether the model may think before it begins an answer that has a form."""
+        return self.follows_form and self.form_from is None and self._begins_thought is not None
+
+    @property
+    def ends(self) -> frozenset[int]:
+        """Tokens that end an answer."""
+        return self._ends
+
+    @property
     def follows_form(self) -> bool:
         """Whether the next token is bound by the grammar."""
         return self._grammar is not None and not self.thinking and not self._forced
