@@ -155,6 +155,44 @@ class EngineSettings(Section):
     """A step longer than this hangs: the engine ends itself and its jobs run elsewhere."""
 
 
+class VllmSettings(Section):
+    """vLLM inside the answer worker (GLYPH_BACKEND=vllm). It shares GLYPH_ENGINE_MAX_SLOTS,
+    GLYPH_ENGINE_WINDOW_TOKENS, GLYPH_DEVICE and GLYPH_DTYPE with our own engine."""
+
+    tensor_parallel: int = Field(default=1, ge=1, le=64)
+    """GPUs that one copy of the language model is spread over."""
+    memory_share: float = Field(default=0.85, gt=0, lt=1)
+    """Of each GPU's memory for vLLM; the vision tower lies beside it on the first."""
+    args: str = ""
+    """Further engine arguments of vLLM's as a JSON object, e.g. {"quantization": "fp8"}."""
+
+
+class RemoteSettings(Section):
+    """Another server that answers (GLYPH_BACKEND=remote). GLYPH_MODEL is a folder of the
+    checkpoint that it serves, for page sizes and token counts; weights are not needed there."""
+
+    url: str = Field(default="", pattern=r"^(https?://[^\s?#]+)?$")
+    """Its OpenAI-style address, up to and with `/v1`."""
+    model: str = ""
+    """The model's name there. Empty: the first of its list."""
+    api_key: SecretStr = SecretStr("")
+    """Sent as a bearer token."""
+    dialect: Literal["openai", "vllm"] = "vllm"
+    """`vllm` also sends what vLLM's server adds: page digests, top_k, forms by choices and regular
+    expression, thinking on and off. `openai` sends none of it, and such jobs are refused."""
+    priorities: bool = False
+    """Send bulk jobs as less urgent; vLLM's server must run with `--scheduling-policy priority`."""
+    slots: int = Field(default=16, ge=1, le=1_024)
+    """Jobs that are asked at once; what the server can work on together."""
+    connect_timeout_s: float = Field(default=5.0, gt=0)
+    """Longest wait for a connection."""
+    patience_s: float = Field(default=60.0, gt=0)
+    """Longest wait for a server that says it is busy (429, 503), and at start for one that is not
+    up yet (ten times as long)."""
+    read_timeout_s: float = Field(default=300.0, gt=0)
+    """Longest silence within an answer, its prompt's reading included."""
+
+
 class QueueSettings(Section):
     """Lease, retries, drain and the time to live of records."""
 

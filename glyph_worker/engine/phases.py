@@ -63,9 +63,10 @@ class Phases:
         return bool(self._forced)
 
     @property
-    def may_begin_thought(self) -> bool:
-        """Whether the model may think before it begins an answer that has a form."""
-        return self.follows_form and self.form_from is None and self._begins_thought is not None
+    def may_begin_thought(self) -> int | None:
+        """The token by which the model may think before an answer that has a form; None: it may
+        not."""
+        return self._begins_thought if self.follows_form and self.form_from is None else None
 
     @property
     def ends(self) -> frozenset[int]:

@@ -76,9 +76,8 @@ def run_worker(settings: Settings, kind: Kind, *, concurrency: int = 0) -> int:
         # Load and compile before Celery connects: nothing is prefetched before the engine is
         # ready, and a checkpoint that cannot be used ends the process with its own error.
         stage.start()
-        concurrency = concurrency or settings.engine.max_slots + max(
-            1, settings.engine.max_slots // 4
-        )
+        slots = settings.remote.slots if settings.backend == "remote" else settings.engine.max_slots
+        concurrency = concurrency or slots + max(1, slots // 4)
         pool, queue = "glyph_worker.queue.pool:TaskPool", ANSWER_QUEUE
     else:
         from glyph_worker.worker.render import register as register_render
@@ -191,6 +190,8 @@ class Presence:
                 style=self._style.name,
                 style_digest=self._style.digest,
                 backend=self._stage.backend if self._stage else "",
+                engine=self._stage.engine if self._stage else "",
+                lacks=tuple(sorted(self._stage.lacks)) if self._stage else (),
                 refusals=tuple(self._stage.refusals) if self._stage else (),
             )
             try:
