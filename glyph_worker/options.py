@@ -335,6 +335,7 @@ _FIRST_NAMES = frozenset(
 )
 """In every record, since the first release; later options are not."""
 
+
 def used(options: JobOptions) -> frozenset[str]:
     """Names of the options that say more than their default."""
     return frozenset(

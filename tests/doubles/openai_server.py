@@ -6,9 +6,12 @@ Loopback only. What goes wrong with such servers can be asked of it.
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import json
+import socket
 import threading
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -42,12 +45,23 @@ class OpenAiServer:
         self.bodies: list[dict[str, Any]] = []
         """Requests as they came, pictures left out."""
         self.uuids: list[str] = []
+        self.up = True
+        self._open: set[socket.socket] = set()
         self.num_answered = 0
         self.num_cancelled = 0
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+
+            def setup(self) -> None:
+                super().setup()
+                outer._open.add(self.connection)
+
+            def finish(self) -> None:
+                outer._open.discard(self.connection)
+                with contextlib.suppress(OSError):
+                    super().finish()
 
             def do_GET(self) -> None:
                 self._json({"data": [{"id": MODEL, "max_model_len": backend.window_tokens}]})
@@ -60,7 +74,9 @@ class OpenAiServer:
                 raw = json.dumps(value).encode()
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(raw)))
+                self.send_header("Connection", "close")  # or it would outlive the server
                 self.end_headers()
+                self.close_connection = True
                 self.wfile.write(raw)
 
             def log_message(self, *_: Any) -> None:
@@ -72,7 +88,15 @@ class OpenAiServer:
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
 
+    def die(self) -> None:
+        """As kill -9 does it: every connection ends, in the middle of whatever it carries."""
+        for connection in list(self._open):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        self.close()
+
     def close(self) -> None:
+        self.up = False
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -162,7 +186,7 @@ class OpenAiServer:
         )
         names = ("temperature", "top_p", "top_k", "seed")
         request = AnswerRequest(
-            sequence_id=f"served-{len(self.bodies)}",
+            sequence_id=uuid.uuid4().hex,
             pages=tuple(inputs),
             question=question,
             max_new_tokens=body["max_tokens"],
