@@ -18,7 +18,7 @@ from glyph_worker.answer_form import AnswerForm
 from glyph_worker.backends.backend import Answered, Backend
 from glyph_worker.backends.choose import start_backend
 from glyph_worker.backends.own import OwnBackend
-from glyph_worker.engine.result import SequenceProgress
+from glyph_worker.engine.result import SequenceProgress, SequenceResult
 from glyph_worker.engine.sequence import AnswerRequest, PageInput
 from glyph_worker.errors import InvalidOption, QuestionTooLong, WorkerDraining
 from glyph_worker.features.types import PageRequest
@@ -91,7 +91,8 @@ class Asker:
     def __init__(self, backend: Backend, *, salt: str = "tenant") -> None:
         self.backend = backend
         self.salt = salt
-        width, height = backend.processor.sample_size
+        side = backend.processor.patch_size * backend.processor.merge_size
+        width, height = 6 * side, 4 * side
         y, x = np.indices((height, width))
         drawn = [((x + y * (3 + n)) % 7 * 36).astype(np.uint8) for n in range(2)]
         self.pages = [
@@ -134,26 +135,39 @@ def asker(backend: Backend) -> Asker:
     return Asker(backend)
 
 
-def test_forty_greedy_answers_are_ours_token_by_token(asker: Asker, own: OwnBackend) -> None:
-    expected: dict[str, Answered] = {}
-    found: dict[str, Answered] = {}
-    questions = [f"what is number {number}?" for number in range(40)]
+NUM_PROMPTS = 8
+"""ops/bench/backends asks forty."""
 
-    def ask(who: Asker, into: dict[str, Answered], part: list[str]) -> None:
+
+def answers_of(asker: Asker) -> dict[str, SequenceResult]:
+    """To questions of four threads at once."""
+    found: dict[str, SequenceResult] = {}
+    questions = [f"what is number {number}?" for number in range(NUM_PROMPTS)]
+
+    def ask(part: list[str]) -> None:
         for question in part:
-            into[question] = who.ask(question)
+            found[question] = asker.ask(question).result
 
-    for who, into in ((Asker(own), expected), (asker, found)):
-        threads = [
-            threading.Thread(target=ask, args=(who, into, questions[at::4])) for at in range(4)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+    threads = [threading.Thread(target=ask, args=(questions[at::4],)) for at in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return found
 
-    for question in questions:
-        right, answered = expected[question].result, found[question].result
+
+@pytest.fixture(scope="module")
+def expected(own: OwnBackend) -> dict[str, SequenceResult]:
+    return answers_of(Asker(own))
+
+
+def test_greedy_answers_are_ours_token_by_token(
+    asker: Asker, expected: dict[str, SequenceResult]
+) -> None:
+    found = answers_of(asker)
+    assert len(found) == len(expected) == NUM_PROMPTS
+    for question, answered in found.items():
+        right = expected[question]
         assert answered.token_ids == right.token_ids
         assert answered.text == right.text
         assert answered.finish_reason == right.finish_reason
@@ -167,12 +181,12 @@ def test_forty_greedy_answers_are_ours_token_by_token(asker: Asker, own: OwnBack
 
 def test_an_answer_grows_and_what_was_shown_stays(asker: Asker) -> None:
     seen: list[SequenceProgress] = []
-    answered = asker.ask("how long?", max_new_tokens=300, on_progress=seen.append)
+    answered = asker.ask("how long?", max_new_tokens=60, on_progress=seen.append)
     texts = [one.text for one in seen]
     assert all(after.startswith(before) for before, after in itertools.pairwise(texts))
     assert answered.result.text.startswith(texts[-1])
     assert {one.stage for one in seen} <= {"prefilling", "decoding"}
-    assert seen[-1].num_answer_tokens <= 300
+    assert seen[-1].num_answer_tokens <= 60
 
 
 @pytest.mark.parametrize(
