@@ -161,15 +161,14 @@ class VllmSettings(Section):
 
     tensor_parallel: int = Field(default=1, ge=1, le=64)
     """GPUs that one copy of the language model is spread over."""
-    memory_share: float = Field(default=0.85, gt=0, lt=1)
-    """Of each GPU's memory for vLLM; the vision tower lies beside it on the first."""
     args: str = ""
     """Further engine arguments of vLLM's as a JSON object, e.g. {"quantization": "fp8"}."""
 
 
 class RemoteSettings(Section):
     """Another server that answers (GLYPH_BACKEND=remote). GLYPH_MODEL is a folder of the
-    checkpoint that it serves, for page sizes and token counts; weights are not needed there."""
+    checkpoint that it serves, for page sizes and token counts; weights are not needed there.
+    GLYPH_ENGINE_MAX_SLOTS jobs are asked at once."""
 
     url: str = Field(default="", pattern=r"^(https?://[^\s?#]+)?$")
     """Its OpenAI-style address, up to and with `/v1`."""
@@ -182,14 +181,12 @@ class RemoteSettings(Section):
     expression, thinking on and off. `openai` sends none of it, and such jobs are refused."""
     priorities: bool = False
     """Send bulk jobs as less urgent; vLLM's server must run with `--scheduling-policy priority`."""
-    slots: int = Field(default=16, ge=1, le=1_024)
-    """Jobs that are asked at once; what the server can work on together."""
-    connect_timeout_s: float = Field(default=5.0, gt=0)
+    connect_timeout_s: float = constant(default=5.0, gt=0)
     """Longest wait for a connection."""
-    patience_s: float = Field(default=60.0, gt=0)
+    patience_s: float = constant(default=60.0, gt=0)
     """Longest wait for a server that says it is busy (429, 503), and at start for one that is not
     up yet (ten times as long)."""
-    read_timeout_s: float = Field(default=300.0, gt=0)
+    read_timeout_s: float = constant(default=300.0, gt=0)
     """Longest silence within an answer, its prompt's reading included."""
 
 

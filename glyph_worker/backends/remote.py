@@ -57,6 +57,7 @@ class RemoteBackend:
     def __init__(self, settings: Settings, *, on_fatal: OnFatal) -> None:
         """Wait for the server. Raises ModelUnusable, InvalidSetting."""
         self._section = settings.remote
+        self._slots = settings.engine.max_slots
         if not self._section.url:
             raise InvalidSetting(
                 "GLYPH_BACKEND=remote needs GLYPH_REMOTE_URL, e.g. http://127.0.0.1:8000/v1"
@@ -70,7 +71,7 @@ class RemoteBackend:
             tower=False,
         )
         self.recipe = FeatureRecipe.of(self.front, packing=settings.features.packing)
-        self._sums = Sums(self._section.slots)
+        self._sums = Sums(settings.engine.max_slots)
         self._loop = Loop("remote")
         try:
             self._client = self._loop.run(self._connect())
@@ -100,7 +101,7 @@ class RemoteBackend:
             timeout=httpx.Timeout(
                 section.read_timeout_s, connect=section.connect_timeout_s, pool=None
             ),
-            limits=httpx.Limits(max_connections=2 * section.slots + 4),
+            limits=httpx.Limits(max_connections=2 * self._slots + 4),
             trust_env=False,
         )
 

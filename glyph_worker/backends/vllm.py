@@ -12,7 +12,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any
 
 import structlog
@@ -24,6 +25,7 @@ from glyph_worker.backends.backend import Answered, Check, OnFatal, OnProgress
 from glyph_worker.backends.loop import Loop
 from glyph_worker.backends.sums import Sums
 from glyph_worker.backends.vllm_fits import check_fits
+from glyph_worker.backends.vllm_plugin import PARENT
 from glyph_worker.engine.grammar import JSON_STYLE
 from glyph_worker.engine.request import RequestChecker
 from glyph_worker.engine.sequence import AnswerRequest, FinishReason
@@ -41,6 +43,8 @@ from glyph_worker.settings import Settings
 log = structlog.get_logger(__name__)
 
 CPU_KV_BYTES = 1 << 30
+MEMORY_SHARE = 0.85
+"""Of each GPU's memory: the vision tower lies beside vLLM on the first."""
 QUIET = {
     "VLLM_NO_USAGE_STATS": "1",
     "HF_HUB_OFFLINE": "1",
@@ -64,6 +68,7 @@ class VllmBackend:
         """Load and start. Raises ModelUnusable, MissingExtra, InvalidSetting."""
         for name, value in QUIET.items():  # before vLLM reads them, at its import
             os.environ.setdefault(name, value)
+        os.environ[PARENT] = str(os.getpid())
         try:
             import vllm
         except ImportError as exc:
@@ -212,21 +217,25 @@ class VllmBackend:
             num_asked += 1
             so_far = {**prompt, "prompt_token_ids": [*text_ids, *asked.token_ids]}
             tokens = self._tokens(so_far, parameters, name, checked.request.priority, asked)
-            followed = form is not None
-            async for token, log_prob in tokens:
-                if thought is not None and token != thought:
-                    thought_refused = True  # an answer of that form begins at once
-                    break
-                chosen = phases.choose(token)
-                if chosen is None:
-                    return "stop"
-                self._take(checked, asked, chosen, log_prob)
-                if phases.ended:
-                    return "stop"
-                if phases.spent or len(asked.token_ids) >= limit:
-                    return "length"
-                if chosen != token or phases.forced or phases.follows_form != followed:
-                    break
+            followed, came = form is not None, False
+            async with aclosing(tokens):  # what is left early leaves vLLM's batch
+                async for token, log_prob in tokens:
+                    came = True
+                    if thought is not None and token != thought:
+                        thought_refused = True  # an answer of that form begins at once
+                        break
+                    chosen = phases.choose(token)
+                    if chosen is None:
+                        return "stop"
+                    self._take(checked, asked, chosen, log_prob)
+                    if phases.ended:
+                        return "stop"
+                    if phases.spent or len(asked.token_ids) >= limit:
+                        return "length"
+                    if chosen != token or phases.forced or phases.follows_form != followed:
+                        break
+            if not came:
+                return "stop"
 
     def _take(self, checked: Checked, asked: Asked, token: int, log_prob: float) -> None:
         phases = checked.phases
@@ -240,7 +249,7 @@ class VllmBackend:
 
     async def _tokens(
         self, prompt: Mapping[str, Any], parameters: Any, name: str, priority: int, asked: Asked
-    ) -> AsyncIterator[tuple[int, float]]:
+    ) -> AsyncGenerator[tuple[int, float], None]:
         """Tokens with their log-probabilities as vLLM makes them. Raises EngineFault."""
         from vllm.v1.engine.exceptions import EngineDeadError
 
@@ -299,7 +308,7 @@ def engine_arguments(settings: Settings, front: FrontHalf) -> dict[str, Any]:
         "max_model_len": engine.window_tokens or front.max_positions,
         "max_num_seqs": engine.max_slots,
         "tensor_parallel_size": settings.vllm.tensor_parallel,
-        "gpu_memory_utilization": settings.vllm.memory_share,
+        "gpu_memory_utilization": MEMORY_SHARE,
         "kv_cache_memory_bytes": engine.kv_bytes or (CPU_KV_BYTES if on_cpu else None),
         "enable_prefix_caching": engine.prefix_sharing,
         # Features come in, pictures do not: vLLM then loads no tower of its own.

@@ -76,8 +76,9 @@ def run_worker(settings: Settings, kind: Kind, *, concurrency: int = 0) -> int:
         # Load and compile before Celery connects: nothing is prefetched before the engine is
         # ready, and a checkpoint that cannot be used ends the process with its own error.
         stage.start()
-        slots = settings.remote.slots if settings.backend == "remote" else settings.engine.max_slots
-        concurrency = concurrency or slots + max(1, slots // 4)
+        concurrency = concurrency or settings.engine.max_slots + max(
+            1, settings.engine.max_slots // 4
+        )
         pool, queue = "glyph_worker.queue.pool:TaskPool", ANSWER_QUEUE
     else:
         from glyph_worker.worker.render import register as register_render

@@ -71,7 +71,7 @@ def ask(python: str, settings: Found, jobs: list[tuple[int, str]], *, size: int)
 
 
 def served(url: str) -> Found:
-    return {"remote": {"url": f"{url}/v1", "slots": 8}}
+    return {"remote": {"url": f"{url}/v1", "dialect": "vllm"}}
 
 
 def agreement(right: list[Found], found: list[Found]) -> Found:
@@ -175,7 +175,7 @@ def killed(folder: Path, peer: str, quick: bool) -> Found:
         }  # fmt: skip
         servers = [stack.enter_context(server(model, url)) for _ in range(2)]
         kinds: list[tuple[str, dict[str, str]]] = [("render", {})] + [
-            ("answer", {"GLYPH_REMOTE_URL": f"{one.url}/v1", "GLYPH_REMOTE_SLOTS": "16"})
+            ("answer", {"GLYPH_REMOTE_URL": f"{one.url}/v1", "GLYPH_ENGINE_MAX_SLOTS": "16"})
             for one in servers
         ]
         for kind, more in kinds:

@@ -34,11 +34,6 @@ lenient = pytest.mark.filterwarnings("default")
 BACKENDS = ("own", "remote", pytest.param("vllm", marks=(needs_vllm, lenient)))
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
-def folder(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_family(request.param, tmp_path_factory.mktemp(request.param))
-
-
 def settings_of(folder: Path, backend: str, **more: Any) -> Settings:
     return Settings.load(
         environ={},
@@ -56,33 +51,74 @@ def fail(exc: BaseException) -> None:
     raise AssertionError(f"the backend ended itself: {exc!r}")
 
 
-@pytest.fixture(scope="module")
-def own(folder: Path) -> Iterator[OwnBackend]:
-    """The yardstick: compared with the library elsewhere (test_engine_answers)."""
-    backend = OwnBackend(settings_of(folder, "own"), None, on_fatal=fail)
-    yield backend
-    backend.stop()
+class House:
+    """Everything that a test of this module has started, once, whatever order they run in."""
+
+    def __init__(self, tmp: Path) -> None:
+        self._tmp = tmp
+        self._own: dict[str, OwnBackend] = {}
+        self._servers: dict[str, OpenAiServer] = {}
+        self._others: dict[tuple[str, str], Backend] = {}
+        self._expected: dict[str, dict[str, SequenceResult]] = {}
+
+    def folder(self, family: str) -> Path:
+        folder = self._tmp / family
+        return folder if folder.exists() else write_family(family, folder)
+
+    def own(self, family: str) -> OwnBackend:
+        """The yardstick: compared with the library elsewhere (test_engine_answers)."""
+        if family not in self._own:
+            settings = settings_of(self.folder(family), "own")
+            self._own[family] = OwnBackend(settings, None, on_fatal=fail)
+        return self._own[family]
+
+    def start(self, family: str, kind: str) -> Backend:
+        """A new one, the caller's to stop."""
+        more = {}
+        if kind == "remote":
+            if family not in self._servers:
+                self._servers[family] = OpenAiServer(self.own(family))
+            url = self._servers[family].url
+            more = {"remote": {"url": url, "patience_s": 5}}
+        settings = settings_of(self.folder(family), kind, **more)
+        return start_backend(settings, None, on_fatal=fail)
+
+    def backend(self, family: str, kind: str) -> Backend:
+        if kind == "own":
+            return self.own(family)
+        if (family, kind) not in self._others:
+            self._others[family, kind] = self.start(family, kind)
+        return self._others[family, kind]
+
+    def expected(self, family: str) -> dict[str, SequenceResult]:
+        if family not in self._expected:
+            self._expected[family] = answers_of(Asker(self.own(family)))
+        return self._expected[family]
+
+    def close(self) -> None:
+        for backend in self._others.values():
+            backend.stop()
+        for server in self._servers.values():
+            server.close()
+        for own in self._own.values():
+            own.stop()
 
 
 @pytest.fixture(scope="module")
-def server(own: OwnBackend) -> Iterator[OpenAiServer]:
-    server = OpenAiServer(own)
-    yield server
-    server.close()
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    house = House(tmp_path_factory.mktemp("backends"))
+    yield house
+    house.close()
 
 
-@pytest.fixture(scope="module", params=BACKENDS)
-def backend(request: Any, folder: Path, own: OwnBackend) -> Iterator[Backend]:
-    if request.param == "own":
-        yield own
-        return
-    more = {}
-    if request.param == "remote":
-        server = request.getfixturevalue("server")
-        more = {"remote": {"url": server.url, "patience_s": 5, "slots": 4}}
-    backend = start_backend(settings_of(folder, request.param, **more), None, on_fatal=fail)
-    yield backend
-    backend.stop()
+@pytest.fixture(params=FAMILIES)
+def family(request: Any) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request: Any, family: str, house: House) -> Backend:
+    return house.backend(family, request.param)
 
 
 class Asker:
@@ -156,14 +192,8 @@ def answers_of(asker: Asker) -> dict[str, SequenceResult]:
     return found
 
 
-@pytest.fixture(scope="module")
-def expected(own: OwnBackend) -> dict[str, SequenceResult]:
-    return answers_of(Asker(own))
-
-
-def test_greedy_answers_are_ours_token_by_token(
-    asker: Asker, expected: dict[str, SequenceResult]
-) -> None:
+def test_greedy_answers_are_ours_token_by_token(asker: Asker, family: str, house: House) -> None:
+    expected = house.expected(family)
     found = answers_of(asker)
     assert len(found) == len(expected) == NUM_PROMPTS
     for question, answered in found.items():
@@ -302,12 +332,8 @@ def test_it_counts_what_it_does(asker: Asker) -> None:
 
 
 @pytest.mark.parametrize("kind", BACKENDS)
-def test_stopped_it_hands_its_jobs_back(kind: str, folder: Path, request: Any) -> None:
-    if folder.name.startswith("qwen") and kind == "vllm":
-        pytest.skip("the same code, and a second start of vLLM")
-    server = request.getfixturevalue("server")
-    more = {"remote": {"url": server.url, "slots": 4}} if kind == "remote" else {}
-    backend = start_backend(settings_of(folder, kind, **more), None, on_fatal=fail)
+def test_stopped_it_hands_its_jobs_back(kind: str, house: House) -> None:
+    backend = house.start("glm", kind)
     began = threading.Event()
     raised: list[BaseException] = []
 

@@ -39,7 +39,8 @@ def test_when_one_of_two_servers_dies_all_jobs_succeed_once_on_the_other(
     fleet.environ["GLYPH_BACKEND"] = "remote"
     fleet.start("render")
     workers = [
-        fleet.start("answer", GLYPH_REMOTE_URL=one.url, GLYPH_REMOTE_SLOTS="8") for one in servers
+        fleet.start("answer", GLYPH_REMOTE_URL=one.url, GLYPH_ENGINE_MAX_SLOTS="8")
+        for one in servers
     ]
     infos = [info for info in fleet._workers.living() if info.kind == "answer"]
     assert {info.engine for info in infos} == {"remote"}

@@ -138,7 +138,7 @@ def test_a_server_without_the_model_is_refused_at_start(folder: Path, server: Op
 
 def test_without_a_url_it_says_which_setting(folder: Path) -> None:
     with pytest.raises(InvalidSetting, match="GLYPH_REMOTE_URL"):
-        RemoteBackend(settings_of(folder, slots=2), on_fatal=lambda exc: None)
+        RemoteBackend(settings_of(folder, dialect="openai"), on_fatal=lambda exc: None)
 
 
 def test_an_openai_server_is_sent_nothing_that_it_does_not_know() -> None:
