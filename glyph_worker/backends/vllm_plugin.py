@@ -1,8 +1,9 @@
 """What vLLM lacks for us. vLLM calls it in each of its processes.
 
 Its engine outlives a worker that was killed, with all of a GPU's memory, so that no other worker
-could start there: as our child it dies with us. And it takes no page features of GLM: the model half takes image embeddings for GLM as for Qwen; only the parser of a prompt's pictures
-does not know the two names they come under and takes them for two pictures. (vLLM 0.32.)
+could start there: as our child it dies with us. And it takes no page features of GLM: the model
+half takes image embeddings as Qwen's does, and only the parser of a prompt's pictures does not know
+the two names they come under and takes them for two pictures. (vLLM 0.32.)
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ import os
 import signal
 from typing import Any
 
-PARENT = "GLYPH_VLLM_PARENT"
-"""Process id of the answer worker, for vLLM's processes beneath it."""
+PARENT = "_GLYPH_ANSWER_WORKER"
+"""Process id of the answer worker, for vLLM's processes beneath it. No setting."""
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
