@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from byte_level import write_byte_checkpoint
 from doubles.openai_server import OpenAiServer
 from waiting import wait_until
 
@@ -63,7 +64,10 @@ class House:
 
     def folder(self, family: str) -> Path:
         folder = self._tmp / family
-        return folder if folder.exists() else write_family(family, folder)
+        if folder.exists():
+            return folder
+        # Byte-level, as published ones are: vLLM's compiler of forms reads no other.
+        return write_byte_checkpoint(folder) if family == "glm" else write_family(family, folder)
 
     def own(self, family: str) -> OwnBackend:
         """The yardstick: compared with the library elsewhere (test_engine_answers)."""
@@ -78,8 +82,7 @@ class House:
         if kind == "remote":
             if family not in self._servers:
                 self._servers[family] = OpenAiServer(self.own(family))
-            url = self._servers[family].url
-            more = {"remote": {"url": url, "patience_s": 5}}
+            more = {"remote": {"url": self._servers[family].url}}
         settings = settings_of(self.folder(family), kind, **more)
         return start_backend(settings, None, on_fatal=fail)
 
@@ -238,6 +241,8 @@ def test_an_answer_grows_and_what_was_shown_stays(asker: Asker) -> None:
 def test_an_answer_has_its_form(
     asker: Asker, form: AnswerForm, fits: Callable[[str], bool]
 ) -> None:
+    if "choices" in asker.backend.lacks:
+        pytest.skip(f"refused by {asker.backend.name} with this made-up tokenizer")
     answered = asker.ask("which?", form=form, max_new_tokens=40)
     assert fits(answered.result.text)
     assert answered.result.finish_reason == "stop"

@@ -27,15 +27,17 @@ SIZE = (168, 112)
 
 
 def settings_of(folder: Path, **remote: Any) -> Settings:
-    return Settings.load(
+    settings = Settings.load(
         environ={},
         model=str(folder),
         device="cpu",
         backend="remote" if remote else "own",
         off="self_test",
         engine={"kv_bytes": 32 << 20, "window_tokens": 2_048},
-        remote={"connect_timeout_s": 1, **remote},
+        remote=remote,
     )
+    patience = {"connect_timeout_s": 1.0, "patience_s": 2.0}
+    return settings.model_copy(update={"remote": settings.remote.model_copy(update=patience)})
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +52,7 @@ def server(folder: Path) -> Iterator[OpenAiServer]:
 class Asker:
     def __init__(self, folder: Path, url: str, **remote: Any) -> None:
         self.ends: list[BaseException] = []
-        settings = settings_of(folder, url=url, **{"patience_s": 2, **remote})
+        settings = settings_of(folder, url=url, **remote)
         self.backend = RemoteBackend(settings, on_fatal=self.ends.append)
 
     def ask(self, question: str, **options: Any) -> str:
