@@ -174,7 +174,8 @@ class RemoteBackend:
     ) -> Answered:
         with self._sums.job():
             checked = self._checker.make(request, now=time.monotonic(), dtype_group="remote")
-            stream = Stream(self.prompt, request)
+            phases = checked.phases
+            stream = Stream(self.prompt, request, max_answer=phases.max_answer)
             asked = Asked(checked, stream.text, dtype="remote")
             pictures = []
             for page in pages:
@@ -183,7 +184,8 @@ class RemoteBackend:
             asked.fetched()
             body = chat_request(
                 request, pictures, model=self._served, dialect=self._section.dialect,
-                max_tokens=checked.scheduled.max_new_tokens, priorities=self._section.priorities,
+                max_tokens=phases.max_thinking + phases.max_answer,
+                priorities=self._section.priorities,
             )  # fmt: skip
             raw = json.dumps(body).encode()
             seen = None

@@ -13,7 +13,11 @@ from glyph_worker.model.prompt import Prompt
 class Stream:
     """One answer. What comes is fed to the same AnswerText as our own tokens, piece by piece."""
 
-    def __init__(self, prompt: Prompt, request: AnswerRequest) -> None:
+    def __init__(self, prompt: Prompt, request: AnswerRequest, *, max_answer: int) -> None:
+        """`max_answer`: tokens of the answer; the server counts thoughts and answer together."""
+        self._max_answer = max_answer
+        self._cut = False
+        """The answer goes on beyond its most tokens."""
         self._pieces: list[bytes] = []
         self._prompt = prompt
         self._request = request
@@ -50,7 +54,9 @@ class Stream:
             asked.grew()
         if choice.get("finish_reason"):
             self.reason = "length" if choice["finish_reason"] == "length" else "stop"
-        return "stop" if self.text.stopped else None
+        if self.text.stopped:
+            return "stop"
+        return "length" if self._cut else None
 
     def _restart(self, asked: Asked) -> None:
         self.text = self._prompt.answer_text(
@@ -66,6 +72,9 @@ class Stream:
         verbatim = 0 if self._request.form is not None and not self.text.thinking else None
         for number, part in enumerate(parts):
             thought_before = self.text.thinking
+            if not thought_before and asked.num_answer >= self._max_answer:
+                self._cut = True
+                return
             self._pieces.append(part)
             at = self.text.num_tokens
             self.text.feed((len(self._pieces) - 1,), verbatim_from=None if verbatim is None else at)

@@ -162,7 +162,8 @@ class Asker:
                 for page in self.pages
             ),
             question=question,
-            **{"max_new_tokens": 12, **options},
+            # No thoughts: their budget is the checkpoint's own, and a server by URL has none.
+            **{"max_new_tokens": 12, "max_thinking_tokens": 0, **options},
         )
         return self.backend.answer(
             request, self.pages, salt=self.salt, on_progress=on_progress, check=check

@@ -174,8 +174,11 @@ class _Seen:
         """Nobody watches."""
 
 
-def stream_of(prompt: Prompt, *deltas: dict[str, Any], **options: Any) -> tuple[Stream, _Seen]:
-    stream = Stream(prompt, AnswerRequest(sequence_id="a", pages=(), question="q?", **options))
+def stream_of(
+    prompt: Prompt, *deltas: dict[str, Any], max_answer: int = 99, **options: Any
+) -> tuple[Stream, _Seen]:
+    request = AnswerRequest(sequence_id="a", pages=(), question="q?", **options)
+    stream = Stream(prompt, request, max_answer=max_answer)
     seen = _Seen()
     for delta in deltas:
         if stream.take({"choices": [{"delta": delta}]}, seen) is not None:  # type: ignore[arg-type]
@@ -208,6 +211,16 @@ def test_a_stop_string_ends_the_answer_before_it(reader: Reader) -> None:
 
 
 def test_an_error_within_a_stream_is_a_fault(reader: Reader) -> None:
-    stream = Stream(reader.prompt, AnswerRequest(sequence_id="a", pages=(), question="q?"))
+    request = AnswerRequest(sequence_id="a", pages=(), question="q?")
+    stream = Stream(reader.prompt, request, max_answer=9)
     with pytest.raises(EngineFault, match="out of memory"):
         stream.take({"error": {"message": "out of memory"}}, _Seen())  # type: ignore[arg-type]
+
+
+def test_an_answer_has_its_own_budget_beside_its_thoughts(reader: Reader) -> None:
+    tokens = [{"content": f"{number} "} for number in range(9)]
+    stream, seen = stream_of(
+        reader.prompt, {"content": "<think>so"}, {"content": "</think>"}, *tokens, max_answer=4
+    )
+    assert stream.text.finish() == "0 1 2 3"
+    assert (seen.num_thinking, seen.num_answer) == (2, 4)
