@@ -104,7 +104,7 @@ def tokens(folder: Path, peer: str, quick: bool) -> Found:
 
 @contextlib.contextmanager
 def server(model: Path, cache_url: str = "") -> Iterator[VllmServer]:
-    more = ["--enforce-eager"]
+    more = ["--enforce-eager", "--max-num-batched-tokens", "1024"]
     if cache_url:
         more += ["--ec-transfer-config", json.dumps({
             "ec_connector": "PageFeatureConnector", "ec_role": "ec_both",
@@ -137,14 +137,13 @@ def shared_store(folder: Path, peer: str, quick: bool) -> Found:
     num_pages = 20 if quick else 100
     model = write_family("glm", folder / "store")
     jobs = [(n, "what is it?") for n in range(num_pages)]
-    with redis(folder / "store-redis") as url:
+    with redis(folder / "store-redis") as url, contextlib.ExitStack() as stack:
         store = CacheStore.connect(url, prefix="glyph")
         found = []
-        for _ in range(2):
-            with server(model, url) as one:
-                settings = settings_of(model, "remote", **served(one.url))
-                answers = ask(sys.executable, settings, jobs, size=6)
-                found.append((settled(store), answers))
+        for one in [stack.enter_context(server(model, url)) for _ in range(2)]:
+            settings = settings_of(model, "remote", **served(one.url))
+            answers = ask(sys.executable, settings, jobs, size=6)
+            found.append((settled(store), answers))
         store.close()
     (first, right), (both, again) = found
     return {
