@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -64,6 +65,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests first: where processes share the files out, none is left to the end."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _garbage_of_its_own() -> Iterator[None]:
+    """What a file leaves open is said of that file, not of whatever runs at the next collection."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="session")

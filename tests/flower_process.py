@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from typing import Any
 
@@ -36,8 +37,12 @@ class Flower:
         if login is not None:
             token = base64.b64encode(login.encode()).decode()
             request.add_header("Authorization", f"Basic {token}")
-        with urllib.request.urlopen(request, timeout=10) as reply:
-            return reply.read().decode()
+        try:
+            with urllib.request.urlopen(request, timeout=10) as reply:
+                return reply.read().decode()
+        except urllib.error.HTTPError as exc:
+            exc.close()  # a refusal holds the socket, and callers take it for an OSError
+            raise
 
     def tasks(self) -> Any:
         """All it has seen, by id."""

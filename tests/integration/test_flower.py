@@ -62,9 +62,7 @@ def test_flower_asks_who_is_there(flower: Flower) -> None:
         try:
             flower.get("/api/tasks", login=None)
         except urllib.error.HTTPError as exc:
-            code: int = exc.code
-            exc.close()
-            return code == 401
+            return exc.code == 401
         except OSError:
             return False
         raise AssertionError("flower answered without a login")
