@@ -104,7 +104,10 @@ def tokens(folder: Path, peer: str, quick: bool) -> Found:
 
 @contextlib.contextmanager
 def server(model: Path, cache_url: str = "") -> Iterator[VllmServer]:
-    more = ["--enforce-eager", "--max-num-batched-tokens", "1024"]
+    # With a connector it encodes one picture of the largest size when it starts: 30,000 tokens.
+    small = {"image": {"count": 8, "width": 168, "height": 168}, "video": 0}
+    more = ["--enforce-eager", "--max-num-batched-tokens", "1024",
+            "--limit-mm-per-prompt", json.dumps(small)]  # fmt: skip
     if cache_url:
         more += ["--ec-transfer-config", json.dumps({
             "ec_connector": "PageFeatureConnector", "ec_role": "ec_both",
