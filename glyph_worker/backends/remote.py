@@ -11,6 +11,7 @@ import asyncio
 import base64
 import io
 import json
+import logging
 import random
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -56,6 +57,7 @@ class RemoteBackend:
 
     def __init__(self, settings: Settings, *, on_fatal: OnFatal) -> None:
         """Wait for the server. Raises ModelUnusable, InvalidSetting."""
+        logging.getLogger("httpx").setLevel(logging.WARNING)  # a line a request says nothing
         self._section = settings.remote
         self._slots = settings.engine.max_slots
         if not self._section.url:
