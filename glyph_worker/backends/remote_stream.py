@@ -38,6 +38,7 @@ class Stream:
             return None
         choice = choices[0]
         delta = choice.get("delta") or {}
+        num_before = len(asked.token_ids)
         asked.token_ids += choice.get("token_ids") or ()
         thought = delta.get("reasoning") or delta.get("reasoning_content") or ""
         said = delta.get("content") or ""
@@ -56,6 +57,8 @@ class Stream:
             self.reason = "length" if choice["finish_reason"] == "length" else "stop"
         if self.text.stopped:
             return "stop"
+        if self._cut:
+            del asked.token_ids[num_before:]
         return "length" if self._cut else None
 
     def _restart(self, asked: Asked) -> None:
