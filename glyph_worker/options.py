@@ -7,7 +7,7 @@ by it, the gateway's schema takes its types, and tests keep the CLI's options an
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -404,5 +404,33 @@ _FIRST_NAMES = frozenset(
 )
 """In every record, since the first release; later options are not."""
 
+
+def used(options: JobOptions) -> frozenset[str]:
+    """Names of the options that say more than their default."""
+    return frozenset(
+        field.name
+        for field in dataclasses.fields(options)
+        if getattr(options, field.name) != field.default
+    )
+
+
+def refuse_lacking(options: JobOptions, backend: str, lacks: Collection[str]) -> None:
+    """Raises InvalidOption where the job asks for what this backend cannot do."""
+    for name in sorted(used(options) & frozenset(lacks)):
+        raise InvalidOption(
+            f"backend {backend} cannot follow {name}; leave it out, or have it answered where "
+            "GLYPH_BACKEND is another (ops/docs/backends.md says which can do what)",
+            option=name,
+            backend=backend,
+        )
+
+
 JOB_OPTION_NAMES = frozenset(field.name for field in dataclasses.fields(JobOptions))
 """Those of OPTION_NAMES that go into a job's record."""
+
+NOT_BY_ALL = frozenset(
+    {
+        "top_k", "thinking", "max_thinking_tokens", "response_format", "choices", "regex",
+    }
+)  # fmt: skip
+"""Options that some backend cannot follow."""

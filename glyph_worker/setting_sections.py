@@ -168,6 +168,41 @@ class EngineSettings(Section):
         return str(given).lower() if isinstance(given, bool) else given
 
 
+class VllmSettings(Section):
+    """vLLM inside the answer worker (GLYPH_BACKEND=vllm). It shares GLYPH_ENGINE_MAX_SLOTS,
+    GLYPH_ENGINE_WINDOW_TOKENS, GLYPH_DEVICE and GLYPH_DTYPE with our own engine."""
+
+    tensor_parallel: int = Field(default=1, ge=1, le=64)
+    """GPUs that one copy of the language model is spread over."""
+    args: str = ""
+    """Further engine arguments of vLLM's as a JSON object, e.g. {"quantization": "fp8"}."""
+
+
+class RemoteSettings(Section):
+    """Another server that answers (GLYPH_BACKEND=remote). GLYPH_MODEL is a folder of the
+    checkpoint that it serves, for page sizes and token counts; weights are not needed there.
+    GLYPH_ENGINE_MAX_SLOTS jobs are asked at once."""
+
+    url: str = Field(default="", pattern=r"^(https?://[^\s?#]+)?$")
+    """Its OpenAI-style address, up to and with `/v1`."""
+    model: str = ""
+    """The model's name there. Empty: the first of its list."""
+    api_key: SecretStr = SecretStr("")
+    """Sent as a bearer token."""
+    dialect: Literal["openai", "vllm"] = "vllm"
+    """`vllm` also sends what vLLM's server adds: page digests, top_k, forms by choices and regular
+    expression, thinking on and off. `openai` sends none of it, and such jobs are refused."""
+    priorities: bool = False
+    """Send bulk jobs as less urgent; vLLM's server must run with `--scheduling-policy priority`."""
+    connect_timeout_s: float = constant(default=5.0, gt=0)
+    """Longest wait for a connection."""
+    patience_s: float = constant(default=60.0, gt=0)
+    """Longest wait for a server that says it is busy (429, 503), and at start for one that is not
+    up yet (ten times as long)."""
+    read_timeout_s: float = constant(default=300.0, gt=0)
+    """Longest silence within an answer, its prompt's reading included."""
+
+
 class QueueSettings(Section):
     """Lease, retries, drain and the time to live of records."""
 

@@ -31,8 +31,10 @@ from glyph_worker.setting_sections import (
     IntakeSettings,
     LimitSettings,
     QueueSettings,
+    RemoteSettings,
     RenderSettings,
     Section,
+    VllmSettings,
 )
 
 PREFIX = "GLYPH_"
@@ -49,6 +51,8 @@ class Settings(Section):
     """First part of every key."""
     model: str = "nano"
     """Checkpoint folder, or `nano` for the embedded reader."""
+    backend: Literal["own", "vllm", "remote"] = "own"
+    """Who decodes: our own engine, vLLM in the answer worker, or a server by its URL."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda` or `cuda:N`."""
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
@@ -72,6 +76,8 @@ class Settings(Section):
     render: RenderSettings = RenderSettings()
     features: FeatureSettings = FeatureSettings()
     engine: EngineSettings = EngineSettings()
+    vllm: VllmSettings = VllmSettings()
+    remote: RemoteSettings = RemoteSettings()
     queue: QueueSettings = QueueSettings()
     gateway: GatewaySettings = GatewaySettings()
 

@@ -20,6 +20,7 @@ from glyph_worker.errors import (
     JobCancelled,
     JobFailed,
     JobFinished,
+    StoreDenied,
     StoreUnavailable,
     UnknownJob,
     WaitTimeout,
@@ -33,7 +34,13 @@ from glyph_worker.job import (
     Priority,
     estimated_cost,
 )
-from glyph_worker.options import JobOptions, SubmitOptions
+from glyph_worker.options import (
+    NOT_BY_ALL,
+    JobOptions,
+    SubmitOptions,
+    refuse_lacking,
+    used,
+)
 from glyph_worker.settings import Settings
 from glyph_worker.store.backlog import NOTHING, Backlog, Noted, Submission
 from glyph_worker.store.blobs import BlobStore
@@ -44,6 +51,7 @@ from glyph_worker.store.keys import Keys
 from glyph_worker.store.listing import JobListing, JobPage
 from glyph_worker.store.streams import Cursor, StreamStore
 from glyph_worker.store.webhooks import ANNOUNCED_S, WebhookStore
+from glyph_worker.store.workers import WorkerStore
 from glyph_worker.traces import current_traceparent
 
 # Where nothing wakes a waiter it looks again: a tenth late at most, and a long wait costs next to
@@ -155,6 +163,7 @@ class Client:
         if asked.webhook:
             self._check_called()
         source, chosen = asked.document, asked.options
+        self._check_followed(chosen)
         most_tokens = chosen.max_new_tokens + (chosen.max_thinking_tokens or 0)
         cost = estimated_cost(len(source.text), most_tokens)
         if asked.deadline_s is not None:
@@ -383,6 +392,21 @@ class Client:
                 "nobody would call the webhook: no gateway with GLYPH_GATEWAY_WEBHOOK_SECRET has "
                 f"run here in the last {ANNOUNCED_S // 60} minutes; start one, or submit without it"
             )
+
+    def _check_followed(self, options: JobOptions) -> None:
+        """Raises InvalidOption where no living answer worker can do what is asked, and one lives.
+
+        Nothing is read for a job that every backend can do.
+        """
+        asked = used(options) & NOT_BY_ALL
+        if not asked:
+            return
+        try:
+            workers = WorkerStore(self._redis, self._keys).answering()
+        except StoreDenied:  # an access list of before: the worker refuses it then
+            return
+        if workers and all(asked & set(info.lacks) for info in workers):
+            refuse_lacking(options, workers[0].engine, workers[0].lacks)
 
     def _check_deadline(self, deadline_s: float, cost: float, priority: Priority) -> None:
         eta = self._backlog.outlook_of_cost(cost, priority=priority, tenant=self.tenant).eta

@@ -5,6 +5,7 @@ Who calls in: the command line and the documentation. What leaves: findings. In 
 checks    all in the order in which one would mend what they find; start here
 finding   what a check says
 machine   packages, device, compiler, model, style: what is here
+backend   who is to answer, and whether it could
 servers   broker, cache, workers, gateway, Flower, collector: whom it can reach
 listing   every setting, its value, its meaning
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from glyph_worker.doctor import machine, servers
+from glyph_worker.doctor.backend import backend
 from glyph_worker.doctor.finding import Finding
 from glyph_worker.errors import GlyphError
 from glyph_worker.settings import Settings
@@ -20,7 +21,7 @@ def examine() -> list[Finding]:
     findings.append(Finding(what="settings", level="ok", found="every GLYPH_* name is known"))
     checks = (
         servers.redis, servers.workers, servers.gateway, servers.flower, servers.traces,
-        servers.overload, machine.device, machine.compiler, machine.model, machine.style,
+        servers.overload, machine.device, machine.compiler, backend, machine.style,
     )  # fmt: skip
     for check in checks:
         findings += guarded(check, settings)

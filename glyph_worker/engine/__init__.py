@@ -1,6 +1,6 @@
 """The engine: questions on documents in, answers out, batched continuously. The map of this folder.
 
-Who calls in: `worker.inference` makes one Engine per process; a caller's thread blocks in
+Who calls in: `backends.own` makes one Engine per process; a caller's thread blocks in
 `Engine.answer`. What leaves: a SequenceResult, its progress while it grows, and EngineStats.
 In reading order:
 

@@ -39,7 +39,7 @@ MAX_REMEMBERED = 4_096
 """Texts that must come next, with their tokens."""
 MAX_SEARCHED = 300
 """Parts of a schema that are compiled alone to find the one that is wrong."""
-_JSON_STYLE = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+JSON_STYLE = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 """As most JSON that models have read: a space behind commas and colons, and no other."""
 _OWN_STATE = re.compile(r"\n<state>.*", re.DOTALL)
 
@@ -153,7 +153,7 @@ def _grammar(form: AnswerForm) -> str:
 
 
 def _schema_grammar(schema: dict[str, Any]) -> str:
-    return LLMatcher.grammar_from_json_schema(schema, overrides=_JSON_STYLE)  # type: ignore[arg-type]
+    return LLMatcher.grammar_from_json_schema(schema, overrides=JSON_STYLE)  # type: ignore[arg-type]
 
 
 def _tried(grammar: str, tokenizer: LLTokenizer) -> tuple[LLMatcher, str]:

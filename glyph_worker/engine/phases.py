@@ -58,6 +58,22 @@ class Phases:
         return self._text is not None and self._text.thinking
 
     @property
+    def forced(self) -> bool:
+        """Whether the next token is given, whatever the model chooses."""
+        return bool(self._forced)
+
+    @property
+    def may_begin_thought(self) -> int | None:
+        """The token by which the model may think before an answer that has a form; None: it may
+        not."""
+        return self._begins_thought if self.follows_form and self.form_from is None else None
+
+    @property
+    def ends(self) -> frozenset[int]:
+        """Tokens that end an answer."""
+        return self._ends
+
+    @property
     def follows_form(self) -> bool:
         """Whether the next token is bound by the grammar."""
         return self._grammar is not None and not self.thinking and not self._forced

@@ -10,6 +10,7 @@ from glyph_worker.engine.prefix import PageKey
 from glyph_worker.engine.scheduled import Scheduled
 from glyph_worker.engine.sequence import AnswerRequest, Sequence
 from glyph_worker.errors import DocumentTooLarge, InvalidOption, QuestionTooLong
+from glyph_worker.model.front_half import FrontHalf
 from glyph_worker.model.reader import Reader
 from glyph_worker.options import check
 
@@ -17,10 +18,17 @@ from glyph_worker.options import check
 class RequestChecker:
     """Checks requests against one model's window and one pool's size."""
 
-    def __init__(self, reader: Reader, *, window_tokens: int, pool_blocks: int, block_tokens: int):
+    def __init__(
+        self,
+        reader: Reader | FrontHalf,
+        *,
+        window_tokens: int,
+        pool_blocks: int,
+        block_tokens: int,
+    ) -> None:
         self._reader = reader
         self.window_tokens = window_tokens
-        self.grammars = Grammars(reader.prompt, reader.language.vocab_size)
+        self.grammars = Grammars(reader.prompt, reader.vocab_size)
         self._pool_blocks = pool_blocks
         self._block_tokens = block_tokens
 

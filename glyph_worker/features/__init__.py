@@ -1,6 +1,6 @@
 """Page features: encoded once, kept, reused, and never trusted unchecked. The map of this folder.
 
-Who calls in: the answer stage (`FeatureCache.get`), and render workers (`known_pages`).
+Who calls in: backends (`FeatureCache.get`), and render workers (`known_pages`).
 What leaves: features in device memory, each page as it arrives. In reading order:
 
 cache         FeatureCache.get: memory, then the cluster, else the tower; start here

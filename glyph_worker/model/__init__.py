@@ -7,6 +7,7 @@ checkpoint      a folder becomes a Reader: the one loading path; start here
 reader          what was loaded
 families/       all that an architecture changes, one file each
 survey          what a folder holds, before its weights are loaded
+front_half      prompt, page sizes and tower, for engines that are not ours
 embedded        where the shipped checkpoint lies
 processor       what the image processor does to a page
 prompt          pages and a question as tokens, tokens as text

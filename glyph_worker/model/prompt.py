@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -368,10 +368,24 @@ class Prompt:
         """Tokens the document would cost as text: the numerator of the compression ratio."""
         return len(self._encode(text, plain=True))
 
-    def answer_text(self, stop: Sequence[str] = (), thinking: Thinking = "auto") -> AnswerText:
-        """Makes an answer's tokens its text, up to the first of the stop strings."""
+    def answer_text(
+        self,
+        stop: Sequence[str] = (),
+        thinking: Thinking = "auto",
+        *,
+        token_bytes: Callable[[int], bytes] | None = None,
+    ) -> AnswerText:
+        """Makes an answer's tokens its text, up to the first of the stop strings.
+
+        `token_bytes`: where the tokens are not this vocabulary's.
+        """
         opens = self.templates[thinking].opens_thought
-        return AnswerText(self._bytes_of, self._marks, stop=stop, thinking=opens)
+        return AnswerText(token_bytes or self._bytes_of, self._marks, stop=stop, thinking=opens)
+
+    @property
+    def has_thinking_switch(self) -> bool:
+        """Whether the chat template itself opens a thought, or leaves it out, when asked to."""
+        return SWITCH in str(self.tokenizer.chat_template or "")
 
     def read_answer(self, token_ids: Sequence[int], stop: Sequence[str] = ()) -> str:
         """The text of a whole answer."""

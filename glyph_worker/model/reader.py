@@ -63,6 +63,7 @@ class Reader:
         self.device: torch.device = self.language.device
         self.dtype: torch.dtype = self.language.dtype
         self.hidden_size: int = self.language.hidden_size
+        self.vocab_size: int = self.language.vocab_size
         self.num_feature_tensors: int = 1 + self.language.num_deep
         """Of one page: what is embedded, and what is added after each of the first layers."""
         self.feature_width: int = self.language.feature_width

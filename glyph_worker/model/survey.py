@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 
 from glyph_worker.errors import ModelUnusable
 from glyph_worker.model.checkpoint import declared_dtype, read_config, read_processor
+from glyph_worker.model.families.family import Family
 from glyph_worker.model.families.known import family_of, library_class
 from glyph_worker.model.int8 import language_matrices, weight_of
 from glyph_worker.model.processor import ProcessorConfig
@@ -65,7 +67,7 @@ def survey(folder: Path) -> Survey:
     config = read_config(folder)
     family = family_of(config, folder)
     processor = read_processor(folder, family, config)
-    model = _without_weights(folder, library_class(config, family))
+    model = empty_model(folder, config, family)
     language = family.language(model)
     text = sum(
         weight.numel()
@@ -95,13 +97,15 @@ def survey(folder: Path) -> Survey:
     )
 
 
-def _without_weights(folder: Path, library: Any) -> Any:
+def empty_model(folder: Path, config: Mapping[str, Any], family: Family) -> Any:
+    """The library's model without any weight, for its shapes. Raises ModelUnusable."""
     from transformers import AutoConfig
 
+    library = library_class(config, family)
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        stated = AutoConfig.from_pretrained(folder, local_files_only=True)
         with torch.device("meta"):
-            return library(config)
+            return library(stated)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as exc:
         raise ModelUnusable(
             f"the library cannot build a model from config.json in {folder}: "

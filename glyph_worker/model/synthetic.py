@@ -103,6 +103,8 @@ def make_config(shape: str | Shape, *, max_positions: int = 65_536) -> Glm4vConf
         },
     )
     text.setdefault("pad_token_id", ids["<|endoftext|>"])
+    # The library has these biases whatever is said; vLLM drops them where this is not said.
+    text.setdefault("attention_bias", True)
     vision = {"out_hidden_size": text["hidden_size"], "image_size": 336, **sizes["vision"]}
     return Glm4vConfig(
         text_config=text,

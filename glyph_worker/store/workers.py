@@ -38,6 +38,10 @@ class WorkerInfo:
     style_digest: str = ""
     backend: str = ""
     """How an answer worker's engine computes: its attention kernels, `+graphs` where replayed."""
+    engine: str = ""
+    """Whose engine that is: `own`, `vllm` or `remote`."""
+    lacks: tuple[str, ...] = ()
+    """Job options that it cannot follow."""
     refusals: tuple[str, ...] = ()
     """Faster ways that were wanted and cannot be used there, each with its reason."""
     max_tokens: int = 0
@@ -53,7 +57,8 @@ class WorkerInfo:
     def from_fields(cls, fields: dict[str, Any]) -> WorkerInfo:
         """Of an older or a newer release: what it does not say has its default, more is dropped."""
         known = {name: fields[name] for name in cls.__dataclass_fields__ if name in fields}
-        return cls(**known | {"refusals": tuple(known.get("refusals", ()))})
+        lists = {name: tuple(known.get(name, ())) for name in ("refusals", "lacks")}
+        return cls(**known | lists)
 
 
 def by_style(workers: Iterable[WorkerInfo]) -> dict[str, list[WorkerInfo]]:
@@ -104,13 +109,22 @@ class WorkerStore:
 
     def living(self) -> list[WorkerInfo]:
         """Those heard of in the last SILENT_S seconds; forgets the others."""
+        infos, oldest = self._heard_of()
+        gone = [info.name for info in infos if info.seen_at < oldest - 50]
+        if gone:
+            self._client.hdel(self._keys.workers, *gone)
+        return sorted((i for i in infos if i.seen_at >= oldest), key=lambda i: (i.kind, i.name))
+
+    def answering(self) -> list[WorkerInfo]:
+        """The living answer workers. Reads only: producers may not forget workers."""
+        infos, oldest = self._heard_of()
+        return [info for info in infos if info.kind == "answer" and info.seen_at >= oldest]
+
+    def _heard_of(self) -> tuple[list[WorkerInfo], float]:
+        """Workers, and since when one must have been heard of to count as living."""
         pipe = self._client.pipeline(transaction=False)
         pipe.hgetall(self._keys.workers)
         pipe.time()
         rows, now = pipe.execute()
         infos = [WorkerInfo.from_fields(codec.unpack("worker", raw)) for raw in rows.values()]
-        oldest = seconds(now) - SILENT_S
-        gone = [info.name for info in infos if info.seen_at < oldest - 50]
-        if gone:
-            self._client.hdel(self._keys.workers, *gone)
-        return sorted((i for i in infos if i.seen_at >= oldest), key=lambda i: (i.kind, i.name))
+        return infos, seconds(now) - SILENT_S

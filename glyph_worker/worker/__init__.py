@@ -13,7 +13,7 @@ reach          how much of a document the readers take at once
 answer         page features → engine → answer, many jobs at once
 answer_run     one job's run in there
 page_source    its pages, and pixels where they must be encoded
-inference      reader, feature cache and engine of a process
+inference      backend and prover of a process
 suspect_gate   a job that killed a worker runs alone
 reconcile      publishes again what was lost on its way
 reporter       says how jobs and engine are

@@ -77,8 +77,9 @@ class AnswerStage:
         log.info(
             "worker.ready",
             owner=self._stores.owner,
-            model=self.parts.reader.identity[:12],
-            device=str(self.parts.reader.device),
+            backend=self.parts.backend.name,
+            model=self.parts.backend.model,
+            device=self.parts.backend.device,
             attention=self.backend,
             refused=len(self.refusals),
             load_ms=round((time.perf_counter() - began) * 1e3),
@@ -90,29 +91,39 @@ class AnswerStage:
     @property
     def backend(self) -> str:
         """How the engine computes, by name."""
-        return self.parts.engine.core.backend.name
+        return self.parts.backend.how
+
+    @property
+    def engine(self) -> str:
+        """GLYPH_BACKEND of this worker."""
+        return self.parts.backend.name
+
+    @property
+    def lacks(self) -> frozenset[str]:
+        """Job options that its backend cannot follow."""
+        return self.parts.backend.lacks
 
     @property
     def refusals(self) -> list[str]:
         """Faster ways that were wanted and are not used, each with its reason."""
-        return [str(refusal) for refusal in self.parts.engine.refusals]
+        return self.parts.backend.refusals
 
     @property
     def reach(self) -> dict[str, Any]:
         """What render workers must know to cut what is too long here, in WorkerInfo's names."""
-        reader = self.parts.reader
+        backend = self.parts.backend
         return {
-            "max_tokens": self.parts.engine.core.entry.max_tokens,
-            "pool_tokens": self.parts.engine.core.entry.pool_tokens,
-            "page_marks": max(len(reader.prompt.page_lead(index)) for index in (0, 1)),
-            "identity": reader.identity[:12],
+            "max_tokens": backend.max_tokens,
+            "pool_tokens": backend.pool_tokens,
+            "page_marks": max(len(backend.prompt.page_lead(index)) for index in (0, 1)),
+            "identity": backend.model,
         }
 
     # The pool's side (queue.pool.StageInProcess) -------------------------------------------------
 
     def stop(self) -> None:
         self._stopping.set()
-        self._reporter.poll(self.parts.engine, now=True)
+        self._reporter.poll(self.parts.backend, now=True)
         self.parts.stop()
         self._traces.close()
 
@@ -134,7 +145,7 @@ class AnswerStage:
         if run is None:
             return False
         run.interrupt(reason)  # type: ignore[arg-type]
-        self.parts.engine.cancel(job_id)
+        self.parts.backend.cancel(job_id)
         return True
 
     def _engine_died(self, exc: BaseException) -> None:
@@ -212,7 +223,7 @@ class AnswerStage:
 
     def _keep(self, claimed: ClaimedJob, source: PageSource, answer: Answer) -> None:
         """A part's answer, for the same part of another job or of this one's retry."""
-        identity = self.parts.reader.identity[:12]
+        identity = self.parts.backend.model
         name = reading_name(
             claimed.document_digest, claimed.question, claimed.options, source.salt,
             source.style.digest, identity,
@@ -226,14 +237,14 @@ class AnswerStage:
 
     def _beat(self) -> None:
         while not self._stopping.wait(HEARTBEAT_S):
-            self._reporter.poll(self.parts.engine)
+            self._reporter.poll(self.parts.backend)
             for run in list(self._runs.values()):
                 claimed = run.claimed
                 if claimed is None or run.done.is_set():
                     continue
                 if run.stopped_by is not None:
                     # It may have entered the engine after it was interrupted.
-                    self.parts.engine.cancel(run.job_id)
+                    self.parts.backend.cancel(run.job_id)
                     continue
                 try:
                     go_on = self._stores.jobs.update(

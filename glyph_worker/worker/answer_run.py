@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
 
+from glyph_worker.backends.backend import Answered
 from glyph_worker.document import Page
-from glyph_worker.engine.engine import (
-    AnswerRequest,
-    Deliver,
-    PageInput,
-    SequenceProgress,
-    SequenceResult,
-)
+from glyph_worker.engine.engine import AnswerRequest, PageInput, SequenceProgress
 from glyph_worker.errors import DeadlinePassed, GlyphError, TransientError
 from glyph_worker.features.digest import FeatureRecipe
-from glyph_worker.features.types import FeatureBatch
 from glyph_worker.job import Answer, FinishReason, Progress, Receipt, Stage, with_total
+from glyph_worker.options import refuse_lacking
 from glyph_worker.settings import Settings
 from glyph_worker.store.job_record import ClaimedJob
 from glyph_worker.worker.answer_stream import AnswerStream
@@ -39,7 +33,6 @@ class AnswerRun:
         self.progress: Progress | None = None
         self.stopped_by: GlyphError | None = None
         self.stream: AnswerStream | None = None
-        self._batches: list[FeatureBatch] = []
 
     def interrupt(self, reason: GlyphError) -> None:
         """The first reason counts; the run raises it at its next step."""
@@ -55,6 +48,8 @@ class AnswerRun:
     ) -> Answer:
         """Read the pages and answer. Blocks; raises what interrupts it, or what goes wrong."""
         self.check()
+        backend = parts.backend
+        refuse_lacking(claimed.options, backend.name, backend.lacks)
         if parts.streams is not None:
             self.stream = AnswerStream(
                 parts.streams, claimed.job_id, claimed.attempt, claimed.owner
@@ -62,15 +57,6 @@ class AnswerRun:
         pages = source.pages()
         self.progress = Progress(num_pages=len(pages))
         salt = source.salt
-        recipe = parts.features.recipe.salted(salt)
-
-        def fetch(indexes: Sequence[int], deliver: Deliver) -> None:
-            """Features of pages whose KV is not resident, in this job's own thread."""
-            requests = [source.request(pages[index]) for index in indexes]
-            batch = parts.features.get(
-                requests, salt=salt, progress=lambda _, __: self.check(), landed=deliver
-            )
-            self._batches.append(batch)
 
         def on_progress(seen: SequenceProgress) -> None:
             self.stage = Stage(seen.stage)
@@ -87,8 +73,14 @@ class AnswerRun:
                 self.stream.grow(seen.text)
             self.check()
 
-        request = _request(claimed, pages, recipe, settings)
-        outcome = parts.engine.answer(request, fetch=fetch, on_progress=on_progress)
+        answered = backend.answer(
+            _request(claimed, pages, backend.recipe.salted(salt), settings),
+            [source.request(page) for page in pages],
+            salt=salt,
+            on_progress=on_progress,
+            check=self.check,
+        )
+        outcome = answered.result
         self.check()
         if outcome.finish_reason == "cancelled":
             raise TransientError("the sequence was stopped without a reason")
@@ -113,7 +105,7 @@ class AnswerRun:
             mean_log_prob=outcome.mean_log_prob,
             min_log_prob=outcome.min_log_prob,
             page_attention=outcome.page_attention,
-            grid_of=parts.reader.processor.visual_grid,
+            grid_of=backend.processor.visual_grid,
             completed=claimed.options.form is None and not claimed.options.stop,
             document_names=claimed.document_names,
         )
@@ -121,7 +113,7 @@ class AnswerRun:
         return Answer(
             text=proof.text,
             finish_reason=FinishReason(outcome.finish_reason),
-            receipt=self._receipt(claimed, parts, source, pages, outcome, proof, guard_ms),
+            receipt=self._receipt(claimed, parts, source, pages, answered, proof, guard_ms),
             mean_log_prob=outcome.mean_log_prob,
             min_log_prob=outcome.min_log_prob,
             citations=proof.citations,
@@ -139,16 +131,16 @@ class AnswerRun:
         parts: Inference,
         source: PageSource,
         pages: list[Page],
-        outcome: SequenceResult,
+        answered: Answered,
         proof: Proof,
         guard_ms: float,
     ) -> Receipt:
-        reader, notes, batches = parts.reader, claimed.notes, self._batches
-        num_encoded = sum(batch.num_encoded for batch in batches)
+        backend, notes, outcome = parts.backend, claimed.notes, answered.result
+        num_encoded = answered.pages_encoded
         visual = outcome.num_visual_tokens
         allowed = outcome.max_new_tokens
         cut_to = allowed if allowed < claimed.options.max_new_tokens else 0
-        text_tokens = source.document_tokens(reader.prompt.num_text_tokens)
+        text_tokens = source.document_tokens(backend.prompt.num_text_tokens)
         receipt = Receipt(
             pages_rendered=int(notes.get("pages_rendered", 0)) + source.num_drawn,
             pages_encoded=num_encoded,
@@ -159,7 +151,7 @@ class AnswerRun:
             compression_ratio=round(text_tokens / max(1, visual), 3),
             prompt_tokens=outcome.num_prompt_tokens,
             prefix_tokens_reused=outcome.num_prefix_tokens_reused,
-            history_unread=0 if reader.prompt.reads_history else len(claimed.options.history),
+            history_unread=0 if backend.prompt.reads_history else len(claimed.options.history),
             thinking_tokens=outcome.num_thinking_tokens,
             answer_tokens=outcome.num_answer_tokens,
             max_new_tokens_cut_to=cut_to,
@@ -172,12 +164,12 @@ class AnswerRun:
             decode_ms=round(outcome.decode_ms, 2),
             guard_ms=round(guard_ms, 2),
             literals_unchecked=proof.num_unchecked,
-            device=str(reader.device),
+            device=backend.device,
             dtype=outcome.dtype,
             fallback=outcome.fallback or "",
             style=source.style.name,
             style_stepped_from=source.stepped_from,
-            model=reader.identity[:12],
+            model=backend.model,
         )
         return with_total(receipt, (claimed.now() - claimed.created_at) * 1e3)
 

@@ -1,4 +1,4 @@
-"""What one answer worker is made of: reader, feature cache, engine. Built once per process."""
+"""What one answer worker is made of: a backend that answers, a prover. Built once per process."""
 
 from __future__ import annotations
 
@@ -6,11 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
-from glyph_worker.engine.engine import Engine
-from glyph_worker.features.cache import FeatureCache
-from glyph_worker.model.checkpoint import load_reader
-from glyph_worker.model.memory_plan import feature_bytes, wants_int8
-from glyph_worker.model.reader import Reader
+from glyph_worker.backends.backend import Backend
+from glyph_worker.backends.choose import start_backend
 from glyph_worker.render.choose import checkpoint_folder
 from glyph_worker.settings import Settings
 from glyph_worker.store.features import CacheStore
@@ -20,9 +17,7 @@ from glyph_worker.worker.prover import Prover
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Inference:
-    reader: Reader
-    features: FeatureCache
-    engine: Engine
+    backend: Backend
     prover: Prover
     streams: StreamStore | None
     """None: partial text goes nowhere."""
@@ -36,30 +31,10 @@ class Inference:
         *,
         on_fatal: Callable[[BaseException], None],
     ) -> Self:
-        """Load and start all three. Raises ModelUnusable."""
-        folder = checkpoint_folder(settings.model)
-        reader = load_reader(
-            folder,
-            device=settings.device,
-            dtype=settings.dtype,
-            int8=wants_int8(folder, settings.device, settings.engine, settings.features),
-            threads=settings.engine.threads,
-        )
-        prover = Prover(folder)
-        features = FeatureCache(reader, settings.features, cache)
-        token_bytes = reader.feature_width * reader.dtype.itemsize
-        engine = Engine(
-            reader,
-            settings.engine,
-            on_fatal=on_fatal,
-            feature_bytes=feature_bytes(token_bytes, settings.engine, settings.features),
-        )
-        features.start()
-        engine.start()
-        return cls(reader=reader, features=features, engine=engine, prover=prover, streams=streams)
+        """Load and start. Raises ModelUnusable, InvalidSetting, MissingExtra."""
+        prover = Prover(checkpoint_folder(settings.model))
+        backend = start_backend(settings, cache, on_fatal=on_fatal)
+        return cls(backend=backend, prover=prover, streams=streams)
 
     def stop(self) -> None:
-        self.engine.stop()
-        self.features.stop()
-        if self.reader.device.type == "cpu":
-            self.reader.cores.give_back()
+        self.backend.stop()

@@ -191,6 +191,8 @@ class Presence:
                 style=self._style.name,
                 style_digest=self._style.digest,
                 backend=self._stage.backend if self._stage else "",
+                engine=self._stage.engine if self._stage else "",
+                lacks=tuple(sorted(self._stage.lacks)) if self._stage else (),
                 refusals=tuple(self._stage.refusals) if self._stage else (),
                 **(self._stage.reach if self._stage else {}),
             )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import time
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 
+from glyph_worker.backends.backend import Backend
 from glyph_worker.errors import GlyphError
 from glyph_worker.job import Answer
 from glyph_worker.store.tally import Tally
@@ -16,10 +16,6 @@ from glyph_worker.store.tally import Tally
 log = structlog.get_logger(__name__)
 
 PERIOD_S = 1.0
-
-
-class HasStats(Protocol):
-    def stats(self) -> Any: ...
 
 
 class Reporter:
@@ -36,21 +32,15 @@ class Reporter:
         self._tally.add(answer.receipt)
         self._tally.add_literals(answer.receipt.model, (one.status for one in answer.literals))
 
-    def poll(self, engine: HasStats, *, now: bool = False) -> None:
-        """Once a second: flush the sums, say how the engine is."""
+    def poll(self, backend: Backend, *, now: bool = False) -> None:
+        """Once a second: flush the sums, say how the backend is."""
         if not now and time.monotonic() < self._next:
             return
         self._next = time.monotonic() + PERIOD_S
         try:
             self._tally.flush()
-            found = engine.stats()
-            stats = {
-                name: float(value)
-                for name, value in dataclasses.asdict(found).items()
-                if isinstance(value, (int, float))
-            }
-            uuid = getattr(found, "device_uuid", "")
-            self._tally.announce(self._worker, stats | self._device.read(uuid))
+            gauges = self._device.read(backend.device_uuid)
+            self._tally.announce(self._worker, backend.stats() | gauges)
         except GlyphError as exc:
             log.warning("report.missed", error=exc.code)
 

@@ -22,16 +22,16 @@ class Direct:
     """Reader, feature cache and engine of one answer worker, caches empty."""
 
     def __init__(self, order: dict[str, Any]) -> None:
+        from glyph_worker.backends.own import OwnBackend
         from glyph_worker.settings import Settings
-        from glyph_worker.worker.inference import Inference
 
         self._answer_tokens = order["tokens"]
         settings = Settings.load(model=order["model"], device="cpu")
-        self._parts = Inference.start(settings, None, None, on_fatal=lambda exc: os._exit(70))
-        self._parts.features.wait_ready(timeout_s=60)
+        self._backend = OwnBackend(settings, None, on_fatal=lambda exc: os._exit(70))
+        self._backend.features.wait_ready(timeout_s=60)
 
     def stop(self) -> None:
-        self._parts.stop()
+        self._backend.stop()
 
     def answer(self, jobs: Sequence[tuple[list[Drawn], str]]) -> Answers:
         """All of them at once, one thread each."""
@@ -52,7 +52,7 @@ class Direct:
         from glyph_worker.engine.engine import AnswerRequest, Deliver, PageInput
         from glyph_worker.features.types import PageRequest
 
-        features, engine = self._parts.features, self._parts.engine
+        features, engine = self._backend.features, self._backend.engine
         sizes = [(page.pixels.shape[1], page.pixels.shape[0]) for page in pages]
 
         def request(index: int) -> PageRequest:

@@ -18,7 +18,7 @@ os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # one process, so that its m
 os.environ["VLLM_CPU_KVCACHE_SPACE"] = VLLM_KV_GB
 
 from PIL import Image
-from vllm import LLM, SamplingParams  # type: ignore[import-not-found]
+from vllm import LLM, SamplingParams
 
 from bench.article_report import summary
 from bench.machine import forget_peak, peak_bytes, resident_bytes

@@ -25,6 +25,7 @@ def reader_config() -> Glm4vConfig:
             "num_key_value_heads": 6,
             "max_position_embeddings": 8192,
             "pad_token_id": v.PAD,
+            "attention_bias": True,  # vLLM drops these biases where this is not said
             "rope_parameters": {
                 "rope_type": "default",
                 "rope_theta": 500.0,

@@ -151,7 +151,7 @@ REFUSED: dict[str, list[tuple[str, ...]]] = {
         ("DUMP", "glyph:job:1"),
         ("SORT", "glyph:ring:0"),
         ("COPY", "glyph:blob:1", "glyph:blob:2"), ("XTRIM", "glyph:stream:1", "MAXLEN", "0"),
-        ("GET", "glyph:reconciler"), ("SET", "glyph:reconciler", "x"), ("HGETALL", "glyph:workers"),
+        ("GET", "glyph:reconciler"), ("SET", "glyph:reconciler", "x"), ("DEL", "glyph:workers"),
         ("HSET", "glyph:workers", "x", "y"), ("HGETALL", "glyph:tally"), ("SET", "other", "x"),
         ("HSET", "glyph:ladder", "steps", "2"),
         # The server.

@@ -91,6 +91,19 @@ def test_only_where_kernels_are_built_may_a_temporary_file_be_executed(name: str
         assert SERVICES[name]["build"]["target"] == "gpu", "the target with a compiler"
 
 
+def test_the_vllm_variant_keeps_the_rules_and_puts_its_answer_worker_in_front() -> None:
+    variant = yaml.safe_load((ROOT / "ops/docker/vllm.compose.yaml").read_text())["services"]
+    vllm = variant["vllm"]
+    assert vllm["read_only"] is True
+    assert vllm["cap_drop"] == ["ALL"]
+    assert vllm["networks"] == ["inside"]
+    assert "ports" not in vllm
+    assert vllm["build"]["target"] in (ROOT / "ops/docker/Dockerfile").read_text()
+    environment = variant["answer"]["environment"]
+    assert environment["GLYPH_REMOTE_URL"] == "http://vllm:8000/v1"
+    Settings.load(environ=environment)
+
+
 def test_redis_is_reachable_from_inside_only() -> None:
     assert COMPOSE["networks"]["inside"] == {"internal": True}
     for name in ("broker", "cache"):

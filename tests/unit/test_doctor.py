@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,7 +11,9 @@ from typing import Any
 import pytest
 
 from glyph_worker.doctor import Finding, checks, examine, machine, servers
+from glyph_worker.doctor.backend import backend
 from glyph_worker.errors import InvalidSetting
+from glyph_worker.setting_sections import RemoteSettings
 from glyph_worker.settings import Settings
 
 
@@ -144,3 +147,24 @@ def test_a_compiler_is_not_asked_for_on_the_cpu(
     (finding,) = machine.compiler(Settings())
     assert finding.level == "fault"
     assert "install gcc" in finding.fix
+
+
+def test_it_says_which_backend_is_to_answer_and_whether_it_could(
+    monkeypatch: pytest.MonkeyPatch, door: SideService
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", _without_vllm(importlib.util.find_spec))
+    found = {f.what: f for f in backend(Settings(backend="vllm", device="cpu"))}
+    assert found["backend"].level == "fault"
+    assert "glyph_worker[vllm]" in found["backend"].fix
+    assert '"mrope_section": [6, 5, 5]' in found["vllm's reading"].found
+
+    missing = list(backend(Settings(backend="remote")))
+    assert [(one.level, "GLYPH_REMOTE_URL" in one.fix) for one in missing] == [("fault", True)]
+    section = RemoteSettings(url=f"http://127.0.0.1:{door.port}/v1")
+    [silent] = backend(Settings(backend="remote", remote=section))
+    assert silent.level == "fault"
+    assert "does not list its models" in silent.found
+
+
+def _without_vllm(find: Any) -> Any:
+    return lambda name, *more: None if name == "vllm" else find(name, *more)

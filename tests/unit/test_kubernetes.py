@@ -172,3 +172,25 @@ def test_flower_asks_for_a_login() -> None:
     assert "secretKeyRef" in environment(of("flower"))["FLOWER_BASIC_AUTH"]
     labels = of("flower")["spec"]["template"]["metadata"]["labels"]
     assert labels["glyph-worker"] == "client", "or the network policy keeps it from the broker"
+
+
+def test_the_vllm_variant_s_pods_are_unprivileged_and_only_ours_reach_them() -> None:
+    folder = FOLDER / "vllm"
+    kustomization = yaml.safe_load((folder / "kustomization.yaml").read_text())
+    patches = [one["path"] for one in kustomization["patches"]]
+    own = [name for name in kustomization["resources"] if name != ".."]
+    assert {*own, *patches} == {p.name for p in folder.glob("*.yaml")} - {"kustomization.yaml"}
+    found = {o["kind"]: o for o in yaml.safe_load_all((folder / "vllm.yaml").read_text())}
+    pod = found["Deployment"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    (rule,) = found["NetworkPolicy"]["spec"]["ingress"]
+    assert rule["from"] == [{"podSelector": {"matchLabels": {"app": "answer"}}}]
+    gpus = container["resources"]["limits"]["nvidia.com/gpu"]
+    assert f"--tensor-parallel-size {gpus}" in container["args"][0]
+    (patched,) = yaml.safe_load((folder / "answer.yaml").read_text())["spec"]["template"]["spec"][
+        "containers"
+    ]
+    Settings.load(environ={one["name"]: one["value"] for one in patched["env"]})
+    assert patched["resources"]["limits"]["nvidia.com/gpu"] is None

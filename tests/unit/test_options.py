@@ -17,7 +17,17 @@ from hypothesis import strategies as st
 from glyph_worker import AsyncClient, Client, RequestError, SubmitOptions
 from glyph_worker.client.checks import MAX_QUESTIONS, checked
 from glyph_worker.errors import InvalidEncoding, InvalidOption, WebhookRefused
-from glyph_worker.options import JOB_OPTION_NAMES, OPTION_NAMES, JobOptions, Sampling, check, rule
+from glyph_worker.options import (
+    JOB_OPTION_NAMES,
+    NOT_BY_ALL,
+    OPTION_NAMES,
+    JobOptions,
+    Sampling,
+    check,
+    refuse_lacking,
+    rule,
+    used,
+)
 from glyph_worker.setting_sections import LimitSettings
 
 LIMITS = LimitSettings()
@@ -195,3 +205,18 @@ def test_a_later_option_is_written_only_where_it_is_used() -> None:
 
     assert Later().to_fields() == JobOptions().to_fields()
     assert Later(depth=4).to_fields() == JobOptions().to_fields() | {"depth": 4}
+
+
+def test_an_option_that_a_backend_lacks_is_refused_where_it_is_used() -> None:
+    lacks = {"top_k", "choices"}
+    refuse_lacking(JobOptions(temperature=0.5, seed=3), "remote", lacks)
+    with pytest.raises(InvalidOption, match="backend remote cannot follow top_k") as caught:
+        refuse_lacking(JobOptions(top_k=5), "remote", lacks)
+    assert caught.value.details["option"] == "top_k"
+    assert used(JobOptions(choices=("a",), seed=3)) == {"choices", "seed"}
+
+
+def test_what_some_backend_lacks_is_asked_about_at_submit() -> None:
+    from glyph_worker.backends.remote_request import OPENAI_LACKS
+
+    assert OPENAI_LACKS <= NOT_BY_ALL

@@ -79,4 +79,4 @@ def test_a_switch_and_a_constant_are_no_settings_of_their_own(tmp_path: Path) ->
 
 
 def test_there_are_few_enough_settings_to_read_them() -> None:
-    assert len(describe_settings(Settings())) <= 66
+    assert len(describe_settings(Settings())) <= 74

@@ -28,8 +28,11 @@ DENSE = {"style": "dense", "style_digest": "b" * 64}
 def test_a_worker_of_another_release_is_understood() -> None:
     old = worker("old")
     assert (old.style_digest, old.backend, old.refusals) == ("", "", ())
-    new = WorkerInfo.from_fields(asdict(old) | {"something_new": 1, "refusals": ["a: b"]})
-    assert new.refusals == ("a: b",)
+    assert (old.engine, old.lacks) == ("", ())
+    new = WorkerInfo.from_fields(
+        asdict(old) | {"something_new": 1, "refusals": ["a: b"], "lacks": ["top_k"]}
+    )
+    assert (new.refusals, new.lacks) == (("a: b",), ("top_k",))
 
 
 def test_a_worker_that_does_not_say_its_style_differs_from_none() -> None:
