@@ -7,5 +7,6 @@ server         a Redis-compatible server of our own
 service        server and workers
 side_services  gateway and Flower beside them
 demo           two documents, asked and shown
+proposed       what a file of yours may be asked, by its own fields
 folder_lock    one owner per data folder
 """

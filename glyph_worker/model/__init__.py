@@ -5,8 +5,10 @@ loads (`checkpoint.load_reader`). In reading order:
 
 checkpoint      a folder becomes a Reader: the one loading path; start here
 reader          what was loaded
+weights         from the files onto the device, one after the other
 families/       all that an architecture changes, one file each
 survey          what a folder holds, before its weights are loaded
+memory_plan     what of a device goes to what, before anything is loaded
 front_half      prompt, page sizes and tower, for engines that are not ours
 embedded        where the shipped checkpoint lies
 processor       what the image processor does to a page
@@ -23,6 +25,8 @@ own_forward     one prompt through it, for checks at load
 scales          powers of two that keep FP16 in its range
 half_precision  whether FP16 is safe for a checkpoint
 linear          a matrix as its device likes it
+int8            the same in 8 bits
+linear_triton   products with weights of another format, for CUDA
 attention       shared and private keys, merged
 kernels         what lies between matrices
 kernels_triton  the same for CUDA

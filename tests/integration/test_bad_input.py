@@ -63,7 +63,7 @@ def _no_job_was_made(broker_url: str) -> bool:
         ("text", 7, {}, InvalidOption, "question is of type int"),
         ("te\ud800xt", "why?", {}, InvalidEncoding, "document has a lone surrogate"),
         (7, "why?", {}, InvalidOption, "document is of type int"),
-        (None, "why?", {}, InvalidOption, "document is of type NoneType"),
+        (None, "why?", {}, InvalidOption, "there is no document"),
     ],
 )
 def test_a_bad_job_is_refused_at_submit(

@@ -215,6 +215,7 @@ def test_the_page_asks_and_shows_answers_pages_and_receipts(
         assert one("id", "cards").text == ""
         # What fails says why, in the error tree's words; what several share is said with its count.
         driver.execute_script("$('document').value = 'x\\n'.repeat(90000)")
+        driver.execute_script("$('overflow').value = 'refuse'")
         driver.execute_script("$('max_new_tokens').value = 8; send.click()")
         failed = "return document.querySelectorAll('.badge.failed').length"
         wait_until(

@@ -103,7 +103,8 @@ def test_a_job_whose_render_child_hangs_is_rendered_by_another(fleet: Any, broke
 def test_a_killed_render_workers_jobs_are_rendered_by_another(fleet: Any) -> None:
     victim = fleet.start("render")
     client = fleet.client
-    ids = [client.submit(f"{n} " + "word " * 400_000, "What?").id for n in range(4)]
+    texts = [f"{n} " + "word " * 400_000 for n in range(4)]
+    ids = [client.submit(text, "What?", overflow="refuse").id for text in texts]
     wait_until(lambda: _running(client, ids) >= 1, description="the victim renders")
     fleet.kill(victim)
     fleet.start("render")

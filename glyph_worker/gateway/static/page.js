@@ -139,7 +139,7 @@ function chooseForm() {
 
 function options() {
   const chosen = { max_new_tokens: Number($("max_new_tokens").value) || 512, priority: $("priority").value };
-  for (const name of ["style", "literals", "thinking"]) if ($(name).value) chosen[name] = $(name).value;
+  for (const name of ["style", "literals", "overflow", "thinking"]) if ($(name).value) chosen[name] = $(name).value;
   if ($("max_thinking_tokens").value) chosen.max_thinking_tokens = Number($("max_thinking_tokens").value);
   if ($("include_thinking").checked) chosen.include_thinking = true;
   const form = $("form").value, text = $("form-text").value;
