@@ -205,11 +205,13 @@ class RemoteBackend:
             reason = self._loop.call(
                 request.sequence_id, lambda: self._ask(raw, stream, asked), poll=poll
             )
-            self._sums.add(
-                prefill_tokens=asked.num_prompt - asked.num_reused, cancelled=int(reason is None),
-                finished=int(reason is not None),
-            )  # fmt: skip
             stream.settle(asked)
+            # Tokens without any text, which a server may list, were computed too.
+            told = max(asked.num_answer + asked.num_thinking, len(asked.token_ids))
+            self._sums.add(
+                prefill_tokens=asked.num_prompt - asked.num_reused, decode_tokens=told,
+                cancelled=int(reason is None), finished=int(reason is not None),
+            )  # fmt: skip
             result = asked.result(reason or "cancelled")
         # Whether it had the pages' features the server does not say.
         return Answered(result=result, pages_encoded=len(pages))
@@ -255,10 +257,7 @@ class RemoteBackend:
                 await response.aread()
                 raise self._refused(response)
             async for event in _events(response):
-                before = asked.num_answer + asked.num_thinking
                 reason = stream.take(event, asked)
-                if (grown := asked.num_answer + asked.num_thinking - before) > 0:
-                    self._sums.add(decode_tokens=grown)
                 if reason is not None:
                     return reason  # leaving closes the connection, which ends it there too
         if stream.reason is not None:

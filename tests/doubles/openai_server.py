@@ -64,7 +64,7 @@ class OpenAiServer:
                     super().finish()
 
             def do_GET(self) -> None:
-                self._json({"data": [{"id": MODEL, "max_model_len": backend.window_tokens}]})
+                self._json({"data": [{"id": MODEL, "max_model_len": backend.max_tokens}]})
 
             def do_POST(self) -> None:
                 raw = self.rfile.read(int(self.headers["Content-Length"]))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from doubles.openai_server import MODEL, OpenAiServer
+from waiting import wait_until
 
 from glyph_worker.answer_form import AnswerForm
 from glyph_worker.backends.own import OwnBackend
@@ -85,6 +86,8 @@ def test_a_busy_server_is_asked_again_and_answers_once(asker: Asker, server: Ope
     before = server.num_answered
     server.num_busy = 2
     assert asker.ask("busy?")
+    # It counts an answer once its connection is closed.
+    wait_until(lambda: server.num_answered > before, description="the answer is counted")
     assert server.num_answered == before + 1
 
 
