@@ -10,10 +10,12 @@ own            our engine and the feature cache beside it
 vllm           vLLM's AsyncLLM, fed with page features from our cache
 remote         an OpenAI-style server, asked over HTTP with pages as pictures (remote_request: what
                is asked, remote_stream: what comes)
-loop           one event loop in a thread, for the latter two
+outside        what the latter two have in common
+loop           one event loop in a thread, for them
 asked          a question under way in one of them
 sums           what they count
 vllm_fits      would vLLM compute what the checkpoint says? Else refuse
 vllm_plugin    what vLLM lacks to take GLM's page features, loaded in its processes
-vllm_features  for any `vllm serve`: our page features as its encoder cache
+vllm_features  for any `vllm serve`: our page features as its encoder cache (vllm_shelf: what it
+               holds of them)
 """

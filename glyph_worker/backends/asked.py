@@ -32,6 +32,7 @@ class Asked:
         self._entered_at = self._fetched_at = time.monotonic()
         self.queue_s = 0.0
         self._first_at: float | None = None
+        self._num_told = 0
         self.seen = self._progress()
 
     def fetched(self) -> None:
@@ -43,6 +44,12 @@ class Asked:
         if self._first_at is None:
             self._first_at = time.monotonic()
         self.seen = self._progress()
+
+    def newly_told(self) -> int:
+        """Tokens that came since the last call, also those without any text."""
+        before = self._num_told
+        self._num_told = max(before, self.num_thinking + self.num_answer, len(self.token_ids))
+        return self._num_told - before
 
     @property
     def began(self) -> bool:

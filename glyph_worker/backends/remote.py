@@ -25,18 +25,14 @@ from PIL import Image
 
 from glyph_worker.backends.asked import Asked
 from glyph_worker.backends.backend import Answered, Check, OnFatal, OnProgress
-from glyph_worker.backends.loop import Loop
+from glyph_worker.backends.outside import OutsideBackend
 from glyph_worker.backends.remote_request import OPENAI_LACKS, VLLM_LACKS, chat_request
 from glyph_worker.backends.remote_stream import Stream
-from glyph_worker.backends.sums import Sums
-from glyph_worker.engine.request import RequestChecker
 from glyph_worker.engine.sequence import AnswerRequest, FinishReason
 from glyph_worker.errors import EngineFault, InvalidOption, InvalidSetting, ModelUnusable
 from glyph_worker.features.digest import FeatureRecipe
 from glyph_worker.features.types import PageRequest
 from glyph_worker.model.front_half import FrontHalf
-from glyph_worker.model.processor import ProcessorConfig
-from glyph_worker.model.prompt import Prompt
 from glyph_worker.render.choose import checkpoint_folder
 from glyph_worker.settings import Settings
 
@@ -44,18 +40,14 @@ log = structlog.get_logger(__name__)
 
 START_PATIENCES = 10
 """At start a server is waited for so many times `patience_s`: it loads its weights."""
-PLENTY = 1 << 40
 BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Statuses after which the same request may be answered a little later."""
 MISCONFIGURED = frozenset({401, 403, 404, 405})
 PROBES, PROBE_PAUSE_S = 3, 0.5
 
 
-class RemoteBackend:
+class RemoteBackend(OutsideBackend):
     name = "remote"
-    pool_tokens = 0
-    device_uuid = ""
-    refusals: list[str] = []  # noqa: RUF012 - nothing is ever put in
 
     def __init__(self, settings: Settings, *, on_fatal: OnFatal) -> None:
         """Wait for the server. Raises ModelUnusable, InvalidSetting."""
@@ -66,17 +58,14 @@ class RemoteBackend:
             raise InvalidSetting(
                 "GLYPH_BACKEND=remote needs GLYPH_REMOTE_URL, e.g. http://127.0.0.1:8000/v1"
             )
-        self._on_fatal = on_fatal
-        self._dead = False
-        self.front = FrontHalf(
+        front = FrontHalf(
             checkpoint_folder(settings.model),
             device=settings.device,
             dtype=settings.dtype,
             tower=False,
         )
-        self.recipe = FeatureRecipe.of(self.front, packing=settings.features.packing)
-        self._sums = Sums(settings.engine.max_slots)
-        self._loop = Loop("remote")
+        super().__init__(front, slots=self._slots, on_fatal=on_fatal)
+        self.recipe = FeatureRecipe.of(front, packing=settings.features.packing)
         try:
             self._client = self._loop.run(self._connect())
             card = self._loop.run(self._first_card())
@@ -85,11 +74,8 @@ class RemoteBackend:
             raise
         self._served = self._section.model or str(card["id"])
         served_window = card.get("max_model_len")
-        own_window = settings.engine.window_tokens or self.front.max_positions
-        self.max_tokens = min(own_window, served_window or own_window)
-        self._checker = RequestChecker(
-            self.front, window_tokens=self.max_tokens, pool_blocks=PLENTY, block_tokens=1
-        )
+        own_window = settings.engine.window_tokens or front.max_positions
+        self._admit(min(own_window, served_window or own_window))
         where = urlsplit(self._section.url)
         self.how = f"{self._served} at {where.hostname}:{where.port or where.scheme}"
         self.lacks = OPENAI_LACKS if self._section.dialect == "openai" else VLLM_LACKS
@@ -159,14 +145,6 @@ class RemoteBackend:
     def device(self) -> str:
         return "remote"
 
-    @property
-    def prompt(self) -> Prompt:
-        return self.front.prompt
-
-    @property
-    def processor(self) -> ProcessorConfig:
-        return self.front.processor
-
     def answer(
         self,
         request: AnswerRequest,
@@ -176,7 +154,7 @@ class RemoteBackend:
         on_progress: OnProgress,
         check: Check,
     ) -> Answered:
-        with self._sums.job():
+        with self._sums.job() as inside:
             checked = self._checker.make(request, now=time.monotonic(), dtype_group="remote")
             phases = checked.phases
             stream = Stream(self.prompt, request, max_answer=phases.max_answer)
@@ -193,25 +171,13 @@ class RemoteBackend:
                 priorities=self._section.priorities,
             )  # fmt: skip
             raw = json.dumps(body).encode()
-            seen = None
-
-            def poll() -> None:
-                nonlocal seen
-                if asked.seen is not seen:
-                    seen = asked.seen
-                    on_progress(seen)
-                check()
-
-            reason = self._loop.call(
-                request.sequence_id, lambda: self._ask(raw, stream, asked), poll=poll
-            )
-            stream.settle(asked)
-            # Tokens without any text, which a server may list, were computed too.
-            told = max(asked.num_answer + asked.num_thinking, len(asked.token_ids))
-            self._sums.add(
-                prefill_tokens=asked.num_prompt - asked.num_reused, decode_tokens=told,
-                cancelled=int(reason is None), finished=int(reason is not None),
+            reason = self._follow(
+                request.sequence_id, lambda: self._ask(raw, stream, asked), asked, inside,
+                on_progress=on_progress, check=check,
             )  # fmt: skip
+            stream.settle(asked)
+            self._count(asked)
+            self._sums.add(prefill_tokens=asked.num_prompt - asked.num_reused)
             result = asked.result(reason or "cancelled")
         # Whether it had the pages' features the server does not say.
         return Answered(result=result, pages_encoded=len(pages))
@@ -258,6 +224,7 @@ class RemoteBackend:
                 raise self._refused(response)
             async for event in _events(response):
                 reason = stream.take(event, asked)
+                self._count(asked)
                 if reason is not None:
                     return reason  # leaving closes the connection, which ends it there too
         if stream.reason is not None:
@@ -292,17 +259,6 @@ class RemoteBackend:
                 pass
             await asyncio.sleep(PROBE_PAUSE_S)
         return False
-
-    def _die(self, exc: BaseException) -> None:
-        if not self._dead:
-            self._dead = True
-            self._on_fatal(exc)
-
-    def cancel(self, sequence_id: str) -> bool:
-        return self._loop.cancel(sequence_id)
-
-    def stats(self) -> dict[str, float]:
-        return self._sums.read()
 
     def stop(self) -> None:
         self._loop.stop(self._close)

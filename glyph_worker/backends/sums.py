@@ -7,45 +7,44 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 SPAN_S = 10.0
 """The speed is a mean over these last seconds."""
+
+
+@dataclass(eq=False, slots=True)
+class Inside:
+    """One job within."""
+
+    began: bool = False
+    """Its first token has come."""
 
 
 class Sums:
     def __init__(self, slots: int) -> None:
         self._slots = slots
         self._lock = threading.Lock()
-        self._inside = self._decoding = 0
+        self._inside: set[Inside] = set()
         self._counts = dict.fromkeys(
             ("finished", "failed", "cancelled", "prefill_tokens", "decode_tokens"), 0.0
         )
         self._recent: deque[tuple[float, int]] = deque()
 
     @contextmanager
-    def job(self) -> Iterator[None]:
+    def job(self) -> Iterator[Inside]:
         """Around one answer; what comes out of it counts as failed."""
+        inside = Inside()
         with self._lock:
-            self._inside += 1
+            self._inside.add(inside)
         try:
-            yield
+            yield inside
         except BaseException:
             self.add(failed=1)
             raise
         finally:
             with self._lock:
-                self._inside -= 1
-
-    @contextmanager
-    def decoding(self) -> Iterator[None]:
-        """Around its tokens, after the first."""
-        with self._lock:
-            self._decoding += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._decoding -= 1
+                self._inside.remove(inside)
 
     def add(self, **counts: int) -> None:
         """To any of finished, failed, cancelled, prefill_tokens, decode_tokens."""
@@ -66,12 +65,12 @@ class Sums:
         with self._lock:
             self._forget(time.monotonic())
             tokens = sum(count for _, count in self._recent)
-            inside, decoding = self._inside, self._decoding
+            inside, decoding = len(self._inside), sum(one.began for one in self._inside)
             return self._counts | {
                 "slots_used": float(min(inside, self._slots)),
                 "slots_total": float(self._slots),
                 "waiting": float(max(0, inside - self._slots)),
-                "prefilling": float(max(0, inside - decoding)),
+                "prefilling": float(inside - decoding),
                 "decoding": float(decoding),
                 "tokens_per_s": tokens / SPAN_S,
             }

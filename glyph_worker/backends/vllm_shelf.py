@@ -8,6 +8,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import torch
 
@@ -46,7 +47,67 @@ class _Known:
     answered_at: float | None = None
 
 
-class Shelf:
+W = TypeVar("W")
+
+
+class _Clerk(Generic[W]):
+    """A thread that goes to the store while there is work, and tells it what was counted."""
+
+    drains = False
+    """Whether it ends its work before it stops."""
+
+    def __init__(self, guard: CircuitBreaker[FeatureStore], *, owner: str, name: str) -> None:
+        self._guard = guard
+        self._changed = threading.Condition()
+        self._work: deque[W] = deque()
+        self._count = 0
+        """Pages since it began, for the report."""
+        self._running = True
+        self._report = Report(guard, owner)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        with self._changed:
+            self._running = False
+            self._changed.notify_all()
+        self._thread.join(STOP_S)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while self._running and not self._work and not self._report.due(self._count):
+                    self._changed.wait(self._report.pause_s(self._count))
+                    if not self._guard.up:
+                        break
+                if not self._running and not (self.drains and self._work):
+                    return
+                some, count = self._take(), self._count
+            try:
+                self._guard.probe()
+                if some:
+                    self._do(some)
+                if self._report.due(count):
+                    self._tell(count)
+            except Exception:
+                log.exception("page features")
+                self._missed(some)
+
+    def _take(self) -> list[W]:
+        """Work for one trip, off the queue; called under the lock."""
+        raise NotImplementedError
+
+    def _do(self, some: list[W]) -> None:
+        raise NotImplementedError
+
+    def _tell(self, count: int) -> None:
+        raise NotImplementedError
+
+    def _missed(self, some: list[W]) -> None:
+        """It could not be done."""
+
+
+class Shelf(_Clerk[tuple[str, int]]):
     """Records by digest: fetched by a thread, kept while there is room. Asking never waits."""
 
     def __init__(
@@ -59,19 +120,12 @@ class Shelf:
         patience_s: float,
     ) -> None:
         """`patience_s`: how long a request may wait for the store before its page is encoded."""
-        self._guard = guard
         self._shape = shape
         self._max_bytes = max_bytes
         self._patience_s = patience_s
-        self._changed = threading.Condition()
         self._known: OrderedDict[str, _Known] = OrderedDict()
-        self._wanted: deque[tuple[str, int]] = deque()
         self._num_bytes = 0
-        self._num_loaded = 0
-        self._running = True
-        self._report = Report(guard, owner)
-        self._thread = threading.Thread(target=self._run, name="glyph-shelf", daemon=True)
-        self._thread.start()
+        super().__init__(guard, owner=owner, name="glyph-shelf")
 
     def settled(self, wanted: Mapping[str, int]) -> bool:
         """Whether all of these pages, digest to visual tokens, are known to be here or not; those
@@ -90,7 +144,7 @@ class Shelf:
                     if not self._guard.up:
                         continue
                     known = self._known[digest] = _Known(now)
-                    self._wanted.append((digest, num_tokens))
+                    self._work.append((digest, num_tokens))
                     self._changed.notify_all()
                 if known.answered_at is None and now - known.asked_at < self._patience_s:
                     settled = False
@@ -108,37 +162,19 @@ class Shelf:
     def loaded(self, num_pages: int) -> None:
         """So many pages were taken from here in place of an encode."""
         with self._changed:
-            self._num_loaded += num_pages
+            self._count += num_pages
             self._changed.notify_all()
 
-    def stop(self) -> None:
-        with self._changed:
-            self._running = False
-            self._changed.notify_all()
-        self._thread.join(STOP_S)
+    def _take(self) -> list[tuple[str, int]]:
+        return [self._work.popleft() for _ in range(min(FETCH_PAGES, len(self._work)))]
 
-    def _run(self) -> None:
-        while True:
-            with self._changed:
-                while self._running and not self._wanted and not self._report.due(self._num_loaded):
-                    self._changed.wait(self._report.pause_s(self._num_loaded))
-                    if not self._guard.up:
-                        break
-                if not self._running:
-                    return
-                some = [self._wanted.popleft() for _ in range(min(FETCH_PAGES, len(self._wanted)))]
-                num_loaded = self._num_loaded
-            try:
-                self._guard.probe()
-                if some:
-                    self._fetch(some)
-                if self._report.due(num_loaded):
-                    self._report.send(num_loaded, {Source.STORE: num_loaded}, 0)
-            except Exception:
-                log.exception("page features")
-                self._answer(dict.fromkeys(digest for digest, _ in some))
+    def _tell(self, count: int) -> None:
+        self._report.send(count, {Source.STORE: count}, 0)
 
-    def _fetch(self, some: list[tuple[str, int]]) -> None:
+    def _missed(self, some: list[tuple[str, int]]) -> None:
+        self._answer(dict.fromkeys(digest for digest, _ in some))
+
+    def _do(self, some: list[tuple[str, int]]) -> None:
         digests = [digest for digest, _ in some]
         raws = self._guard.call("fetch", lambda store: store.fetch(digests)) or [None] * len(some)
         found: dict[str, bytes | None] = {}
@@ -174,8 +210,10 @@ class Shelf:
                 self._num_bytes -= len(dropped.record or b"")
 
 
-class Saver:
+class Saver(_Clerk[tuple[str, torch.Tensor]]):
     """Fresh features to the store, in the background and in bounded memory."""
+
+    drains = True
 
     def __init__(
         self,
@@ -186,60 +224,36 @@ class Saver:
         form: wire.Form,
         ttl_s: int,
     ) -> None:
-        self._guard = guard
         self._shape = shape
         self._form = form
         self._ttl_s = ttl_s
-        self._changed = threading.Condition()
-        self._queue: deque[tuple[str, torch.Tensor]] = deque()
         self._num_bytes = 0
-        self._num_encoded = 0
-        self._running = True
-        self._report = Report(guard, owner)
-        self._thread = threading.Thread(target=self._run, name="glyph-saver", daemon=True)
-        self._thread.start()
+        super().__init__(guard, owner=owner, name="glyph-saver")
 
     def encoded(self, digest: str, features: torch.Tensor) -> None:
         """vLLM's tower made these, [num_visual_tokens, width]."""
         fits = features.ndim == 2 and features.shape[1] == self._shape.width
         with self._changed:
-            self._num_encoded += 1
+            self._count += 1
             room = self._num_bytes + features.nbytes <= MAX_QUEUED_BYTES
             if fits and room and self._guard.up:
                 host = features.detach().to("cpu", self._shape.dtype, copy=True)
-                self._queue.append((digest, host))
+                self._work.append((digest, host))
                 self._num_bytes += host.nbytes
             self._changed.notify_all()
 
-    def stop(self) -> None:
-        with self._changed:
-            self._running = False
-            self._changed.notify_all()
-        self._thread.join(STOP_S)
+    def _take(self) -> list[tuple[str, torch.Tensor]]:
+        if not self._work:
+            return []
+        entry = self._work.popleft()
+        self._num_bytes -= entry[1].nbytes
+        return [entry]
 
-    def _run(self) -> None:
-        while True:
-            with self._changed:
-                while self._running and not self._queue and not self._report.due(self._num_encoded):
-                    self._changed.wait(self._report.pause_s(self._num_encoded))
-                    if not self._guard.up:
-                        break
-                if not self._running and not self._queue:
-                    return
-                entry = self._queue.popleft() if self._queue else None
-                if entry is not None:
-                    self._num_bytes -= entry[1].nbytes
-                num_encoded = self._num_encoded
-            try:
-                self._guard.probe()
-                if entry is not None:
-                    self._save(*entry)
-                if self._report.due(num_encoded):
-                    self._report.send(num_encoded, {Source.ENCODED: num_encoded}, num_encoded)
-            except Exception:
-                log.exception("page features")
+    def _tell(self, count: int) -> None:
+        self._report.send(count, {Source.ENCODED: count}, count)
 
-    def _save(self, digest: str, host: torch.Tensor) -> None:
+    def _do(self, some: list[tuple[str, torch.Tensor]]) -> None:
+        [(digest, host)] = some
         if not bool(torch.isfinite(host).all()) or self._guard.full:
             return
         parts = wire.encode(digest, host, self._form, num_tensors=self._shape.num_tensors)

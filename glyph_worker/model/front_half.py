@@ -28,8 +28,8 @@ from glyph_worker.model.cores import Cores
 from glyph_worker.model.families.known import family_of
 from glyph_worker.model.identity import checkpoint_digest
 from glyph_worker.model.linear import can_pack
-from glyph_worker.model.positions import Positions, prompt_positions
 from glyph_worker.model.processor import Page
+from glyph_worker.model.reader import PageFigures
 from glyph_worker.model.survey import empty_model
 from glyph_worker.model.vision import VisionTower
 
@@ -37,7 +37,7 @@ _TOWER = "visual."
 """What the names of a tower's weights have in common, in every revision of the library."""
 
 
-class FrontHalf:
+class FrontHalf(PageFigures):
     """A checkpoint without its language half. Encodes pages where it was loaded with a tower."""
 
     def __init__(
@@ -87,27 +87,6 @@ class FrontHalf:
                 self.processor,
                 packed=can_pack(self.device, self.dtype),
             )
-
-    @property
-    def dtype_name(self) -> str:
-        """`float32`, `float16` or `bfloat16`."""
-        return str(self.dtype).removeprefix("torch.")
-
-    @property
-    def sample_size(self) -> tuple[int, int]:
-        """Width and height in pixels of a page that the tower sees as it is."""
-        return self.processor.sample_size
-
-    def num_visual_tokens(self, width: int, height: int) -> int:
-        """Visual tokens of a page given in pixels."""
-        rows, columns = self.processor.visual_grid(width, height)
-        return rows * columns
-
-    def positions(
-        self, parts: Sequence[tuple[int, tuple[int, int] | None]], num_tail_tokens: int
-    ) -> tuple[Positions, int]:
-        """See `prompt_positions`."""
-        return prompt_positions(parts, num_tail_tokens, planar=self.family.planar_positions)
 
     def encode_pages(self, pages: Sequence[Page]) -> list[Tensor]:
         """Page features [num_visual_tokens, feature_width] of gray pages uint8 [height, width]."""

@@ -19,7 +19,36 @@ from glyph_worker.model.prompt import Prompt
 from glyph_worker.model.vision import VisionTower
 
 
-class Reader:
+class PageFigures:
+    """How large pages are and where a prompt's tokens stand, whoever computes."""
+
+    family: Family
+    processor: ProcessorConfig
+    dtype: torch.dtype
+
+    @property
+    def dtype_name(self) -> str:
+        """`float32`, `float16` or `bfloat16`."""
+        return str(self.dtype).removeprefix("torch.")
+
+    @property
+    def sample_size(self) -> tuple[int, int]:
+        """Width and height in pixels of a page that the tower sees as it is."""
+        return self.processor.sample_size
+
+    def num_visual_tokens(self, width: int, height: int) -> int:
+        """Visual tokens of a page given in pixels."""
+        rows, columns = self.processor.visual_grid(width, height)
+        return rows * columns
+
+    def positions(
+        self, parts: Sequence[tuple[int, tuple[int, int] | None]], num_tail_tokens: int
+    ) -> tuple[Positions, int]:
+        """Where a prompt's tokens stand, and the first answer token; see `prompt_positions`."""
+        return prompt_positions(parts, num_tail_tokens, planar=self.family.planar_positions)
+
+
+class Reader(PageFigures):
     """A loaded checkpoint: sees pages, holds the prompt, and lends its language half to the engine.
 
     `encode_pages` may be called from any thread; `language` belongs to the engine's thread.
@@ -69,11 +98,6 @@ class Reader:
         self.feature_width: int = self.language.feature_width
         self.max_positions: int = model.config.text_config.max_position_embeddings
 
-    @property
-    def dtype_name(self) -> str:
-        """`float32`, `float16` or `bfloat16`."""
-        return str(self.dtype).removeprefix("torch.")
-
     def to_plain(self) -> None:
         """Multiply by the library's own matrices from now on, and forget packed copies."""
         if self.language.form == "packed":
@@ -86,22 +110,6 @@ class Reader:
         The library's own forward is no yardstick after it: ask `library.probe_reference` before.
         """
         self.language = LanguageModel(parts, form=self.language.form)
-
-    @property
-    def sample_size(self) -> tuple[int, int]:
-        """Width and height in pixels of a page that the tower sees as it is."""
-        return self.processor.sample_size
-
-    def num_visual_tokens(self, width: int, height: int) -> int:
-        """Visual tokens of a page given in pixels."""
-        rows, columns = self.processor.visual_grid(width, height)
-        return rows * columns
-
-    def positions(
-        self, parts: Sequence[tuple[int, tuple[int, int] | None]], num_tail_tokens: int
-    ) -> tuple[Positions, int]:
-        """Where a prompt's tokens stand, and the first answer token; see `prompt_positions`."""
-        return prompt_positions(parts, num_tail_tokens, planar=self.family.planar_positions)
 
     def encode_pages(self, pages: Sequence[Page]) -> list[Tensor]:
         """Page features [num_visual_tokens, feature_width] of gray pages uint8 [height, width].
