@@ -29,7 +29,8 @@ from glyph_worker.job import (
     SegmentReceipt,
     Stage,
 )
-from glyph_worker.options import JobOptions, SubmitOptions
+from glyph_worker.job_options import JobOptions
+from glyph_worker.options import SubmitOptions
 from glyph_worker.proof import Box, CheckedLiteral, Citation
 from glyph_worker.settings import Settings
 

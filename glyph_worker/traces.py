@@ -17,7 +17,7 @@ from typing import Any
 
 from glyph_worker.errors import ConfigurationError, GlyphError
 from glyph_worker.job import Answer
-from glyph_worker.options import JobOptions
+from glyph_worker.job_options import JobOptions
 
 PERIOD_MS = 1_000
 """Spans leave a process in batches; one that is killed takes the last second's with it."""

@@ -12,7 +12,8 @@ from glyph_worker.checked_text import check_text, shown
 from glyph_worker.document import Document, Source, Sources
 from glyph_worker.errors import EmptyQuestion, InvalidOption, QuestionTooLong
 from glyph_worker.job import Priority
-from glyph_worker.options import JOB_OPTION_NAMES, JobOptions, check
+from glyph_worker.job_options import JOB_OPTION_NAMES, JobOptions
+from glyph_worker.options import check
 from glyph_worker.setting_sections import LimitSettings
 
 TENANT = re.compile(r"[A-Za-z0-9._-]{1,64}")

@@ -34,13 +34,8 @@ from glyph_worker.job import (
     Priority,
     estimated_cost,
 )
-from glyph_worker.options import (
-    NOT_BY_ALL,
-    JobOptions,
-    SubmitOptions,
-    refuse_lacking,
-    used,
-)
+from glyph_worker.job_options import NOT_BY_ALL, JobOptions, refuse_lacking, used
+from glyph_worker.options import SubmitOptions
 from glyph_worker.settings import Settings
 from glyph_worker.store.backlog import NOTHING, Backlog, Noted, Submission
 from glyph_worker.store.blobs import BlobStore

@@ -8,7 +8,8 @@ from glyph_worker import codec
 from glyph_worker.document import Document, Source, Sources
 from glyph_worker.errors import InvalidOption
 from glyph_worker.job import JobStatus
-from glyph_worker.options import MAX_HISTORY_CHARS, MAX_TURNS, JobOptions, SubmitOptions, check
+from glyph_worker.job_options import JobOptions
+from glyph_worker.options import MAX_HISTORY_CHARS, MAX_TURNS, SubmitOptions, check
 from glyph_worker.store.blobs import BlobStore
 from glyph_worker.store.job_record import document_names, document_notes, outcome_of
 from glyph_worker.store.jobs import JobStore

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from glyph_worker.options import Sampling
+from glyph_worker.job_options import Sampling
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

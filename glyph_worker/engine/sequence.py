@@ -17,8 +17,9 @@ from glyph_worker.engine.blocks import BlockRange
 from glyph_worker.engine.phases import Phases
 from glyph_worker.engine.prefix import PrefixNode
 from glyph_worker.engine.scheduled import Scheduled
+from glyph_worker.job_options import Sampling
 from glyph_worker.model.positions import Positions
-from glyph_worker.options import Sampling, Thinking
+from glyph_worker.options import Thinking
 
 Places = npt.NDArray[np.int64]
 Deliver = Callable[[abc.Sequence[Tensor]], None]

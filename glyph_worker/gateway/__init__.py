@@ -11,7 +11,8 @@ deps          what the routes share
 tenants       API keys to tenants
 jobs          submit, batch, status, result, cancel
 submit_body   what a submit sends, as JSON or as a form
-schemas       what travels, with examples
+schemas       what comes in, with examples
+views         what goes out
 events        a job's answer as it grows
 infer         the article's POST /infer
 page_images   pages as the model sees them

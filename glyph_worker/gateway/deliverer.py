@@ -19,9 +19,9 @@ import structlog
 from glyph_worker.client import Client
 from glyph_worker.errors import GlyphError, UnknownJob, WebhookRefused
 from glyph_worker.gateway.address import Resolver, Unresolved
-from glyph_worker.gateway.schemas import job_fields
 from glyph_worker.gateway.signer import Signer
 from glyph_worker.gateway.threads import threaded
+from glyph_worker.gateway.views import job_fields
 from glyph_worker.job import Job
 from glyph_worker.setting_sections import GatewaySettings
 from glyph_worker.store.webhooks import ANNOUNCE_S, DueWebhook, WebhookStore

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from glyph_worker import codec
 from glyph_worker.errors import ConfigurationError, UnknownJob
-from glyph_worker.options import JobOptions
+from glyph_worker.job_options import JobOptions
 from glyph_worker.settings import Settings
 from glyph_worker.store.blobs import BlobStore
 from glyph_worker.store.connection import Server

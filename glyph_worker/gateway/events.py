@@ -16,8 +16,8 @@ from glyph_worker.errors import GlyphError, InvalidOption, RefusedError, Unknown
 from glyph_worker.gateway.deps import Context, InContext, TenantClient
 from glyph_worker.gateway.jobs import JobPath
 from glyph_worker.gateway.problems import responses
-from glyph_worker.gateway.schemas import job_fields
 from glyph_worker.gateway.threads import threaded
+from glyph_worker.gateway.views import job_fields
 from glyph_worker.job import Delta, Job
 from glyph_worker.store.streams import FIRST, Cursor, is_sequence
 

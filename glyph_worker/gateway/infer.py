@@ -10,8 +10,9 @@ from glyph_worker.errors import GlyphError, WaitTimeout
 from glyph_worker.gateway.bodies import json_body_of
 from glyph_worker.gateway.deps import InContext, TenantClient
 from glyph_worker.gateway.problems import responses
-from glyph_worker.gateway.schemas import InferBody, InferReply, json_body
+from glyph_worker.gateway.schemas import InferBody, json_body
 from glyph_worker.gateway.threads import threaded
+from glyph_worker.gateway.views import InferReply
 
 router = APIRouter(tags=["infer"])
 

@@ -20,17 +20,10 @@ from glyph_worker.errors import (
 )
 from glyph_worker.gateway.deps import Context, InContext, TenantClient
 from glyph_worker.gateway.problems import responses
-from glyph_worker.gateway.schemas import (
-    AnswerView,
-    BatchBody,
-    JobList,
-    JobView,
-    SubmitBody,
-    answer_fields,
-    job_fields,
-)
+from glyph_worker.gateway.schemas import BatchBody, SubmitBody
 from glyph_worker.gateway.submit_body import read_submit, submit_bodies
 from glyph_worker.gateway.threads import threaded
+from glyph_worker.gateway.views import AnswerView, JobList, JobView, answer_fields, job_fields
 from glyph_worker.gateway.webhooks import check_webhook
 from glyph_worker.job import Job, JobStatus
 

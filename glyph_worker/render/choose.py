@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from glyph_worker.job_options import JobOptions
 from glyph_worker.model.embedded import checkpoint_path
 from glyph_worker.model.families.pages import PageShape, page_shape
-from glyph_worker.options import QUALITIES, JobOptions
+from glyph_worker.options import QUALITIES
 from glyph_worker.render.style.fit import fitted, strip_style
 from glyph_worker.render.style.presets import PRESETS, named_style, preset_style
 from glyph_worker.render.style.style import Style

@@ -9,7 +9,7 @@ from typing import Any
 from glyph_worker import codec
 from glyph_worker.errors import Conflict, InvalidOption, QueueFull, QuotaExceeded
 from glyph_worker.job import Eta, Priority
-from glyph_worker.options import JobOptions
+from glyph_worker.job_options import JobOptions
 from glyph_worker.setting_sections import QueueSettings
 from glyph_worker.store.connection import Server
 from glyph_worker.store.keys import Keys

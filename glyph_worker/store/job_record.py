@@ -8,7 +8,7 @@ from typing import Any
 
 from glyph_worker import codec
 from glyph_worker.job import Answer, Job, JobStatus, Priority, Progress, Stage
-from glyph_worker.options import JobOptions
+from glyph_worker.job_options import JobOptions
 
 Record = dict[bytes, bytes]
 """A hash as it comes from Redis; our connections never decode responses."""

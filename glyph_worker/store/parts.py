@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from glyph_worker import codec
 from glyph_worker.job import Answer, Job, Stage
-from glyph_worker.options import JobOptions
+from glyph_worker.job_options import JobOptions
 from glyph_worker.store.connection import Server
 from glyph_worker.store.job_record import ClaimedJob, Record, outcome_of
 from glyph_worker.store.keys import Keys

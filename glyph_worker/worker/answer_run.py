@@ -11,7 +11,7 @@ from glyph_worker.engine.engine import AnswerRequest, PageInput, SequenceProgres
 from glyph_worker.errors import DeadlinePassed, GlyphError, TransientError
 from glyph_worker.features.digest import FeatureRecipe
 from glyph_worker.job import Answer, FinishReason, Progress, Receipt, Stage, with_total
-from glyph_worker.options import refuse_lacking
+from glyph_worker.job_options import refuse_lacking
 from glyph_worker.settings import Settings
 from glyph_worker.store.job_record import ClaimedJob
 from glyph_worker.worker.answer_stream import AnswerStream

@@ -16,7 +16,7 @@ from glyph_worker import codec
 from glyph_worker.document import Document, digest
 from glyph_worker.errors import JobFailed, TransientError
 from glyph_worker.job import Answer, Job, JobStatus, SegmentReceipt, estimated_cost
-from glyph_worker.options import JobOptions
+from glyph_worker.job_options import JobOptions
 from glyph_worker.segments.excerpt import Excerpt, Span
 from glyph_worker.store.job_record import ClaimedJob
 from glyph_worker.store.open import Stores

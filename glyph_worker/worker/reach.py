@@ -13,8 +13,8 @@ from glyph_worker.document import Page
 from glyph_worker.errors import ModelUnusable, TransientError
 from glyph_worker.evidence.confidence import Calibration
 from glyph_worker.job import MOST_ANSWERS
+from glyph_worker.job_options import JobOptions
 from glyph_worker.model.families.pages import PageShape, page_shape, page_tokens, stated_window
-from glyph_worker.options import JobOptions
 from glyph_worker.render.choose import checkpoint_folder
 from glyph_worker.settings import Settings
 from glyph_worker.store.workers import WorkerInfo, WorkerStore

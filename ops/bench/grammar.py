@@ -31,6 +31,7 @@ from glyph_worker.answer_form import AnswerForm
 from glyph_worker.engine.engine import AnswerRequest, prepare
 from glyph_worker.engine.grammar import Grammars
 from glyph_worker.engine.selftest import Drive, page_inputs
+from glyph_worker.job_options import Sampling
 from glyph_worker.model.checkpoint import load_reader
 from glyph_worker.model.embedded import checkpoint_path
 from glyph_worker.model.reader import Reader
@@ -40,7 +41,6 @@ from glyph_worker.model.synthetic import (
     as_glm,
     write_checkpoint,
 )
-from glyph_worker.options import Sampling
 from glyph_worker.setting_sections import EngineSettings
 
 NUM_SLOTS = 16

@@ -258,7 +258,7 @@ def test_an_answer_ends_before_its_stop_string(asker: Asker) -> None:
 
 
 def test_the_same_seed_is_the_same_answer(asker: Asker) -> None:
-    from glyph_worker.options import Sampling
+    from glyph_worker.job_options import Sampling
 
     sampling = Sampling(temperature=1.0, seed=7)
     first = asker.ask("what by chance?", name="1", sampling=sampling).result

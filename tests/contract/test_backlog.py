@@ -23,7 +23,7 @@ from glyph_worker.errors import (
     StoreUnavailable,
 )
 from glyph_worker.job import Answer, FinishReason, JobStatus, Priority, Stage
-from glyph_worker.options import JobOptions
+from glyph_worker.job_options import JobOptions
 from glyph_worker.setting_sections import QueueSettings
 from glyph_worker.store.backlog import Backlog, Submission
 from glyph_worker.store.blobs import BlobStore

@@ -22,7 +22,7 @@ from waiting import PATIENCE_S, wait_until
 
 from glyph_worker import Client, Settings, __version__
 from glyph_worker.job import Answer, FinishReason, Priority, Receipt, Stage
-from glyph_worker.options import JobOptions
+from glyph_worker.job_options import JobOptions
 from glyph_worker.store.backlog import Submission
 from glyph_worker.store.jobs import JobStore
 

@@ -33,7 +33,7 @@ from glyph_worker.job import (
     Receipt,
     Stage,
 )
-from glyph_worker.options import JobOptions
+from glyph_worker.job_options import JobOptions
 from glyph_worker.setting_sections import QueueSettings
 from glyph_worker.store.backlog import Backlog, Submission
 from glyph_worker.store.connection import connect

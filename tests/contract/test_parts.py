@@ -9,7 +9,7 @@ import redis
 
 from glyph_worker.errors import DeadlinePassed
 from glyph_worker.job import Answer, FinishReason, JobStatus, Priority, Receipt, Stage
-from glyph_worker.options import JobOptions
+from glyph_worker.job_options import JobOptions
 from glyph_worker.setting_sections import QueueSettings
 from glyph_worker.store.backlog import Backlog, Submission
 from glyph_worker.store.connection import connect

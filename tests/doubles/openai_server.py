@@ -26,7 +26,7 @@ from glyph_worker.engine.result import SequenceProgress
 from glyph_worker.engine.sequence import AnswerRequest, PageInput
 from glyph_worker.errors import RequestError
 from glyph_worker.features.types import PageRequest
-from glyph_worker.options import Sampling
+from glyph_worker.job_options import Sampling
 
 MODEL = "served-glyph"
 

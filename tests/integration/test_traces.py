@@ -14,7 +14,7 @@ from waiting import PATIENCE_S, wait_until
 
 from glyph_worker.errors import InvalidStyle
 from glyph_worker.job import Answer, FinishReason, Receipt
-from glyph_worker.options import JobOptions
+from glyph_worker.job_options import JobOptions
 from glyph_worker.traces import Traces, current_traceparent, gen_ai
 
 gen_ai_attributes = pytest.importorskip(

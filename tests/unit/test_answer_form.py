@@ -18,7 +18,8 @@ from glyph_worker.answer_form import (
     schema_of,
 )
 from glyph_worker.errors import InvalidOption, InvalidSchema, RequestError
-from glyph_worker.options import JobOptions, check
+from glyph_worker.job_options import JobOptions
+from glyph_worker.options import check
 
 
 def asked(schema: Any) -> dict[str, Any]:

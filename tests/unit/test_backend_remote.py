@@ -19,9 +19,9 @@ from glyph_worker.backends.remote_stream import Stream
 from glyph_worker.engine.sequence import AnswerRequest, PageInput
 from glyph_worker.errors import EngineFault, InvalidOption, InvalidSetting, ModelUnusable
 from glyph_worker.features.types import PageRequest
+from glyph_worker.job_options import Sampling
 from glyph_worker.model.prompt import Prompt
 from glyph_worker.model.reader import Reader
-from glyph_worker.options import Sampling
 from glyph_worker.settings import Settings
 
 SIZE = (168, 112)

@@ -33,10 +33,10 @@ from glyph_worker.errors import (
     QuestionTooLong,
     WorkerDraining,
 )
+from glyph_worker.job_options import Sampling
 from glyph_worker.model.checkpoint import load_reader
 from glyph_worker.model.processor import Page
 from glyph_worker.model.reader import Reader
-from glyph_worker.options import Sampling
 from glyph_worker.setting_sections import EngineSettings
 
 PAGE = np.where(np.random.default_rng(5).random((84, 84)) > 0.2, 255, 0).astype(np.uint8)

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from glyph_worker.engine.engine import AnswerRequest, Deliver, Engine, PageInput, SequenceResult
 from glyph_worker.engine.sampler import Draw, choose, uniform
+from glyph_worker.job_options import Sampling
 from glyph_worker.model.library import library_logits
 from glyph_worker.model.reader import Reader
-from glyph_worker.options import Sampling
 from glyph_worker.setting_sections import EngineSettings
 
 PAGE = np.where(np.random.default_rng(5).random((84, 84)) > 0.2, 255, 0).astype(np.uint8)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from glyph_worker.job_options import JobOptions
 from glyph_worker.model.families.pages import PageShape, page_shape
-from glyph_worker.options import JobOptions
 from glyph_worker.render.choose import resolve_style, style_of
 from glyph_worker.render.paginate import paginate
 from glyph_worker.render.style.presets import PRESETS

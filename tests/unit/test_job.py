@@ -17,7 +17,7 @@ from glyph_worker.job import (
     Receipt,
     with_total,
 )
-from glyph_worker.options import JobOptions
+from glyph_worker.job_options import JobOptions
 from glyph_worker.proof import Box, CheckedLiteral, Citation
 
 options = st.builds(

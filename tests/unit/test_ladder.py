@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from glyph_worker.errors import InvalidOption
-from glyph_worker.options import JobOptions
+from glyph_worker.job_options import JobOptions
 from glyph_worker.render.choose import stepped_down
 from glyph_worker.render.style.presets import preset_style
 from glyph_worker.setting_sections import RenderSettings

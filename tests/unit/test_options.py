@@ -17,17 +17,15 @@ from hypothesis import strategies as st
 from glyph_worker import AsyncClient, Client, RequestError, SubmitOptions
 from glyph_worker.client.checks import MAX_QUESTIONS, checked
 from glyph_worker.errors import InvalidEncoding, InvalidOption, WebhookRefused
-from glyph_worker.options import (
+from glyph_worker.job_options import (
     JOB_OPTION_NAMES,
     NOT_BY_ALL,
-    OPTION_NAMES,
     JobOptions,
     Sampling,
-    check,
     refuse_lacking,
-    rule,
     used,
 )
+from glyph_worker.options import OPTION_NAMES, check, rule
 from glyph_worker.setting_sections import LimitSettings
 
 LIMITS = LimitSettings()

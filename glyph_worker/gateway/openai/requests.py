@@ -9,14 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from glyph_worker.document import SheetMode
 from glyph_worker.gateway.openai.parsing import Body
 from glyph_worker.gateway.schemas import Options
-from glyph_worker.options import (
-    MaxNewTokens,
-    Seed,
-    StopString,
-    StopStrings,
-    Temperature,
-    TopP,
-)
+from glyph_worker.options import MaxNewTokens, Seed, StopString, StopStrings, Temperature, TopP
 
 _MODEL = "nano"
 _DOCUMENT = "Invoice 4711\nCustomer: Orchid GmbH\nTotal: 1,204.50 EUR, due 2026-12-01.\n"
