@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 import redis
+import unclosed_sockets
 from hypothesis import HealthCheck, settings
 
 from glyph_worker.local.server import EmbeddedServer
+
+unclosed_sockets.watch()
 
 # No property depends on how fast the machine is today.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
