@@ -12,6 +12,7 @@ for their own have them in `sentinel_username` and `sentinel_password`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -98,7 +99,7 @@ class RedisUrl:
     def parse(cls, text: str) -> RedisUrl:
         """Raises InvalidSetting, which says what is wrong and quotes no password."""
         try:
-            parts = urlsplit(text)
+            parts = _split(text)
         except ValueError:  # its text may quote a password, as those below may
             raise InvalidSetting(
                 f"{hidden(text)!r} cannot be read as a URL; a password with signs like / or # "
@@ -201,6 +202,15 @@ def hidden(text: str) -> str:
         told = bool(equals) and "password" not in name.lower()
         shown.append(f"{name}={value if told else '***'}" if equals else "***")
     return f"{scheme}{slashes}{login}{at}{place}{question}{'&'.join(shown) if question else ''}"
+
+
+def _split(text: str) -> SplitResult:
+    """As urlsplit, which takes one host alone: newer Pythons refuse a bracket behind a comma."""
+    scheme, mark, rest = text.partition("://")
+    place = re.match(r"[^/?#]*", rest)
+    assert place is not None, "the pattern matches anything"
+    parts = urlsplit(scheme + mark + rest[place.end() :])
+    return parts._replace(netloc=place[0])
 
 
 def _options(text: str, parts: SplitResult) -> dict[str, Any]:

@@ -20,6 +20,8 @@ from bench.machine import ROOT
 from bench.render_corpus import CHINESE_PROSE
 
 STDLIB = Path(sysconfig.get_path("stdlib"))
+HTML = STDLIB / "idlelib" / "help.html"
+"""Where a distribution ships Python without IDLE, as Debian does, the corpus goes without it."""
 SITE = Path(sysconfig.get_path("purelib"))
 MAX_CHARS = 12_000
 
@@ -101,7 +103,7 @@ class _Text(html.parser.HTMLParser):
 
 def _html_text() -> str:
     reader = _Text()
-    reader.feed(_read(STDLIB / "idlelib" / "help.html"))
+    reader.feed(_read(HTML))
     return re.sub(r"\n\s*\n+", "\n\n", "".join(reader.parts)).strip()
 
 
@@ -292,6 +294,8 @@ def corpus(max_chars: int = MAX_CHARS) -> list[File]:
     ]  # fmt: skip
     out = []
     for name, kind, language, make in made:
+        if make is _html_text and not HTML.is_file():
+            continue
         text = make()
         if len(text) > max_chars:
             end = text.rfind("\n", 0, max_chars)

@@ -40,7 +40,10 @@ def unpacked(ref: str, folder: Path) -> Path:
             check=True, stdout=file,
         )  # fmt: skip
     with tarfile.open(archive) as tar:
-        tar.extractall(folder, filter="data")
+        if hasattr(tarfile, "data_filter"):
+            tar.extractall(folder, filter="data")
+        else:  # Python before 3.11.4; the archive is git's own
+            tar.extractall(folder)
     archive.unlink()
     return folder
 

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import psutil
@@ -13,7 +14,7 @@ import pytest
 import redis
 from waiting import wait_until
 
-from glyph_worker.local.folder_lock import FolderInUse
+from glyph_worker.local.folder_lock import FolderInUse, FolderLock
 from glyph_worker.local.server import EmbeddedServer, find_server
 
 _PARENT = """
@@ -51,6 +52,18 @@ def test_what_was_written_is_there_after_a_restart(tmp_path: Path) -> None:
         client.set("kept", "yes")
     with EmbeddedServer(tmp_path) as server, redis.Redis.from_url(server.url()) as client:
         assert client.get("kept") == b"yes"
+
+
+def test_a_folder_that_our_own_dead_server_holds_still_is_waited_for(tmp_path: Path) -> None:
+    lock = FolderLock(tmp_path)
+    lock.take()
+    # What was started beside a server that was killed ends a moment after it.
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, pass_fds=(lock.descriptor,)) as holder:
+        assert holder.stdin is not None
+        lock.release()
+        threading.Timer(0.3, holder.stdin.close).start()
+        lock.take()
+    lock.release()
 
 
 def test_a_folder_in_use_is_refused_with_the_pid_and_a_way_out(tmp_path: Path) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
 import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from pydantic import SecretStr
@@ -22,6 +25,7 @@ from glyph_worker.gateway.schemas import Options
 from glyph_worker.gateway.serve import listen
 from glyph_worker.gateway.signer import Signer
 from glyph_worker.gateway.tenants import Tenants
+from glyph_worker.gateway.threads import threaded, threaded_whole
 from glyph_worker.options import OPTION_NAMES
 from glyph_worker.setting_sections import GatewaySettings
 from glyph_worker.store.streams import is_sequence
@@ -120,3 +124,19 @@ def test_literals_are_counted_by_model_and_status() -> None:
         (("model", "0a1b"), ("status", "verified")): 3.0,
         (("model", "0a1b"), ("status", "unsupported")): 1.0,
     }
+
+
+async def test_what_a_caller_who_hung_up_began_is_done_once_a_thread_is_free() -> None:
+    release, done = threading.Event(), threading.Event()
+    with ThreadPoolExecutor(1) as threads:
+        asyncio.get_running_loop().set_default_executor(threads)
+        busy = asyncio.create_task(threaded(release.wait, 60))
+        leaving = asyncio.create_task(threaded_whole(done.set))
+        await asyncio.sleep(0)
+        leaving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await leaving
+        assert not done.is_set()
+        release.set()
+        assert await busy
+        assert done.wait(60)

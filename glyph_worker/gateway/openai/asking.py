@@ -24,7 +24,7 @@ from glyph_worker.gateway.openai.growth import stopping
 from glyph_worker.gateway.openai.models import check_model
 from glyph_worker.gateway.openai.requests import ChatBody, GlyphExtras, Item, ResponseBody
 from glyph_worker.gateway.openai.turns import Asked, FilePart, asked_by
-from glyph_worker.gateway.threads import threaded
+from glyph_worker.gateway.threads import threaded, threaded_whole
 from glyph_worker.gateway.webhooks import check_webhook
 from glyph_worker.job import Answer, Job
 from glyph_worker.store.backlog import Noted
@@ -232,7 +232,7 @@ async def give_up(client: Client, job_id: str, key: str | None) -> None:
     """Nobody can come back to a job without a key: its answer would be computed for no one."""
     if key is None:
         try:
-            await threaded(client.cancel, job_id)
+            await threaded_whole(client.cancel, job_id)
         except (JobError, RequestError):
             return  # it has ended meanwhile
         except GlyphError:
