@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -256,6 +257,8 @@ def test_an_interrupted_wait_says_how_to_go_on(
         process = subprocess.Popen(
             _command("submit", document, "-q", "why?", "--wait"), env=_environ(broker_url),
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            # Tests that a shell has put into the background have it ignored, with all they start.
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
         wait_until(
             lambda: any(
