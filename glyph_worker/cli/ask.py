@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -189,23 +186,6 @@ def _cut(answer: Answer) -> tuple[tuple[str, str], ...]:
     return ((f"\n  (there was room for {allowed} tokens, fewer than were asked for)", "yellow"),)
 
 
-@contextmanager
-def _ctrl_c() -> Iterator[threading.Event]:
-    """Set by Ctrl-C, which interrupts as ever; Python drops an interrupt that it raises within a
-    finaliser."""
-    pressed = threading.Event()
-
-    def press(*_: Any) -> None:
-        pressed.set()
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGINT, press)
-    try:
-        yield pressed
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 def _show_progress(client: Client, jobs: list[Job], timeout: float | None) -> None:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
@@ -213,11 +193,9 @@ def _show_progress(client: Client, jobs: list[Job], timeout: float | None) -> No
     done = threading.Event()
     pause_s, waited_s = 0.1, 0.0
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with _ctrl_c() as pressed, Progress(*columns, console=err, transient=True) as bar:
+    with Progress(*columns, console=err, transient=True) as bar:
         shown = bar.add_task("answers", total=len(jobs))
         while waiting and (timeout is None or waited_s < timeout):
-            if pressed.is_set():
-                raise KeyboardInterrupt
             for job in client.status_many(sorted(waiting)):
                 if job is not None and job.status.final:
                     waiting.discard(job.id)
