@@ -8,7 +8,7 @@ import warnings
 from types import FrameType
 from typing import Any
 
-DEPTH = 12
+DEPTH = 30
 _places: dict[int, str] = {}
 """By the socket's id: weak references are gone before a finaliser runs."""
 

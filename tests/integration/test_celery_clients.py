@@ -83,6 +83,11 @@ class Shop:
             except subprocess.TimeoutExpired:
                 worker.kill()
                 worker.wait()
+        # Celery's results unsubscribe when they are collected, over a new connection if theirs is
+        # closed: there is no subscription any more.
+        consumer = self.app.backend.result_consumer
+        consumer.stop()
+        consumer._pubsub = None
         self.app.backend.client.connection_pool.disconnect()
         self.app.pool.force_close_all()
         self.results.connection_pool.disconnect()
