@@ -1,4 +1,4 @@
-"""A worker that is our own child and ends with us: for whoever kills it, counts it and looks at it.
+"""A worker or gateway that is our own child and ends with us: for whoever kills, counts and looks.
 
 The product's processes end with their supervisor by a shell between the two (local/process); here
 the process that is started must be the worker itself.

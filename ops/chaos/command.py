@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -104,6 +105,8 @@ def _commit() -> str:
 
 
 def main() -> None:
+    # So that what was started is stopped, and what was set up (links, disks) taken down again.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(chaos)
     try:

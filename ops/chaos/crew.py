@@ -124,6 +124,7 @@ class Crew:
     ) -> None:
         """`faults`: of those that need something built beforehand. `tenants`: of the gateway."""
         self.folder = folder
+        self.settings = settings
         self.broker: Broker | None = None
         self.cache: EmbeddedServer | None = None
         self.disk: SmallDisk | None = None
@@ -131,9 +132,24 @@ class Crew:
         self.gateway: Gateway | None = None
         self.links: list[Link] = []
         self.cache_links: list[Link] = []
+        self.workers: list[Worker] = []
         self.unexpected: list[str] = []
         """Processes that ended although nobody had told them to."""
-        wanted = frozenset(faults)
+        try:
+            self._build(settings, frozenset(faults), num_render, num_answer, tenants)
+        except BaseException:  # an interrupt too: servers, links and disks do not stay behind
+            self.stop()
+            raise
+
+    def _build(
+        self,
+        settings: Settings,
+        wanted: frozenset[FaultKind],
+        num_render: int,
+        num_answer: int,
+        tenants: Sequence[str],
+    ) -> None:
+        folder = self.folder
         folder.mkdir(parents=True, exist_ok=True)
         urls: dict[str, str] = {}
         if settings.broker_url is None:

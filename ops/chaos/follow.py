@@ -8,12 +8,12 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from chaos import child
 from glyph_worker.local.server import free_port
 
 MAX_FOLLOWED = 6
@@ -37,8 +37,8 @@ class Gateway:
     def start(self) -> None:
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "glyph_worker.cli", "gateway"],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environ,
+                child.command("gateway"),
+                stdin=subprocess.PIPE, stdout=log, stderr=log, env=self._environ,
                 start_new_session=True,
             )  # fmt: skip
 
@@ -46,6 +46,7 @@ class Gateway:
         """Start it again if it has ended. Returns the code that it ended with by itself."""
         if self.process is None or (code := self.process.poll()) is None:
             return None
+        self._close()
         self.start()
         return None if code == -signal.SIGKILL else code
 
@@ -54,6 +55,11 @@ class Gateway:
             os.kill(self.process.pid, signal.SIGKILL)
             self.process.wait()
 
+    def _close(self) -> None:
+        """The pipe at whose end the gateway ends too."""
+        if self.process is not None and self.process.stdin is not None:
+            self.process.stdin.close()
+
     def stop(self) -> None:
         if self.process is not None and self.process.poll() is None:
             self.process.terminate()
@@ -61,6 +67,7 @@ class Gateway:
                 self.process.wait(timeout=20)
             except subprocess.TimeoutExpired:
                 self.kill()
+        self._close()
 
 
 @dataclass(slots=True)

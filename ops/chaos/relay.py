@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sys
+import threading
 
 
 async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
@@ -18,6 +20,13 @@ async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> N
             target.write(raw)
             await target.drain()
     target.close()
+
+
+def _end_with_starter() -> None:
+    """However it ends: then nobody holds the other end of standard input."""
+    while os.read(0, 1024):
+        pass
+    os._exit(0)
 
 
 async def _serve(address: str, port: int, path: str) -> None:
@@ -36,4 +45,5 @@ async def _serve(address: str, port: int, path: str) -> None:
 
 
 if __name__ == "__main__":
+    threading.Thread(target=_end_with_starter, daemon=True).start()
     asyncio.run(_serve(sys.argv[1], int(sys.argv[2]), sys.argv[3]))

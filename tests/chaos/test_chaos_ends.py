@@ -1,0 +1,85 @@
+"""What a chaos run has started ends with it, however it ends."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def gone(pid: int, *, within_s: float) -> bool:
+    """Whether that process ends in this time."""
+    end = time.monotonic() + within_s
+    while time.monotonic() < end:
+        stat = Path(f"/proc/{pid}/stat")
+        try:
+            if stat.read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def in_session_of(word: str) -> list[int]:
+    """Processes that have this word in their environment."""
+    found = []
+    for environ in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if word.encode() in environ.read_bytes():
+                found.append(int(environ.parent.name))
+        except OSError:
+            continue  # ended meanwhile, or another user's
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at /proc")
+def test_gateway_ends_when_its_starter_is_killed(tmp_path: Path) -> None:
+    starter = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import os, sys, time, pathlib\n"
+            "from chaos.follow import Gateway\n"
+            f"gateway = Gateway(pathlib.Path({str(tmp_path / 'log')!r}), dict(os.environ))\n"
+            "gateway.start()\n"
+            "print(gateway.process.pid, flush=True)\n"
+            "time.sleep(600)\n",
+        ],
+        stdout=subprocess.PIPE,
+        env={"PYTHONPATH": f"{ROOT}:{ROOT / 'ops'}", "PATH": ""},
+        text=True,
+    )
+    assert starter.stdout is not None
+    pid = int(starter.stdout.readline())
+    starter.kill()
+    starter.wait()
+    starter.stdout.close()
+    assert gone(pid, within_s=60)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks at /proc")
+def test_terminated_run_leaves_no_process(tmp_path: Path) -> None:
+    mark = f"CHAOS_TEST_MARK={tmp_path}"
+    name, value = mark.split("=")
+    run = subprocess.Popen(
+        ["env", mark, str(ROOT / "ops/chaos/run"), "--jobs", "200", "--kills", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    # Two servers, four workers and the gateway, beside the run itself.
+    while len(in_session_of(f"{name}={value}")) < 8 and run.poll() is None:
+        time.sleep(0.2)
+    run.send_signal(signal.SIGTERM)
+    said, _ = run.communicate(timeout=200)
+    assert run.returncode == 128 + signal.SIGTERM, said
+    left = [pid for pid in in_session_of(f"{name}={value}") if not gone(pid, within_s=5)]
+    assert left == []
