@@ -161,7 +161,8 @@ def of_worker(pid: int, folder: Path | None) -> Path:
 
 
 def of_bench(arguments: Sequence[str], path: Path) -> Path:
-    """Run ops/bench/gpu under the profiler, all threads."""
+    """Run ops/bench/gpu under the profiler, all threads; its section `service` unless told which:
+    a trace of all of them takes minutes to write."""
     import torch
     from torch._C._profiler import _ExperimentalConfig
     from torch.profiler import ProfilerActivity, profile
@@ -172,8 +173,9 @@ def of_bench(arguments: Sequence[str], path: Path) -> Path:
     if torch.cuda.is_available():
         kinds.append(ProfilerActivity.CUDA)
     everywhere = _ExperimentalConfig(profile_all_threads=True)
+    named = any(one.partition("=")[0] in ("--only", "--skip") for one in arguments)
     with profile(activities=kinds, experimental_config=everywhere) as profiled:
-        code = gpu.main(arguments)
+        code = gpu.main(arguments if named else [*arguments, "--only", "service"])
     if code:
         raise SystemExit(code)
     profiled.export_chrome_trace(str(path))
