@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,7 @@ def with_own_time(
 ) -> Iterable[tuple[dict[str, Any], float]]:
     """Microseconds of each event less those of the events within it on the same thread or stream:
     operators nest, kernels do not."""
-    inner: Counter[int] = Counter()
+    inner: dict[int, float] = defaultdict(float)
     opened: dict[Any, list[dict[str, Any]]] = {}
     for event in sorted(events, key=lambda event: (event["ts"], -event["dur"])):
         stack = opened.setdefault((event.get("pid"), event.get("tid")), [])
@@ -87,7 +87,7 @@ def summary(events: Sequence[dict[str, Any]], *, top: int = 12) -> dict[str, Any
     """Milliseconds by kernel, and of gaps by their length."""
     found = on_device(events)
     ran, gaps = gaps_us(found)
-    took: Counter[str] = Counter()
+    took: dict[str, float] = defaultdict(float)
     count: Counter[str] = Counter()
     for event, own_us in with_own_time(found):
         took[event["name"][:90]] += own_us
@@ -108,7 +108,7 @@ def summary(events: Sequence[dict[str, Any]], *, top: int = 12) -> dict[str, Any
         "num_gaps": len(gaps),
         "kernels": [
             {"name": name, "ms": ms([duration]), "count": count[name]}
-            for name, duration in took.most_common(top)
+            for name, duration in sorted(took.items(), key=lambda item: -item[1])[:top]
         ],
     }
 
