@@ -37,6 +37,9 @@ QWEN_SPECIALS = (
     "</think>",
 )
 OPT_SPECIALS = ("<s>", "<pad>", "</s>", "<unk>", "<image>")
+OPT_WORDS = ("Question", " Answer")
+"""One token each in OPT's own vocabulary: a frame of letters would be four times as long as it is,
+where the other families' frames are special tokens."""
 
 _SYSTEM = """{%- if messages[0].role != 'system' -%}
 <|im_start|>system{{ '\\n' }}You are a helpful assistant.<|im_end|>{{ '\\n' }}
@@ -104,12 +107,18 @@ def _save(folder: Path, config: Any, name: str, seed: int) -> None:
 
 
 def _tokenizer(
-    specials: tuple[str, ...], *, ends: str, pad: str, template: str | None, starts: str | None
+    specials: tuple[str, ...],
+    *,
+    ends: str,
+    pad: str,
+    template: str | None,
+    starts: str | None,
+    words: tuple[str, ...] = (),
 ) -> PreTrainedTokenizerFast:
-    """One token per printable ASCII character, with a family's special tokens."""
-    vocabulary = {token: index for index, token in enumerate((*specials, *CHARACTERS))}
+    """One token per printable ASCII character and word, with a family's special tokens."""
+    vocabulary = {token: index for index, token in enumerate((*specials, *CHARACTERS, *words))}
     core = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    core.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    core.pre_tokenizer = pre_tokenizers.Split(Regex("|".join((*words, r"[\s\S]"))), "isolated")
     core.decoder = decoders.Fuse()
     if starts is not None:
         core.post_processor = processors.TemplateProcessing(
@@ -330,7 +339,7 @@ def _blip2(folder: Path, width: dict[str, int], seed: int) -> None:
     )
     _save(folder, config, "Blip2ForConditionalGeneration", seed)
     _tokenizer(
-        OPT_SPECIALS, ends="</s>", pad="<pad>", template=None, starts="</s>"
+        OPT_SPECIALS, ends="</s>", pad="<pad>", template=None, starts="</s>", words=OPT_WORDS
     ).save_pretrained(folder)
     _write_processor(
         folder,

@@ -32,7 +32,7 @@ from glyph_worker.model.library import library_logits
 from glyph_worker.model.linear import widened
 from glyph_worker.model.norms import Norm
 from glyph_worker.model.reader import Reader
-from glyph_worker.model.synthetic import write_checkpoint
+from glyph_worker.model.synthetic import SHAPES, write_checkpoint
 from glyph_worker.setting_sections import EngineSettings
 
 CUDA = torch.cuda.is_available()
@@ -48,7 +48,10 @@ DEVICE = "cuda" if CUDA else "cpu"
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.set_num_threads(1)
-    return write_checkpoint(tmp_path_factory.mktemp("tiny"), "tiny")
+    # Interpreted, each layer more is the same kernels on the same shapes, seconds later.
+    fewer = {} if CUDA else {"num_hidden_layers": 2}
+    shape = {**SHAPES["tiny"], "text": {**SHAPES["tiny"]["text"], **fewer}}
+    return write_checkpoint(tmp_path_factory.mktemp("tiny"), shape)
 
 
 @pytest.fixture(scope="module")
@@ -187,13 +190,16 @@ def test_engine_logits_equal_the_librarys(folder: Path, kernels: Any) -> None:
     torch.backends.cuda.matmul.allow_tf32 = False
     reader = load_reader(folder, device=DEVICE, dtype="float32", packed=False)
     small = load_reader(folder, device=DEVICE, dtype="float32", int8=True)
-    assert compare(small, Backend(kernels=kernels, splits=True, buffers="none")) < 1e-3
+    # One question is prefilled by chunks and decoded: all products of 8 bits there are.
+    asked = 6 if CUDA else 1
+    assert compare(small, Backend(kernels=kernels, splits=True, buffers="none"), asked) < 1e-3
     for buffers in ("none", "graphs") if CUDA else ("plain",):
         backend = Backend(kernels=kernels, splits=True, buffers=buffers)
-        assert compare(reader, backend) < (1e-4 if not CUDA else 1e-3)
+        assert compare(reader, backend, 6 if CUDA else 2) < (1e-4 if not CUDA else 1e-3)
 
 
-def compare(reader: Reader, backend: Backend) -> float:
+def compare(reader: Reader, backend: Backend, num_questions: int) -> float:
+    """Largest difference of a logit from the library's."""
     rng = np.random.default_rng(1)
     pages = [np.where(rng.random((84, 84)) > 0.2, 255, 0).astype(np.uint8) for _ in range(4)]
     drive = Drive(
@@ -204,7 +210,7 @@ def compare(reader: Reader, backend: Backend) -> float:
         backend,
     )
     asked = {}
-    for number in range(6 if CUDA else 2):
+    for number in range(num_questions):
         chosen = pages[:2] if number % 2 else pages[1:]
         answer = rng.integers(16, 100, size=(3 if CUDA else 1) + number).tolist()
         name = f"q{number}"

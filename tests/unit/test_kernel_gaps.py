@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from bench.kernel_gaps import gaps_us, read, summary
+from bench.kernel_gaps import gaps_us, of_worker, read, summary
 from torch.profiler import ProfilerActivity, profile
 
 
@@ -46,6 +48,32 @@ def test_a_profile_without_a_gpu_is_read_by_its_busiest_thread(tmp_path: Path) -
         found = summary(read(one))
         assert found["busy_ms"] > 0
         assert any("mm" in kernel["name"] for kernel in found["kernels"])
+
+
+def test_operators_within_operators_count_once() -> None:
+    events = [
+        event("aten::linear", 0, 100, cat="cpu_op"),
+        event("aten::matmul", 5, 90, cat="cpu_op"),
+        event("aten::mm", 10, 80, cat="cpu_op"),
+        event("aten::mm", 100, 50, cat="cpu_op"),
+    ]
+    found = summary(events)
+    assert found["busy_ms"] == pytest.approx(0.150)
+    took = {kernel["name"]: kernel["ms"] for kernel in found["kernels"]}
+    assert took == {"aten::linear": 0.01, "aten::matmul": 0.01, "aten::mm": 0.13}
+
+
+def test_a_process_that_is_no_answer_worker_is_left_alone(tmp_path: Path) -> None:
+    other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        if Path("/proc/self/status").exists():
+            with pytest.raises(SystemExit, match="no answer worker"):
+                of_worker(other.pid, tmp_path)
+        assert other.poll() is None
+    finally:
+        other.communicate(b"\n")
+    with pytest.raises(SystemExit, match=f"{other.pid} cannot be asked"):
+        of_worker(other.pid, tmp_path)
 
 
 def test_a_trace_of_nothing_is_told_as_nothing(tmp_path: Path) -> None:
