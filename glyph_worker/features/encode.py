@@ -1,12 +1,15 @@
-"""The vision tower in micro-batches: pages of many jobs, one thread. Knows no cache.
+"""The vision tower in micro-batches: pages of many jobs, one thread or two. Knows no cache.
 
 A micro-batch takes what is ready, of one page size, and never waits for more. When it fails it is
-halved until the culprit stands alone; the others succeed.
+halved until the culprit stands alone; the others succeed. Where two threads encode, the second has
+a low priority: it takes what cores the engine leaves, and neither waits for the other.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import threading
 import time
 from collections import deque
@@ -23,6 +26,9 @@ from glyph_worker.features.types import PageEncoder, token_width
 from glyph_worker.model.checkpoint import use_device
 
 log = logging.getLogger(__name__)
+
+SPARE_NICE = 10
+"""Of the second thread that encodes: a tenth of a core where others want it."""
 
 Pixels = np.ndarray[Any, Any]
 
@@ -47,7 +53,7 @@ class PageBatcher:
         on_encoded: Callable[[list[Encoded], float], None],
         on_failed: Callable[[PageInFlight, EngineFault], None],
     ) -> None:
-        """All callbacks run in the encoder's thread. `on_warm` gets visual tokens and milliseconds
+        """All callbacks run in a thread that encodes. `on_warm` gets visual tokens and milliseconds
         of a blank page, `on_encoded` a whole micro-batch and its milliseconds."""
         self._encoder = encoder
         self._max_pages = max_pages
@@ -58,17 +64,24 @@ class PageBatcher:
         self._changed = threading.Condition()
         self._ready: deque[tuple[PageInFlight, Pixels]] = deque()
         self._running = True
-        self._thread = threading.Thread(target=self._run, name="glyph-encode", daemon=True)
+        self._threads = [
+            threading.Thread(
+                target=self._run, args=(number,), name=f"glyph-encode-{number}", daemon=True
+            )
+            for number in range(encoder.num_encoders)
+        ]
 
     def start(self) -> None:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self, timeout_s: float) -> None:
         with self._changed:
             self._running = False
             self._ready.clear()
-            self._changed.notify()
-        self._thread.join(timeout_s)
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join(timeout_s)
 
     def submit(self, flight: PageInFlight, pixels: Pixels) -> None:
         """Queue a page, uint8[height, width]."""
@@ -84,9 +97,12 @@ class PageBatcher:
             if not self._ready:
                 return []
             shape = self._ready[0][1].shape
+            # The last pages are shared out, or one thread would end long before the other.
+            share = -(-len(self._ready) // len(self._threads))
+            most = min(self._max_pages, share)
             batch: list[tuple[PageInFlight, Pixels]] = []
             others: deque[tuple[PageInFlight, Pixels]] = deque()
-            while self._ready and len(batch) < self._max_pages:
+            while self._ready and len(batch) < most:
                 item = self._ready.popleft()
                 (batch if item[1].shape == shape else others).append(item)
             self._ready.extendleft(reversed(others))
@@ -105,9 +121,14 @@ class PageBatcher:
             log.exception("warm-up of the vision tower")  # a job will meet it and say so
         self.calibrated.set()
 
-    def _run(self) -> None:
+    def _run(self, number: int) -> None:
         use_device(self._encoder.device)
-        self._warm_up()
+        if number == 0:
+            self._warm_up()
+        else:
+            self.calibrated.wait()  # what is measured has the core for itself
+            with contextlib.suppress(OSError, AttributeError):  # a thread's own on Linux alone
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), SPARE_NICE)
         while batch := self._take():
             batch = [item for item in batch if item[0].state is not State.DONE]
             if not batch:  # the cache server was faster after all

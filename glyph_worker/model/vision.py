@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 
 
 class VisionTower:
-    """The vision half of a model. Thread-safe: one forward at a time."""
+    """The vision half of a model. Thread-safe: one forward at a time, on the CPU any number."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class VisionTower:
         self.device = page_forward.device
         self.dtype = page_forward.dtype
         self.num_fallbacks = 0
-        self._lock = threading.Lock()
+        self._lock = nullcontext() if self.device.type == "cpu" else threading.Lock()
         self._stream = (
             torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
             if self.device.type == "cuda"
