@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -46,7 +46,9 @@ class VisionTower:
         self.device = page_forward.device
         self.dtype = page_forward.dtype
         self.num_fallbacks = 0
-        self._lock = nullcontext() if self.device.type == "cpu" else threading.Lock()
+        self._lock: AbstractContextManager[object] = (
+            nullcontext() if self.device.type == "cpu" else threading.Lock()
+        )
         self._stream = (
             torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
             if self.device.type == "cuda"
