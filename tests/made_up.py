@@ -37,9 +37,7 @@ class FakeEncoder:
         dtype: torch.dtype = torch.float32,
         ms_per_page: float = 0.0,
         on_page: Callable[[Pixels], None] | None = None,
-        num_encoders: int = 1,
     ) -> None:
-        self.num_encoders = num_encoders
         self.identity = digest("fake-encoder", seed)
         self.device = torch.device("cpu")
         self.dtype = dtype

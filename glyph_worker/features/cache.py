@@ -1,9 +1,8 @@
 """Page features by digest: memory first, then the cache server, else the tower. Threads meet here.
 
-`get` may be called by many threads. Per process one thread each (two at most encode) encodes,
-fetches, publishes and talks to the cluster; the caller's own thread makes pixels. Whatever the
-cache server does, a job gets right features: late at worst, and then for no longer than an encode
-takes.
+`get` may be called by many threads. Per process one thread each encodes, fetches, publishes and
+talks to the cluster; the caller's own thread makes pixels. Whatever the cache server does, a
+job gets right features: late at worst, and then for no longer than an encode takes.
 """
 
 from __future__ import annotations

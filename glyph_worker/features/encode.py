@@ -1,15 +1,12 @@
-"""The vision tower in micro-batches: pages of many jobs, one thread or two. Knows no cache.
+"""The vision tower in micro-batches: pages of many jobs, one thread. Knows no cache.
 
 A micro-batch takes what is ready, of one page size, and never waits for more. When it fails it is
-halved until the culprit stands alone; the others succeed. Where two threads encode, the second has
-a low priority: it takes what cores the engine leaves, and neither waits for the other.
+halved until the culprit stands alone; the others succeed.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
 import threading
 import time
 from collections import deque
@@ -26,9 +23,6 @@ from glyph_worker.features.types import PageEncoder, token_width
 from glyph_worker.model.checkpoint import use_device
 
 log = logging.getLogger(__name__)
-
-SPARE_NICE = 10
-"""Of the second thread that encodes: a tenth of a core where others want it."""
 
 Pixels = np.ndarray[Any, Any]
 
@@ -53,7 +47,7 @@ class PageBatcher:
         on_encoded: Callable[[list[Encoded], float], None],
         on_failed: Callable[[PageInFlight, EngineFault], None],
     ) -> None:
-        """All callbacks run in a thread that encodes. `on_warm` gets visual tokens and milliseconds
+        """All callbacks run in the encoder's thread. `on_warm` gets visual tokens and milliseconds
         of a blank page, `on_encoded` a whole micro-batch and its milliseconds."""
         self._encoder = encoder
         self._max_pages = max_pages
@@ -64,24 +58,17 @@ class PageBatcher:
         self._changed = threading.Condition()
         self._ready: deque[tuple[PageInFlight, Pixels]] = deque()
         self._running = True
-        self._threads = [
-            threading.Thread(
-                target=self._run, args=(number,), name=f"glyph-encode-{number}", daemon=True
-            )
-            for number in range(encoder.num_encoders)
-        ]
+        self._thread = threading.Thread(target=self._run, name="glyph-encode", daemon=True)
 
     def start(self) -> None:
-        for thread in self._threads:
-            thread.start()
+        self._thread.start()
 
     def stop(self, timeout_s: float) -> None:
         with self._changed:
             self._running = False
             self._ready.clear()
-            self._changed.notify_all()
-        for thread in self._threads:
-            thread.join(timeout_s)
+            self._changed.notify()
+        self._thread.join(timeout_s)
 
     def submit(self, flight: PageInFlight, pixels: Pixels) -> None:
         """Queue a page, uint8[height, width]."""
@@ -97,12 +84,9 @@ class PageBatcher:
             if not self._ready:
                 return []
             shape = self._ready[0][1].shape
-            # The last pages are shared out, or one thread would end long before the other.
-            share = -(-len(self._ready) // len(self._threads))
-            most = min(self._max_pages, share)
             batch: list[tuple[PageInFlight, Pixels]] = []
             others: deque[tuple[PageInFlight, Pixels]] = deque()
-            while self._ready and len(batch) < most:
+            while self._ready and len(batch) < self._max_pages:
                 item = self._ready.popleft()
                 (batch if item[1].shape == shape else others).append(item)
             self._ready.extendleft(reversed(others))
@@ -121,29 +105,22 @@ class PageBatcher:
             log.exception("warm-up of the vision tower")  # a job will meet it and say so
         self.calibrated.set()
 
-    def _run(self, number: int) -> None:
+    def _run(self) -> None:
         use_device(self._encoder.device)
-        if number == 0:
-            self._warm_up()
-            clock = time.perf_counter
-        else:
-            clock = time.thread_time  # that it was kept waiting says nothing of a page's cost
-            self.calibrated.wait()  # what is measured has the core for itself
-            with contextlib.suppress(OSError, AttributeError):  # a thread's own on Linux alone
-                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), SPARE_NICE)
+        self._warm_up()
         while batch := self._take():
             batch = [item for item in batch if item[0].state is not State.DONE]
             if not batch:  # the cache server was faster after all
                 continue
             try:
-                self._encode(batch, clock)
+                self._encode(batch)
             except Exception as exc:
                 log.exception("encode thread")
                 for flight, _ in batch:
                     self._on_failed(flight, EngineFault(f"encoding failed: {exc!r}"))
 
-    def _encode(self, batch: list[tuple[PageInFlight, Pixels]], clock: Callable[[], float]) -> None:
-        started = clock()
+    def _encode(self, batch: list[tuple[PageInFlight, Pixels]]) -> None:
+        started = time.perf_counter()
         try:
             results = self._forward([pixels for _, pixels in batch])
         except Exception as exc:  # noqa: BLE001 - whatever the model raises; settled below
@@ -159,10 +136,10 @@ class PageBatcher:
             if isinstance(exc, torch.OutOfMemoryError):
                 self._max_pages = max(1, len(batch) // 2)
             half = len(batch) // 2
-            self._encode(batch[:half], clock)
-            self._encode(batch[half:], clock)
+            self._encode(batch[:half])
+            self._encode(batch[half:])
             return
-        elapsed_ms = (clock() - started) * 1e3
+        elapsed_ms = (time.perf_counter() - started) * 1e3
         share_ms = elapsed_ms / len(batch)
         pairs = zip(batch, results, strict=True)
         self._on_encoded([Encoded(item[0], out, share_ms) for item, out in pairs], elapsed_ms)

@@ -43,11 +43,6 @@ class PageEncoder(Protocol):
         """Width and height of a page that the tower sees as it is, to measure by."""
         ...
 
-    @property
-    def num_encoders(self) -> int:
-        """Threads that may encode side by side."""
-        ...
-
     def num_visual_tokens(self, width: int, height: int) -> int: ...
     def encode_pages(self, pages: list[np.ndarray[Any, Any]]) -> Sequence[torch.Tensor]:
         """`pages`: uint8[H, W] of one size. Returns `[num_tokens, num_feature_tensors * hidden]`

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Self
@@ -28,14 +27,7 @@ class Cores:
         self.each = each
         self.total = total
         self._before = total
-        self._lock = threading.Lock()
-        self._num_encoding = 0
-
-    @property
-    def num_encoders(self) -> int:
-        """Threads that encode pages: a second one where each has one thread and they fit beside the
-        engine's or, on two cores, take what it leaves (it waits for pages a third of the time)."""
-        return 2 if self.each == 1 < self.total else 1
+        self._is_encoding = False
 
     @classmethod
     def share(cls, num_threads: int) -> Self:
@@ -62,20 +54,18 @@ class Cores:
     @contextmanager
     def encoding(self) -> Iterator[None]:
         """Around a micro-batch of pages."""
-        with self._lock:
-            self._num_encoding += 1
+        self._is_encoding = True
         if self.each != self.total:
             torch.set_num_threads(self.each)
         try:
             yield
         finally:
-            with self._lock:
-                self._num_encoding -= 1
+            self._is_encoding = False
 
     @contextmanager
     def step(self, num_tokens: int) -> Iterator[None]:
         """Around a step of the engine, which takes all cores when no page is being encoded."""
-        if self.each == self.total or num_tokens < WIDE_TOKENS or self._num_encoding:
+        if self.each == self.total or num_tokens < WIDE_TOKENS or self._is_encoding:
             yield
             return
         torch.set_num_threads(self.total)

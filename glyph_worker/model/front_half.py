@@ -88,11 +88,6 @@ class FrontHalf(PageFigures):
                 packed=can_pack(self.device, self.dtype),
             )
 
-    @property
-    def num_encoders(self) -> int:
-        """Threads that may encode side by side."""
-        return 1 if self.cores is None else self.cores.num_encoders
-
     def encode_pages(self, pages: Sequence[Page]) -> list[Tensor]:
         """Page features [num_visual_tokens, feature_width] of gray pages uint8 [height, width]."""
         assert self._tower is not None, "loaded without its tower"

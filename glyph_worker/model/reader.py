@@ -111,11 +111,6 @@ class Reader(PageFigures):
         """
         self.language = LanguageModel(parts, form=self.language.form)
 
-    @property
-    def num_encoders(self) -> int:
-        """Threads that may encode side by side."""
-        return self.cores.num_encoders if self.device.type == "cpu" else 1
-
     def encode_pages(self, pages: Sequence[Page]) -> list[Tensor]:
         """Page features [num_visual_tokens, feature_width] of gray pages uint8 [height, width].
 

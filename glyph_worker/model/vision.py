@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 
 
 class VisionTower:
-    """The vision half of a model. Thread-safe: one forward at a time, on the CPU any number."""
+    """The vision half of a model. Thread-safe: one forward at a time."""
 
     def __init__(
         self,
@@ -46,9 +46,7 @@ class VisionTower:
         self.device = page_forward.device
         self.dtype = page_forward.dtype
         self.num_fallbacks = 0
-        self._lock: AbstractContextManager[object] = (
-            nullcontext() if self.device.type == "cpu" else threading.Lock()
-        )
+        self._lock = threading.Lock()
         self._stream = (
             torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
             if self.device.type == "cuda"

@@ -80,7 +80,6 @@ class SleepingTower:
     dtype = torch.float32
     hidden_size = 384
     num_feature_tensors = 1
-    num_encoders = 1
     sample_size = (448, 392)
 
     def __init__(self, ms_per_page: float) -> None:

@@ -17,7 +17,6 @@ from waiting import PATIENCE_S, wait_until
 
 from glyph_worker.errors import EngineFault, WorkerDraining
 from glyph_worker.features.cache import FeatureCache
-from glyph_worker.features.encode import PageBatcher
 from glyph_worker.features.types import PageRequest, Source
 from glyph_worker.setting_sections import FeatureSettings
 
@@ -86,42 +85,6 @@ def test_pages_are_handed_over_as_they_land(start: Any) -> None:
     landed.clear()
     cache.get([fake_request(number) for number in numbers], landed=landed.extend)
     assert right(encoder, numbers, landed), "from memory, too"
-
-
-def test_two_threads_encode_side_by_side_and_each_page_once(start: Any) -> None:
-    threads: list[str] = []
-    both = threading.Barrier(2, timeout=PATIENCE_S)
-
-    def on_page(_: object) -> None:
-        threads.append(threading.current_thread().name)
-        if len(threads) <= 2:
-            both.wait()  # a thread alone would wait for ever
-
-    encoder = FakeEncoder(on_page=on_page, num_encoders=2)
-    cache = start(encoder)
-    cache.wait_ready(PATIENCE_S)
-    numbers = list(range(1, 10))
-    batch = cache.get([fake_request(number) for number in numbers])
-    assert right(encoder, numbers, batch.features)
-    assert len(threads) == batch.num_encoded == len(numbers)
-    assert len(set(threads[:2])) == 2
-
-
-def test_the_last_pages_are_shared_out_among_two_threads() -> None:
-    def sizes(num_encoders: int) -> list[int]:
-        batcher = PageBatcher(
-            FakeEncoder(num_encoders=num_encoders), max_pages=4, on_warm=lambda *_: None,
-            on_encoded=lambda *_: None, on_failed=lambda *_: None,
-        )  # fmt: skip
-        for number in range(12):
-            batcher.submit(None, fake_page(number))  # type: ignore[arg-type]
-        found: list[int] = []
-        while sum(found) < 12:
-            found.append(len(batcher._take()))
-        return found
-
-    assert sizes(1) == [4, 4, 4]
-    assert sizes(2) == [4, 4, 2, 1, 1]
 
 
 def test_pages_come_back_in_order_and_are_encoded_once(start: Any) -> None:

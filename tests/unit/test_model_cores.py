@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -56,37 +55,6 @@ def test_a_large_step_takes_all_cores_only_while_no_page_is_encoded() -> None:
     with pytest.raises(ZeroDivisionError), cores.step(1_000):
         _ = 1 / 0
     assert torch.get_num_threads() == 2
-
-
-def test_a_second_thread_encodes_only_where_each_computes_with_one() -> None:
-    found = {pair: Cores(*pair).num_encoders for pair in ((1, 2), (1, 3), (1, 1), (2, 4), (2, 2))}
-    assert found == {(1, 2): 2, (1, 3): 2, (1, 1): 1, (2, 4): 1, (2, 2): 1}
-
-
-def test_a_step_stays_narrow_until_the_last_of_two_has_encoded() -> None:
-    cores = Cores.share(0)
-    first, second = cores.encoding(), cores.encoding()
-    first.__enter__()
-    second.__enter__()
-    first.__exit__(None, None, None)
-    with cores.step(1_000):
-        assert torch.get_num_threads() == 2
-    second.__exit__(None, None, None)
-    with cores.step(1_000):
-        assert torch.get_num_threads() == 4
-
-
-def test_pages_that_are_encoded_side_by_side_are_as_they_are_alone(tmp_path: Path) -> None:
-    reader = load_reader(write_checkpoint(tmp_path), threads=1)
-    rng = np.random.default_rng(0)
-    pages = [
-        np.where(rng.random((84 + 28 * (n % 3), 280)) < 0.2, 0, 255).astype(np.uint8)
-        for n in range(12)
-    ]
-    alone = [reader.encode_pages([page])[0] for page in pages]
-    with ThreadPoolExecutor(2) as pool:
-        together = list(pool.map(lambda page: reader.encode_pages([page])[0], pages * 3))
-    assert all(torch.equal(one, other) for one, other in zip(alone * 3, together, strict=True))
 
 
 def test_the_engine_and_the_encoder_keep_to_it_and_answer_alike(
