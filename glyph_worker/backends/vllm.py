@@ -80,7 +80,6 @@ class VllmBackend(OutsideBackend):
         )
         arguments = engine_arguments(settings, front)
         super().__init__(front, slots=settings.engine.max_slots, on_fatal=on_fatal)
-        self._admit(settings.engine.window_tokens or front.max_positions)
         self.how = f"vLLM {vllm.__version__}"
         if settings.vllm.tensor_parallel > 1:
             self.how += f" on {settings.vllm.tensor_parallel} GPUs"
@@ -93,6 +92,7 @@ class VllmBackend(OutsideBackend):
                 f"vLLM does not start on {self.front.folder}: {exc!r:.300}; its own messages are "
                 "above, and GLYPH_VLLM_ARGS takes further arguments"
             ) from exc
+        self._admit(self._llm.vllm_config.model_config.max_model_len)
         self.features = FeatureCache(self.front, settings.features, cache)
         self.features.start()
 
@@ -265,7 +265,8 @@ def engine_arguments(settings: Settings, front: FrontHalf) -> dict[str, Any]:
     arguments: dict[str, Any] = {
         "model": str(front.folder),
         "dtype": front.dtype_name,
-        "max_model_len": engine.window_tokens or front.max_positions,
+        # -1: the model's own, or as much of it as the memory for keys and values holds.
+        "max_model_len": engine.window_tokens or -1,
         "max_num_seqs": engine.max_slots,
         "tensor_parallel_size": settings.vllm.tensor_parallel,
         "gpu_memory_utilization": MEMORY_SHARE,

@@ -397,11 +397,11 @@ class Client:
         if not asked:
             return
         try:
-            workers = WorkerStore(self._redis, self._keys).answering()
+            abilities = WorkerStore(self._redis, self._keys).abilities()
         except StoreDenied:  # an access list of before: the worker refuses it then
             return
-        if workers and all(asked & set(info.lacks) for info in workers):
-            refuse_lacking(options, workers[0].engine, workers[0].lacks)
+        if abilities and all(asked & set(one.lacks) for one in abilities):
+            refuse_lacking(options, abilities[0].engine, abilities[0].lacks)
 
     def _check_deadline(self, deadline_s: float, cost: float, priority: Priority) -> None:
         eta = self._backlog.outlook_of_cost(cost, priority=priority, tenant=self.tenant).eta

@@ -37,6 +37,8 @@ Broker server (AOF, noeviction). `job_ttl` is queue.job_ttl_s:
   {prefix}:tally                    hash    sums over ended jobs, for metrics; 30 days
   {prefix}:engines                  hash    answer worker → what its engine last said; 1 h
   {prefix}:workers                  hash    name → what a worker last said of itself; 1 h
+  {prefix}:abilities                zset    what answer workers can be asked for, by when one last
+                                            said so; 1 h
   {prefix}:reconciler               string  which worker looks for lost messages; 3 s
   {prefix}:ladder                   hash    presets stepped down under overload, since when; 1 min
   {prefix}:ladder:turn              string  a worker has looked at the load; 0.9 s
@@ -152,3 +154,7 @@ class Keys:
     @property
     def workers(self) -> str:
         return f"{self.prefix}:workers"
+
+    @property
+    def abilities(self) -> str:
+        return f"{self.prefix}:abilities"

@@ -61,6 +61,15 @@ class WorkerInfo:
         return cls(**known | lists)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ability:
+    """What an answer worker can be asked for."""
+
+    engine: str
+    lacks: tuple[str, ...]
+    """As in its WorkerInfo."""
+
+
 def by_style(workers: Iterable[WorkerInfo]) -> dict[str, list[WorkerInfo]]:
     """Who draws `auto` in which style, by its digest. More than one: pages are drawn twice."""
     found: dict[str, list[WorkerInfo]] = {}
@@ -102,6 +111,10 @@ class WorkerStore:
         pipe = self._client.pipeline()
         pipe.hset(self._keys.workers, info.name, codec.pack("worker", asdict(info)))
         pipe.expire(self._keys.workers, 3600)
+        if info.kind == "answer":
+            pipe.zadd(self._keys.abilities, {_packed(info): now})
+            pipe.zremrangebyscore(self._keys.abilities, "-inf", now - 3600)
+            pipe.expire(self._keys.abilities, 3600)
         pipe.execute()
 
     def leave(self, name: str) -> None:
@@ -109,22 +122,30 @@ class WorkerStore:
 
     def living(self) -> list[WorkerInfo]:
         """Those heard of in the last SILENT_S seconds; forgets the others."""
-        infos, oldest = self._heard_of()
+        pipe = self._client.pipeline(transaction=False)
+        pipe.hgetall(self._keys.workers)
+        pipe.time()
+        rows, now = pipe.execute()
+        oldest = seconds(now) - SILENT_S
+        infos = [WorkerInfo.from_fields(codec.unpack("worker", raw)) for raw in rows.values()]
         gone = [info.name for info in infos if info.seen_at < oldest - 50]
         if gone:
             self._client.hdel(self._keys.workers, *gone)
         return sorted((i for i in infos if i.seen_at >= oldest), key=lambda i: (i.kind, i.name))
 
-    def answering(self) -> list[WorkerInfo]:
-        """The living answer workers. Reads only: producers may not forget workers."""
-        infos, oldest = self._heard_of()
-        return [info for info in infos if info.kind == "answer" and info.seen_at >= oldest]
+    def abilities(self) -> list[Ability]:
+        """Of the answer workers heard of in the last SILENT_S seconds, each different one once.
 
-    def _heard_of(self) -> tuple[list[WorkerInfo], float]:
-        """Workers, and since when one must have been heard of to count as living."""
+        All that a producer may read of workers: neither their names nor what they serve.
+        """
         pipe = self._client.pipeline(transaction=False)
-        pipe.hgetall(self._keys.workers)
+        pipe.zrangebyscore(self._keys.abilities, "-inf", "+inf", withscores=True)
         pipe.time()
         rows, now = pipe.execute()
-        infos = [WorkerInfo.from_fields(codec.unpack("worker", raw)) for raw in rows.values()]
-        return infos, seconds(now) - SILENT_S
+        oldest = seconds(now) - SILENT_S
+        heard = [codec.unpack("ability", raw) for raw, seen_at in rows if seen_at >= oldest]
+        return [Ability(engine=one["engine"], lacks=tuple(one["lacks"])) for one in heard]
+
+
+def _packed(info: WorkerInfo) -> bytes:
+    return codec.pack("ability", {"engine": info.engine, "lacks": sorted(info.lacks)})

@@ -3,8 +3,8 @@
     PEER_VLLM_PYTHON=vllm/bin/python ops/bench/backends [--quick] [--json PATH] [--only PART]
 
 The Python named there has vLLM and glyph_worker (ops/bench/README.md). Parts:
-tokens   forty greedy prompts to ours, to vLLM in the worker, and to `vllm serve`, of a GLM
-         and a Qwen2.5-VL checkpoint
+tokens   forty greedy prompts of a GLM and a Qwen2.5-VL checkpoint, to ours and vLLM in the worker
+url      the same prompts to ours and, by its URL, to `vllm serve`
 store    a hundred pages to one `vllm serve` with our connector, then to a second: its encodes
 kill     two servers behind one queue, each with an answer worker; one gets kill -9 under 20 jobs
 service  the article's mixes through the whole service with vLLM as backend, by its own jobs/s fed
@@ -41,7 +41,7 @@ from glyph_worker.store.features import CacheStore
 from glyph_worker.store.keys import Keys
 from glyph_worker.store.workers import WorkerStore
 
-PARTS = ("tokens", "store", "kill", "service")
+PARTS = ("tokens", "url", "store", "kill", "service")
 FAMILIES = ("glm", "qwen2_5_vl")
 NUM_KILLED = 20
 PATIENCE_S = 1_200.0
@@ -75,30 +75,51 @@ def served(url: str) -> Found:
 
 
 def agreement(right: list[Found], found: list[Found]) -> Found:
-    same = sum(a["token_ids"] == b["token_ids"] for a, b in zip(right, found, strict=True))
+    differ = [
+        (number, a["token_ids"], b["token_ids"])
+        for number, (a, b) in enumerate(zip(right, found, strict=True))
+        if a["token_ids"] != b["token_ids"]
+    ]
     apart = [
         abs(a["mean_log_prob"] - b["mean_log_prob"])
         for a, b in zip(right, found, strict=True)
         if b["mean_log_prob"] is not None
     ]
-    return {"same": same, "of": len(right), "log_prob": max(apart, default=None)}
+    return {
+        "same": len(right) - len(differ), "of": len(right), "log_prob": max(apart, default=None),
+        "differ": differ,
+    }  # fmt: skip
+
+
+def prompts(quick: bool) -> list[tuple[int, str]]:
+    return [(n % 5, f"what is number {n}?") for n in range(8 if quick else 40)]
+
+
+def ours(model: Path, jobs: list[tuple[int, str]]) -> list[Found]:
+    return ask(sys.executable, settings_of(model, "own"), jobs, size=6)
 
 
 def tokens(folder: Path, peer: str, quick: bool) -> Found:
-    """Answers of each backend that are ours token by token, by family."""
-    jobs = [(n % 5, f"what is number {n}?") for n in range(8 if quick else 40)]
+    """Answers of vLLM in the worker that are ours token by token, by family."""
+    jobs, out = prompts(quick), {}
     eager = {"vllm": {"args": '{"enforce_eager": true}'}}
-    out: Found = {}
     for family in FAMILIES:
         model = write_family(family, folder / family)
-        right = ask(sys.executable, settings_of(model, "own"), jobs, size=6)
         inside = ask(peer, settings_of(model, "vllm", **eager), jobs, size=6)
-        out[f"{family}_vllm"] = agreement(right, inside)
+        out[family] = agreement(ours(model, jobs), inside)
+    return out
+
+
+def url(folder: Path, peer: str, quick: bool) -> Found:
+    """Answers of vLLM's own server that are ours token by token, by family."""
+    jobs, out = prompts(quick), {}
+    for family in FAMILIES:
+        model = write_family(family, folder / family)
         with server(model) as one:
-            remote = ask(
+            found = ask(
                 sys.executable, settings_of(model, "remote", **served(one.url)), jobs, size=6
             )
-        out[f"{family}_remote"] = agreement(right, remote)
+        out[family] = agreement(ours(model, jobs), found)
     return out
 
 
@@ -151,7 +172,7 @@ def shared_store(folder: Path, peer: str, quick: bool) -> Found:
     (first, right), (both, again) = found
     return {
         "pages": num_pages, "encoded_by_the_first": first, "encoded_by_the_second": both - first,
-        "answers": agreement(right, again),
+        "answers": agreement(right, again), "answers_ours": agreement(ours(model, jobs), again),
     }  # fmt: skip
 
 
@@ -253,10 +274,11 @@ def bars_of(found: Found) -> Found:
         return {"value": value, "target": target, "met": met}
 
     bars: Found = {}
-    for name, one in found.get("tokens", {}).items():
-        share = one["same"] / one["of"]
-        apart = one["log_prob"]
-        bars[f"tokens_{name}"] = bar(share, 1.0, share == 1.0 and (apart or 0.0) <= LOG_PROB)
+    for part in ("tokens", "url"):
+        for family, one in found.get(part, {}).items():
+            share, apart = one["same"] / one["of"], one["log_prob"]
+            met = share == 1.0 and (apart or 0.0) <= LOG_PROB
+            bars[f"{part}_{family}"] = bar(share, 1.0, met)
     if (one := found.get("store")) is not None:
         again = one["encoded_by_the_second"]
         met = again == 0 and one["encoded_by_the_first"] == one["pages"]
@@ -283,7 +305,7 @@ def main() -> None:
     peer = os.environ.get("PEER_VLLM_PYTHON")
     if peer is None:
         raise SystemExit("set PEER_VLLM_PYTHON to a Python that has vLLM and glyph_worker")
-    does = {"tokens": tokens, "store": shared_store, "kill": killed, "service": service}
+    does = {"tokens": tokens, "url": url, "store": shared_store, "kill": killed, "service": service}
     parts = args.only or [part for part in PARTS if part != "service" or not args.quick]
     found: Found = {}
     for part in parts:

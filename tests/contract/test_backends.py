@@ -213,6 +213,23 @@ def test_greedy_answers_are_ours_token_by_token(asker: Asker, family: str, house
             assert answered.min_log_prob == pytest.approx(right.min_log_prob, abs=1e-4)
 
 
+def test_a_follow_up_is_answered_as_ours_is(asker: Asker, family: str, house: House) -> None:
+    own = house.own(family)
+    assert own.prompt.reads_history
+    history = (("what is number 1?", "It is 17."), ("and number 2?", "23, two lines below."))
+    for number, told in enumerate((history[:1], history)):
+        question = f"and what is left over, {number}?"
+        right, found = (
+            Asker(backend).ask(question, history=told).result for backend in (own, asker.backend)
+        )
+        assert found.token_ids == right.token_ids
+        assert found.num_prompt_tokens == right.num_prompt_tokens
+        if found.mean_log_prob is not None:
+            assert found.mean_log_prob == pytest.approx(right.mean_log_prob, abs=1e-4)
+        # Without what was said before it is another question.
+        assert asker.ask(question, name="alone").result.num_prompt_tokens < found.num_prompt_tokens
+
+
 def test_an_answer_grows_and_what_was_shown_stays(asker: Asker) -> None:
     seen: list[SequenceProgress] = []
     answered = asker.ask("how long?", max_new_tokens=60, on_progress=seen.append)

@@ -12,7 +12,7 @@ import json
 import socket
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -118,9 +118,9 @@ class OpenAiServer:
             self.num_busy -= 1
             http._json({"error": {"message": "busy"}}, 503)
             return
-        *pictures, asked = body["messages"][0]["content"]
+        *pictures, first = body["messages"][0]["content"]
         try:
-            request, pages = self._request(body, pictures, asked["text"])
+            request, pages = self._request(body, pictures, first["text"])
         except RequestError as exc:
             http._json({"error": {"message": str(exc)}}, 400)
             return
@@ -129,7 +129,13 @@ class OpenAiServer:
         http.send_header("Connection", "close")
         http.end_headers()
         http.close_connection = True
-        sent = ""
+        sent, tokens_sent = "", 0
+        live = self.backend.engine.core.live
+
+        def new_tokens(all_tokens: Sequence[int]) -> dict[str, Any]:
+            nonlocal tokens_sent
+            fresh, tokens_sent = list(all_tokens[tokens_sent:]), len(all_tokens)
+            return {"token_ids": fresh} if body.get("return_token_ids") else {}
 
         def send(delta: dict[str, Any], **more: Any) -> None:
             event = {"choices": [{"index": 0, "delta": delta, **more}]}
@@ -138,7 +144,9 @@ class OpenAiServer:
 
         def on_progress(seen: SequenceProgress) -> None:
             nonlocal sent
-            send({"content": seen.text[len(sent) :]})
+            so_far = live.get(request.sequence_id)
+            tokens = new_tokens(so_far.token_ids) if so_far is not None else {}
+            send({"content": seen.text[len(sent) :]}, **tokens)
             sent = seen.text
             if self.breaks and sent:
                 raise ConnectionError
@@ -150,7 +158,7 @@ class OpenAiServer:
             send(
                 {"content": done.text[len(sent) :]},
                 finish_reason=done.finish_reason,
-                token_ids=done.token_ids,
+                **new_tokens(done.token_ids),
             )
             usage = {
                 "prompt_tokens": done.num_prompt_tokens,
@@ -164,9 +172,11 @@ class OpenAiServer:
             self.num_cancelled += 1
 
     def _request(
-        self, body: dict[str, Any], pictures: list[dict[str, Any]], question: str
+        self, body: dict[str, Any], pictures: list[dict[str, Any]], first: str
     ) -> tuple[AnswerRequest, list[PageRequest]]:
         pages, inputs = [], []
+        # Questions and answers in turn.
+        *earlier, question = [first, *(message["content"] for message in body["messages"][1:])]
         for part in pictures:
             raw = base64.b64decode(part["image_url"]["url"].partition("base64,")[2])
             pixels = np.asarray(Image.open(io.BytesIO(raw)))
@@ -189,6 +199,7 @@ class OpenAiServer:
             sequence_id=uuid.uuid4().hex,
             pages=tuple(inputs),
             question=question,
+            history=tuple(zip(earlier[::2], earlier[1::2], strict=True)),
             max_new_tokens=body["max_tokens"],
             form=form,
             sampling=Sampling(**{name: body[name] for name in names if name in body}),

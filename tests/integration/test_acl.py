@@ -89,6 +89,9 @@ def test_workers_producers_a_gateway_and_flower_do_their_work_as_users_of_their_
         assert "".join(delta.text for delta in client.stream(asked.id)) == answer.text
         other = client.submit("a chair: 40 EUR\n" * 9, "what?", max_new_tokens=1_000, deadline_s=99)
         assert client.status(other.id).id == other.id
+        # Whether any backend can do that is read from what workers say of themselves.
+        formed = client.submit("a sofa: 70 EUR\n" * 9, "what?", choices=["70", "80"])
+        assert client.wait(formed.id, timeout=PATIENCE_S).text in ("70", "80")
         client.cancel(other.id)
         wait_until(lambda: client.status(other.id).status.final, description="it is cancelled")
         again = client.retry(other.id)
@@ -153,6 +156,7 @@ REFUSED: dict[str, list[tuple[str, ...]]] = {
         ("COPY", "glyph:blob:1", "glyph:blob:2"), ("XTRIM", "glyph:stream:1", "MAXLEN", "0"),
         ("GET", "glyph:reconciler"), ("SET", "glyph:reconciler", "x"), ("DEL", "glyph:workers"),
         ("HSET", "glyph:workers", "x", "y"), ("HGETALL", "glyph:tally"), ("SET", "other", "x"),
+        ("HGETALL", "glyph:workers"), ("ZADD", "glyph:abilities", "0", "x"),
         ("HSET", "glyph:ladder", "steps", "2"),
         # The server.
         ("EVAL", "return 1", "0"), ("SCRIPT", "FLUSH"), ("SCRIPT", "KILL"), ("FUNCTION", "FLUSH"),
@@ -166,7 +170,7 @@ REFUSED: dict[str, list[tuple[str, ...]]] = {
     "gateway": [
         ("RPOP", "glyph.render"), ("DEL", "glyph:glyph.render"), ("KEYS", "*"), ("SCAN", "0"),
         ("DEL", "glyph:job:1"), ("XRANGE", "glyph:events", "-", "+"),
-        ("HSET", "glyph:workers", "x", "y"),
+        ("HSET", "glyph:workers", "x", "y"), ("ZADD", "glyph:abilities", "0", "x"),
         ("HINCRBYFLOAT", "glyph:tally", "x", "1"), ("HVALS", "unacked"), ("SCRIPT", "FLUSH"),
         ("EVAL", "return 1", "0"), ("CONFIG", "GET", "*"), ("FLUSHALL",),
         ("PUBLISH", "/0.celery.pidbox", "x"),

@@ -184,7 +184,8 @@ def stream_of(
     stream = Stream(prompt, request, max_answer=max_answer)
     seen = _Seen()
     for delta in deltas:
-        if stream.take({"choices": [{"delta": delta}]}, seen) is not None:  # type: ignore[arg-type]
+        choice = delta if "delta" in delta else {"delta": delta}
+        if stream.take({"choices": [choice]}, seen) is not None:  # type: ignore[arg-type]
             break
     stream.settle(seen)  # type: ignore[arg-type]
     return stream, seen
@@ -227,3 +228,52 @@ def test_an_answer_has_its_own_budget_beside_its_thoughts(reader: Reader) -> Non
     )
     assert stream.text.finish() == "0 1 2 3"
     assert (seen.num_thinking, seen.num_answer) == (2, 4)
+
+
+def named(prompt: Prompt, *words: str, said: str = "", **more: Any) -> dict[str, Any]:
+    """An event of a server that names its tokens."""
+    ids = [token for word in words for token in prompt.tokenizer.encode(word)]
+    log_probs = [{"token": "?", "logprob": -float(number)} for number in range(len(ids))]
+    return {
+        "delta": {"content": said},
+        "token_ids": ids,
+        "logprobs": {"content": log_probs},
+        **more,
+    }
+
+
+def test_tokens_that_the_servers_text_leaves_out_count_as_ours_do(reader: Reader) -> None:
+    prompt = reader.prompt
+    end = min(prompt.eos_token_ids)
+    last = named(prompt, "c", said="c")
+    last["token_ids"].append(end)
+    last["logprobs"]["content"].append({"token": "", "logprob": -9.0})
+    events = (named(prompt, "a", said="a"), named(prompt, "[gMASK]"), named(prompt, "b"), last)
+    stream, seen = stream_of(prompt, *events)
+    assert stream.text.finish() == "abc"
+    assert end not in seen.token_ids
+    assert len(seen.token_ids) == seen.num_answer == len(seen.log_probs) == 4
+
+    stream, seen = stream_of(prompt, *events, max_answer=2)
+    assert (stream.text.finish(), len(seen.token_ids), seen.num_answer) == ("a", 2, 2)
+
+
+def test_thoughts_that_are_named_by_their_tokens_are_no_part_of_the_answer(reader: Reader) -> None:
+    prompt = reader.prompt
+    stream, seen = stream_of(
+        prompt,
+        # A server with a parser of thoughts shows them elsewhere; their tokens tell the same.
+        named(prompt, "<think>"),
+        named(prompt, "so") | {"delta": {"reasoning": "so"}},
+        named(prompt, "</think>"),
+        named(prompt, "42", said="42"),
+    )
+    assert (stream.text.finish(), stream.text.thoughts) == ("42", "so")
+    num_thinking = len(prompt.tokenizer.encode("<think>so</think>"))
+    assert (seen.num_thinking, seen.num_answer) == (num_thinking, 2)
+
+
+def test_tokens_of_another_vocabulary_are_not_read(reader: Reader) -> None:
+    stream, seen = stream_of(reader.prompt, named(reader.prompt, "xy", said="no"), {"content": "!"})
+    assert stream.text.finish() == "no!"
+    assert seen.token_ids == []
