@@ -6,8 +6,11 @@ and question, or the parameter that a refusal names.
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,8 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import openai
+from PIL import Image, ImageDraw, ImageFont
 
+from bench.machine import ROOT
 from glyph_worker.client import Client
+from glyph_worker.document import Document
+from glyph_worker.intake.reader import read_path
+from glyph_worker.settings import Settings
 
 JS = Path(__file__).with_name("clients_js")
 DOCUMENT = (
@@ -52,7 +60,8 @@ def calls(client: Client, model: str, *, num_lines: int) -> list[Call]:
         job = client.submit(DOCUMENT, question, max_new_tokens=NEW_TOKENS)
         texts[question] = client.wait(job.id, timeout=300).text
     found = [Call(kind="models", body=None, expected={"text": model})]
-    for n in range(11):
+    found += _pictured(client, model)
+    for n in range(10):
         question = QUESTIONS[n % 3]
         for kind in ("chat", "stream"):
             found.append(
@@ -101,6 +110,48 @@ def calls(client: Client, model: str, *, num_lines: int) -> list[Call]:
     )
     assert len(found) == 40, len(found)
     return found
+
+
+def _pictured(client: Client, model: str) -> list[Call]:
+    """The document as a picture: a chat's part, and a response's."""
+    picture = _scan()
+    with tempfile.NamedTemporaryFile(suffix=".png") as file:
+        file.write(picture)
+        file.flush()
+        document: Document = read_path(Path(file.name), Settings.load(environ={}))
+    job = client.submit(document, QUESTIONS[1], max_new_tokens=NEW_TOKENS)
+    expected = {"text": client.wait(job.id, timeout=300).text}
+    url = "data:image/png;base64," + base64.b64encode(picture).decode()
+    chat = [
+        {"type": "image_url", "image_url": {"url": url, "detail": "high"}},
+        {"type": "text", "text": QUESTIONS[1]},
+    ]
+    response = [
+        {"type": "input_image", "image_url": url, "detail": "auto"},
+        {"type": "input_text", "text": QUESTIONS[1]},
+    ]
+    return [
+        Call(
+            kind="chat",
+            body=_chat(model, "") | {"messages": [{"role": "user", "content": chat}]},
+            expected=expected,
+        ),
+        Call(
+            kind="background",
+            body=_response(model, "") | {"input": [{"role": "user", "content": response}]},
+            expected=expected,
+        ),
+    ]
+
+
+def _scan() -> bytes:
+    """The document drawn as a PNG of an office scanner's size."""
+    scan, out = Image.new("L", (1_000, 600), 255), io.BytesIO()
+    face = ROOT / "glyph_worker/render/fonts/DejaVuSansMono.ttf"
+    font = ImageFont.truetype(face, 20)
+    ImageDraw.Draw(scan).multiline_text((60, 60), DOCUMENT, font=font, fill=20, spacing=10)
+    scan.save(out, "PNG")
+    return out.getvalue()
 
 
 def _chat(model: str, question: str) -> dict[str, Any]:
