@@ -62,6 +62,9 @@ ASK: dict[str, Any] = {"model": "nano", "messages": parts(DOCUMENT, TOTAL), "max
 def test_models_are_listed_and_an_unknown_one_is_refused(ai: openai.OpenAI) -> None:
     assert [model.id for model in ai.models.list()] == ["nano"]
     assert ai.models.retrieve("nano").id == "nano"
+    with pytest.raises(openai.NotFoundError) as unknown:
+        ai.models.retrieve("an-organisation/nano")
+    assert unknown.value.code == "model_not_found"
     with pytest.raises(openai.NotFoundError) as found:
         ai.chat.completions.create(**ASK | {"model": "gpt-9"})
     assert found.value.code == "model_not_found"
