@@ -60,6 +60,8 @@ def calls(client: Client, model: str, *, num_lines: int) -> list[Call]:
         job = client.submit(DOCUMENT, question, max_new_tokens=NEW_TOKENS)
         texts[question] = client.wait(job.id, timeout=300).text
     found = [Call(kind="models", body=None, expected={"text": model})]
+    names = [f"call-{n}.txt" for n in range(5)]
+    found.append(Call(kind="files", body=names, expected={"listed": names}))
     found += _pictured(client, model)
     for n in range(10):
         question = QUESTIONS[n % 3]
@@ -67,7 +69,7 @@ def calls(client: Client, model: str, *, num_lines: int) -> list[Call]:
             found.append(
                 Call(kind=kind, body=_chat(model, question), expected={"text": texts[question]})
             )
-        if n < 5:
+        if n < 4:
             found.append(
                 Call(kind="background", body=_response(model, question),
                      expected={"text": texts[question]})
@@ -242,6 +244,18 @@ def _resumed(ai: openai.OpenAI, body: dict[str, Any]) -> dict[str, Any]:
     return {"text": None}
 
 
+def _filed(ai: openai.OpenAI, names: list[str]) -> dict[str, Any]:
+    """Uploaded, walked through two at a time, and deleted on the way."""
+    for name in names:
+        ai.files.create(file=(name, b"port: 8443"), purpose="user_data")
+    listed = []
+    for file in ai.files.list(purpose="user_data", limit=2, order="asc"):
+        if file.filename in names:
+            listed.append(file.filename)
+            ai.files.delete(file.id)
+    return {"listed": listed}
+
+
 def _cancelled(ai: openai.OpenAI, body: dict[str, Any]) -> dict[str, Any]:
     made = ai.responses.create(**body, background=True)
     ai.responses.cancel(made.id)
@@ -269,5 +283,5 @@ def _batched(ai: openai.OpenAI, lines: list[dict[str, Any]]) -> dict[str, Any]:
 
 _KINDS: dict[str, Callable[[openai.OpenAI, Any], dict[str, Any]]] = {
     "models": _models, "chat": _chatted, "stream": _streamed, "background": _background,
-    "resume": _resumed, "cancel": _cancelled, "batch": _batched,
+    "files": _filed, "resume": _resumed, "cancel": _cancelled, "batch": _batched,
 }  # fmt: skip
