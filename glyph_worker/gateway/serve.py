@@ -15,12 +15,8 @@ import uvicorn
 from glyph_worker.errors import GlyphError, InvalidSetting
 from glyph_worker.gateway.app import create_app
 from glyph_worker.gateway.broker_watch import BrokerWatch
-from glyph_worker.gateway.connections import (
-    ACCEPT_AT_ONCE,
-    Connection,
-    Connections,
-    room_for,
-)
+from glyph_worker.gateway.connection import Connection
+from glyph_worker.gateway.connections import ACCEPT_AT_ONCE, Connections, room_for
 from glyph_worker.gateway.tenants import Tenants, is_loopback
 from glyph_worker.setting_sections import GatewaySettings
 from glyph_worker.settings import Settings

@@ -27,7 +27,8 @@ Broker server (AOF, noeviction). `job_ttl` is queue.job_ttl_s:
   {prefix}:outbox:{tenant}:{app}    zset    ids of ended jobs of which a Celery application is to be
                                             told; emptied by its workers; 30 days
   {prefix}:ended:{tenant}           zset    ids of ended jobs by creation, newest 20,000; 30 days
-  {prefix}:file:{tenant}:{id}       hash    an uploaded file, or a batch's, compressed; 30 days
+  {prefix}:file:{tenant}:{id}       hash    an uploaded file, or a batch's, compressed; 30 days. Of
+                                            a deleted one its place in the list; 1 h
   {prefix}:files:{tenant}           zset    ids of a tenant's files by creation; 30 days
   {prefix}:batch:{tenant}:{id}      hash    a batch's state and, until it ends, its lines; 30 days
   {prefix}:batches:{tenant}         zset    ids of a tenant's batches by creation; 30 days

@@ -17,6 +17,8 @@ from glyph_worker.store.scripts import Scripts
 MAX_FILES, MAX_BYTES = 1_000, 256 << 20
 """Of one tenant, as they are stored (compressed)."""
 MAX_TTL_S = 30 * 86_400
+PLACE_TTL_S = 3_600
+"""So long a deleted file's place in the list is known, for whoever deletes while listing."""
 
 
 class UnknownFile(RequestError):
@@ -101,28 +103,47 @@ class UploadStore:
         except zlib.error as exc:
             raise StoreUnavailable(f"file {file_id[:60]} is damaged: {exc}") from exc
 
-    def newest(self, tenant: str) -> list[FileInfo]:
-        """All of a tenant's that are still kept, newest first."""
-        ids = cast("list[bytes]", self._client.zrevrange(self._keys.files_of(tenant), 0, -1))
+    def listed(
+        self, tenant: str, *, newest_first: bool = True, after: str | None = None
+    ) -> list[FileInfo]:
+        """All of a tenant's that are still kept, by creation; with `after` those behind that one,
+        which may have been deleted within PLACE_TTL_S. Raises UnknownFile for another `after`."""
+        index = self._keys.files_of(tenant)
+        rows = self._client.zrange(index, 0, -1, withscores=True, score_cast_func=float)
+        places = [(score, raw) for raw, score in cast("list[tuple[bytes, float]]", rows)]
+        if after is not None:
+            known = next((one for one in places if one[1] == after.encode(errors="replace")), None)
+            at = known or (self._old_place(tenant, after), after.encode())
+            places = [one for one in places if (one < at if newest_first else one > at)]
+        ids = [raw.decode() for _, raw in (reversed(places) if newest_first else places)]
         pipe = self._client.pipeline(transaction=False)
-        for raw in ids:
-            pipe.hget(self._key(tenant, raw.decode()), "info")
-        rows = pipe.execute() if ids else []
+        for file_id in ids:
+            pipe.hget(self._key(tenant, file_id), "info")
+        found = pipe.execute() if ids else []
         return [
-            _info(raw.decode(), packed)
-            for raw, packed in zip(ids, rows, strict=True)
+            _info(file_id, packed)
+            for file_id, packed in zip(ids, found, strict=True)
             if packed is not None
         ]
 
     def delete(self, tenant: str, file_id: str) -> None:
-        """Raises UnknownFile."""
-        key = self._key(tenant, file_id)
-        pipe = self._client.pipeline()
-        pipe.unlink(key)
-        pipe.zrem(self._keys.files_of(tenant), file_id)
-        num_gone, _ = pipe.execute()
-        if not num_gone:
+        """Raises UnknownFile. Its place in the list stays known for a while."""
+        key, index = self._key(tenant, file_id), self._keys.files_of(tenant)
+        place = self._client.zscore(index, file_id)
+        if place is None:
             raise _unknown(file_id)
+        pipe = self._client.pipeline()
+        pipe.hdel(key, "info", "raw")
+        pipe.hset(key, "place", repr(place))
+        pipe.expire(key, PLACE_TTL_S)
+        pipe.zrem(index, file_id)
+        if not pipe.execute()[0]:
+            raise _unknown(file_id)
+
+    def _old_place(self, tenant: str, file_id: str) -> float:
+        """Of a file that was deleted. Raises UnknownFile."""
+        place = self._client.hget(self._key(tenant, file_id), "place")
+        return float(_there(cast("bytes | None", place), file_id))
 
     def _key(self, tenant: str, file_id: str) -> str:
         """Raises UnknownFile for what no file's id can be."""

@@ -6,8 +6,11 @@ and question, or the parameter that a refusal names.
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,8 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import openai
+from PIL import Image, ImageDraw, ImageFont
 
+from bench.machine import ROOT
 from glyph_worker.client import Client
+from glyph_worker.document import Document
+from glyph_worker.intake.reader import read_path
+from glyph_worker.settings import Settings
 
 JS = Path(__file__).with_name("clients_js")
 DOCUMENT = (
@@ -52,13 +60,16 @@ def calls(client: Client, model: str, *, num_lines: int) -> list[Call]:
         job = client.submit(DOCUMENT, question, max_new_tokens=NEW_TOKENS)
         texts[question] = client.wait(job.id, timeout=300).text
     found = [Call(kind="models", body=None, expected={"text": model})]
-    for n in range(11):
+    names = [f"call-{n}.txt" for n in range(5)]
+    found.append(Call(kind="files", body=names, expected={"listed": names}))
+    found += _pictured(client, model)
+    for n in range(10):
         question = QUESTIONS[n % 3]
         for kind in ("chat", "stream"):
             found.append(
                 Call(kind=kind, body=_chat(model, question), expected={"text": texts[question]})
             )
-        if n < 5:
+        if n < 4:
             found.append(
                 Call(kind="background", body=_response(model, question),
                      expected={"text": texts[question]})
@@ -101,6 +112,48 @@ def calls(client: Client, model: str, *, num_lines: int) -> list[Call]:
     )
     assert len(found) == 40, len(found)
     return found
+
+
+def _pictured(client: Client, model: str) -> list[Call]:
+    """The document as a picture: a chat's part, and a response's."""
+    picture = _scan()
+    with tempfile.NamedTemporaryFile(suffix=".png") as file:
+        file.write(picture)
+        file.flush()
+        document: Document = read_path(Path(file.name), Settings.load(environ={}))
+    job = client.submit(document, QUESTIONS[1], max_new_tokens=NEW_TOKENS)
+    expected = {"text": client.wait(job.id, timeout=300).text}
+    url = "data:image/png;base64," + base64.b64encode(picture).decode()
+    chat = [
+        {"type": "image_url", "image_url": {"url": url, "detail": "high"}},
+        {"type": "text", "text": QUESTIONS[1]},
+    ]
+    response = [
+        {"type": "input_image", "image_url": url, "detail": "auto"},
+        {"type": "input_text", "text": QUESTIONS[1]},
+    ]
+    return [
+        Call(
+            kind="chat",
+            body=_chat(model, "") | {"messages": [{"role": "user", "content": chat}]},
+            expected=expected,
+        ),
+        Call(
+            kind="background",
+            body=_response(model, "") | {"input": [{"role": "user", "content": response}]},
+            expected=expected,
+        ),
+    ]
+
+
+def _scan() -> bytes:
+    """The document drawn as a PNG of an office scanner's size."""
+    scan, out = Image.new("L", (1_000, 600), 255), io.BytesIO()
+    face = ROOT / "glyph_worker/render/fonts/DejaVuSansMono.ttf"
+    font = ImageFont.truetype(face, 20)
+    ImageDraw.Draw(scan).multiline_text((60, 60), DOCUMENT, font=font, fill=20, spacing=10)
+    scan.save(out, "PNG")
+    return out.getvalue()
 
 
 def _chat(model: str, question: str) -> dict[str, Any]:
@@ -191,6 +244,18 @@ def _resumed(ai: openai.OpenAI, body: dict[str, Any]) -> dict[str, Any]:
     return {"text": None}
 
 
+def _filed(ai: openai.OpenAI, names: list[str]) -> dict[str, Any]:
+    """Uploaded, walked through two at a time, and deleted on the way."""
+    for name in names:
+        ai.files.create(file=(name, b"port: 8443"), purpose="user_data")
+    listed = []
+    for file in ai.files.list(purpose="user_data", limit=2, order="asc"):
+        if file.filename in names:
+            listed.append(file.filename)
+            ai.files.delete(file.id)
+    return {"listed": listed}
+
+
 def _cancelled(ai: openai.OpenAI, body: dict[str, Any]) -> dict[str, Any]:
     made = ai.responses.create(**body, background=True)
     ai.responses.cancel(made.id)
@@ -218,5 +283,5 @@ def _batched(ai: openai.OpenAI, lines: list[dict[str, Any]]) -> dict[str, Any]:
 
 _KINDS: dict[str, Callable[[openai.OpenAI, Any], dict[str, Any]]] = {
     "models": _models, "chat": _chatted, "stream": _streamed, "background": _background,
-    "resume": _resumed, "cancel": _cancelled, "batch": _batched,
+    "files": _filed, "resume": _resumed, "cancel": _cancelled, "batch": _batched,
 }  # fmt: skip

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import openai
 import pytest
 import redis
 from flower_process import Flower
@@ -110,6 +112,10 @@ def test_workers_producers_a_gateway_and_flower_do_their_work_as_users_of_their_
             assert http.get(f"/v1/jobs/{job['id']}/pages/1.png").status_code == 200
             assert "glyph_broker_up 1.0" in http.get("/metrics").text
             assert http.get("/readyz").status_code == 200
+            listed = http.get("/v1/jobs", params={"status": "succeeded"}).json()["jobs"]
+            assert job["id"] in [row["id"] for row in listed]
+            assert http.get("/v1/reader").status_code == 200
+        use_openais_surface(gateway.url, tiny_checkpoint.name)
         wait_until(
             lambda: flower.tasks().get(asked.id, {}).get("state") == "SUCCESS",
             description="flower has seen the job",
@@ -126,6 +132,39 @@ def test_workers_producers_a_gateway_and_flower_do_their_work_as_users_of_their_
         if row[0] == "flower" and ("celery.pidbox" in row[2] or row[2] == "publish")
     }
     assert server.refused() - control == set()
+
+
+def use_openais_surface(url: str, model: str) -> None:
+    """Files, a batch and a response, each to its end."""
+    turn = {"role": "user", "content": "a stool: 7 EUR\n\nwhat?"}
+    line = {"custom_id": "1", "method": "POST", "url": "/v1/chat/completions",
+            "body": {"model": model, "messages": [turn], "max_completion_tokens": 4}}  # fmt: skip
+    http = openai.DefaultHttpxClient(trust_env=False, timeout=PATIENCE_S)
+    with openai.OpenAI(base_url=f"{url}/v1", api_key="x", http_client=http, max_retries=0) as ai:
+        made = [
+            ai.files.create(file=("in.jsonl", json.dumps(line).encode()), purpose="batch").id
+            for _ in range(3)
+        ]
+        gone = [ai.files.delete(one.id).id for one in ai.files.list(limit=1) if one.id != made[0]]
+        assert gone == made[:0:-1]
+        batch = ai.batches.create(
+            input_file_id=made[0], endpoint="/v1/chat/completions", completion_window="1h"  # type: ignore[arg-type]
+        )  # fmt: skip
+        done = wait_until(
+            lambda: (now := ai.batches.retrieve(batch.id)).status == "completed" and now,
+            description="the batch is complete",
+        )
+        assert b'"custom_id":"1"' in ai.files.content(done.output_file_id).read()
+        assert [one.id for one in ai.batches.list()] == [batch.id]
+        asked = ai.responses.create(
+            model=model, input=turn["content"], background=True, max_output_tokens=4
+        )
+        events = list(ai.responses.retrieve(asked.id, stream=True))
+        assert events[-1].type in ("response.completed", "response.incomplete")
+        long = ai.responses.create(
+            model=model, input=turn["content"] + "?", background=True, max_output_tokens=1_000
+        )
+        assert ai.responses.cancel(long.id).status in ("cancelled", "completed", "incomplete")
 
 
 QUEUES = ("glyph.render", "glyph:glyph.render")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import redis
 from gateway_process import GatewayProcess
+from waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -167,3 +168,23 @@ def test_a_question_about_several_documents_comes_as_json_or_as_files(
         empty = {"documents": [{"name": "e", "text": ""}], "question": "why?"}
         assert http.post("/v1/jobs", json=empty).json()["code"] == "empty_document"
     assert server.zcard("glyph:active") == 2
+
+
+def test_jobs_are_taken_and_counted_where_all_workers_are_scaled_away(
+    gateway: GatewayProcess, server: redis.Redis
+) -> None:
+    """By both doors; what ops/kubernetes/scale.yaml asks for is above 0 then."""
+    with gateway.http() as http:
+        asked = http.post("/v1/jobs", json={"document": "port: 8443", "question": "Which port?"})
+        assert asked.status_code == 202, asked.text
+        (model,) = http.get("/v1/models").json()["data"]
+        body = {"model": model["id"], "input": "port: 8443\n\nWhich port?", "background": True}
+        assert http.post("/v1/responses", json=body).json()["status"] == "queued"
+
+        def counted() -> bool:
+            lines = http.get("/metrics").text.splitlines()
+            wanted = {"glyph_jobs_unfinished 2.0",
+                      'glyph_queue_messages{queue="glyph.render"} 2.0'}  # fmt: skip
+            return wanted <= set(lines)
+
+        wait_until(counted, description="what waits is counted")

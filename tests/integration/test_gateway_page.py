@@ -179,7 +179,9 @@ def test_the_page_asks_and_shows_answers_pages_and_receipts(
             lambda: one("id", "recent").text.count("succeeded") == 3, description="all are listed"
         )
         assert driver.execute_script("return document.documentElement.scrollWidth") <= 390
-        # A job of the list shows its answer again, alone.
+        # A job of the list shows its answer again, alone; what does so is in sight.
+        right = "return document.querySelector('#recent button').getBoundingClientRect().right"
+        assert driver.execute_script(right) <= 390
         written = one("css selector", ".answer").text
         driver.execute_script("document.querySelector('#recent button').click()")
         wait_until(lambda: driver.execute_script(receipts) == 1, description="it is shown again")
@@ -224,6 +226,8 @@ def test_the_page_asks_and_shows_answers_pages_and_receipts(
         )
         assert one("id", "problem").text == ""
         assert "2 of 2 questions failed. 2 times: " in one("id", "summary").text
+        answers = [found.text for found in driver.find_elements("css selector", ".answer")]
+        assert answers == ["The reason stands above."] * 2
         unnamed = (
             "return [...document.querySelectorAll('input,textarea,select,button,img')].filter(e => "
             "!(e.labels?.length || e.ariaLabel || e.innerText || e.alt || e.alt === '' "
@@ -361,6 +365,19 @@ def test_fields_ask_for_a_form_and_for_thoughts_and_faults_lead_to_their_field(
             )
             assert one("css selector", ".answer").text in {"orchid", "fern"}
             driver.execute_script("clear()")
+        # Several files are documents of one job.
+        driver.execute_script(
+            "choose(new File([arguments[0]], 'ports.txt'), new File(['fern'], 'b.txt'))", CITED
+        )
+        assert one("id", "size").text.startswith("2 files, 1.4 kB")
+        driver.execute_script("$('send').click()")
+        wait_until(
+            lambda: driver.execute_script(receipts) == 1, description=one("id", "cards").text
+        )
+        names = "return shown[0].job.document_names"
+        assert driver.execute_script(names) == ["ports.txt", "b.txt"]
+        driver.execute_script("clear(); choose()")
+        assert one("id", "document").is_enabled()
         assert driver.execute_script("return options()") == {
             "max_new_tokens": 512, "priority": "interactive", "thinking": "off",
             "max_thinking_tokens": 0, "include_thinking": True, "choices": ["orchid", "fern"],
@@ -373,6 +390,10 @@ def test_fields_ask_for_a_form_and_for_thoughts_and_faults_lead_to_their_field(
         )  # fmt: skip
         card = one("css selector", ".card")
         assert "about 60 minutes left" in card.text
+        late = "return [left(30), left(0.5), left(-60)]"
+        assert driver.execute_script(late) == [
+            "about 30 s left", "any moment now", "longer than most take",
+        ]  # fmt: skip
         assert card.find_element("css selector", "mark").text == "42"
         assert "Thoughts" in card.text
         errors = [line for line in console(driver) if " 422 " not in line and " 401 " not in line]

@@ -62,6 +62,9 @@ ASK: dict[str, Any] = {"model": "nano", "messages": parts(DOCUMENT, TOTAL), "max
 def test_models_are_listed_and_an_unknown_one_is_refused(ai: openai.OpenAI) -> None:
     assert [model.id for model in ai.models.list()] == ["nano"]
     assert ai.models.retrieve("nano").id == "nano"
+    with pytest.raises(openai.NotFoundError) as unknown:
+        ai.models.retrieve("an-organisation/nano")
+    assert unknown.value.code == "model_not_found"
     with pytest.raises(openai.NotFoundError) as found:
         ai.chat.completions.create(**ASK | {"model": "gpt-9"})
     assert found.value.code == "model_not_found"
@@ -515,6 +518,40 @@ def test_files_are_listed_paged_read_and_deleted(ai: openai.OpenAI) -> None:
         ai.files.retrieve(made[0])
     with pytest.raises(openai.BadRequestError):
         ai.files.create(file=("a", b"x"), purpose="assistants")
+
+
+def test_files_are_deleted_while_they_are_listed(ai: openai.OpenAI) -> None:
+    """As everybody clears up; each page asks for what is behind a file that is gone by then."""
+    made = [ai.files.create(file=(f"{n}.txt", b"abc"), purpose="user_data").id for n in range(7)]
+    for order in ("desc", "asc"):
+        gone = [ai.files.delete(one.id).id for one in ai.files.list(limit=2, order=order)]
+        if order == "desc":
+            assert gone[:7] == made[::-1]
+            made = [
+                ai.files.create(file=(f"{n}.txt", b"abc"), purpose="user_data").id for n in range(5)
+            ]
+        else:
+            assert gone == made
+    assert list(ai.files.list()) == []
+    with pytest.raises(openai.BadRequestError) as found:
+        ai.files.list(after="file-never")
+    assert found.value.param == "after"
+
+
+def test_batches_are_listed_page_by_page(ai: openai.OpenAI) -> None:
+    file = ai.files.create(file=("in.jsonl", jsonl([ASK])), purpose="batch")
+    made = [
+        ai.batches.create(
+            input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
+        ).id
+        for _ in range(5)
+    ]
+    assert [one.id for one in ai.batches.list(limit=2)][:5] == made[::-1]
+    for one in made:
+        assert ended(ai, one).status == "completed"
+    with pytest.raises(openai.BadRequestError) as found:
+        ai.batches.list(after="batch_never")
+    assert found.value.param == "after"
 
 
 def test_forty_calls_of_the_javascript_client_are_the_clients_answers(

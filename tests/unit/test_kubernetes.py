@@ -78,6 +78,18 @@ def test_the_scaler_aims_at_deployments_and_at_one_pods_capacity() -> None:
     assert int(trigger["metadata"]["threshold"]) == slots + max(1, slots // 4)
 
 
+@pytest.mark.parametrize("name", ["render", "answer"])
+def test_workers_go_to_zero_and_a_job_that_waits_brings_the_first_back(name: str) -> None:
+    (scaler,) = [s for s in objects("ScaledObject") if s["metadata"]["name"] == name]
+    assert scaler["spec"]["minReplicaCount"] == 0
+    assert scaler["spec"]["fallback"]["replicas"] >= 1, "blind, it must not stop everybody"
+    (trigger,) = scaler["spec"]["triggers"]
+    assert trigger["metadata"]["activationThreshold"] == "0"
+    # Whoever counts what waits, and takes it in, is never scaled by it.
+    assert of("gateway")["spec"]["replicas"] >= 2
+    assert "gateway" not in {s["spec"]["scaleTargetRef"]["name"] for s in objects("ScaledObject")}
+
+
 def environment(workload: dict[str, Any]) -> dict[str, Any]:
     """Every variable of a pod: its plain value, or where it comes from."""
     (container,) = workload["spec"]["template"]["spec"]["containers"]

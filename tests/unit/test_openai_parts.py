@@ -16,14 +16,22 @@ from glyph_worker.gateway.openai.batch_lines import MAX_ERRORS, job_id_of, lines
 from glyph_worker.gateway.openai.errors import OpenAIErrors, error_of_problem, is_ours
 from glyph_worker.gateway.openai.growth import AnswerChanged, Joined
 from glyph_worker.gateway.openai.parsing import parse
-from glyph_worker.gateway.openai.requests import ChatBody, GlyphExtras, Message, ResponseBody
+from glyph_worker.gateway.openai.requests import (
+    ChatBody,
+    GlyphExtras,
+    Item,
+    Message,
+    ResponseBody,
+)
 from glyph_worker.gateway.openai.responses import surface_of
-from glyph_worker.gateway.openai.turns import Asked, FilePart, asked_by
+from glyph_worker.gateway.openai.turn_parts import FilePart
+from glyph_worker.gateway.openai.turns import Asked, asked_by
 from glyph_worker.gateway.problems import problem
 from glyph_worker.job import Delta
 from glyph_worker.options import OPTION_NAMES
 
 LONG = "Orchid GmbH pays 1,204.50 EUR.\nDue on 2026-12-01.\n"
+PNG = "data:image/png;base64,AAAA"
 
 
 def asked(*turns: tuple[str, Any], **more: Any) -> Asked:
@@ -140,6 +148,14 @@ def test_what_goes_on_from_a_response_brings_no_document() -> None:
         ([("user", [{"type": "file", "file": {"file_data": "?"}}])], {},
          "messages[0].content[0]", "base64"),
         ([("user", [{"type": "text"}])], {}, "messages[0].content[0]", "`text`"),
+        ([("user", [{"type": "text", "text": LONG, "cache_control": {"type": "ephemeral"}}])], {},
+         "messages[0].content[0].cache_control", "not supported"),
+        ([("user", [{"type": "image_url", "image_url": {"url": PNG, "detail": "low"}}])], {},
+         "messages[0].content[0].image_url.detail", "not supported"),
+        ([("user", [{"type": "input_image", "image_url": PNG, "detail": "low"}])], {},
+         "messages[0].content[0].detail", "not supported"),
+        ([("user", [{"type": "file", "file": {"file_id": "file-1", "format": "x"}}])], {},
+         "messages[0].content[0].format", "not supported"),
     ],
 )  # fmt: skip
 def test_what_turns_cannot_say_is_refused_by_place(
@@ -148,6 +164,42 @@ def test_what_turns_cannot_say_is_refused_by_place(
     with pytest.raises(InvalidOption, match=words) as found:
         asked(*turns, **more)
     assert found.value.details["param"] == param
+
+
+@pytest.mark.parametrize(
+    ("role", "name", "value"),
+    [("assistant", "tool_calls", [{"id": "1"}]), ("assistant", "refusal", "I will not."),
+     ("user", "weight", 0)],
+)  # fmt: skip
+def test_a_turns_field_that_would_be_passed_over_is_refused(
+    role: str, name: str, value: object
+) -> None:
+    opening = Message.model_validate({"role": "user", "content": f"{LONG.rstrip()}\n\nWho?"})
+    turn = Message.model_validate({"role": role, "content": "Ada", name: value})
+    last = Message.model_validate({"role": "user", "content": "And where?"})
+    with pytest.raises(InvalidOption, match=f"{name!r} is not supported") as found:
+        asked_by([opening, turn, last], param="messages")
+    assert found.value.details["param"] == f"messages[1].{name}"
+
+
+def test_our_own_answers_are_taken_back_as_turns() -> None:
+    """As clients append them: a message of a chat, an item of a response's output."""
+    opening = {"role": "user", "content": f"{LONG.rstrip()}\n\nWho?", "name": "ada"}
+    of_chat = {
+        "role": "assistant", "content": "Ada", "refusal": None, "annotations": None,
+        "audio": None, "function_call": None, "tool_calls": None,
+    }  # fmt: skip
+    part = {"type": "output_text", "text": "Ada", "annotations": [], "logprobs": []}
+    of_response = {
+        "id": "msg_1", "type": "message", "status": "completed", "role": "assistant",
+        "content": [part], "phase": None,
+    }  # fmt: skip
+    last = {"role": "user", "content": "And where?"}
+    for answer, kind in ((of_chat, Message), (of_response, Item)):
+        turns = [kind.model_validate(turn) for turn in (opening, answer, last)]
+        found = asked_by(turns, param="messages")
+        assert found.document == LONG.rstrip()
+        assert (found.question, found.history) == ("And where?", (("Who?", "Ada"),))
 
 
 def test_a_picture_part_is_the_document() -> None:

@@ -23,7 +23,8 @@ from glyph_worker.gateway.openai.forms import format_options, reasoning_options,
 from glyph_worker.gateway.openai.growth import stopping
 from glyph_worker.gateway.openai.models import check_model
 from glyph_worker.gateway.openai.requests import ChatBody, GlyphExtras, Item, ResponseBody
-from glyph_worker.gateway.openai.turns import Asked, FilePart, asked_by
+from glyph_worker.gateway.openai.turn_parts import FilePart
+from glyph_worker.gateway.openai.turns import Asked, asked_by
 from glyph_worker.gateway.threads import threaded, threaded_whole
 from glyph_worker.gateway.webhooks import check_webhook
 from glyph_worker.job import Answer, Job

@@ -16,7 +16,7 @@ from glyph_worker.gateway.openai.asking import RepeatKey
 from glyph_worker.gateway.openai.errors import refusals
 from glyph_worker.gateway.openai.parsing import read
 from glyph_worker.gateway.openai.requests import FileBatchBody
-from glyph_worker.gateway.openai.uploads import After, paged
+from glyph_worker.gateway.openai.uploads import After, unknown_after
 from glyph_worker.gateway.schemas import json_body
 from glyph_worker.gateway.threads import threaded
 from glyph_worker.store.batches import Batch, BatchStatus, UnknownBatch
@@ -128,10 +128,15 @@ async def batches(
     after: After = None,
 ) -> BatchList:
     found = await threaded(context.batches.newest, tenant)
-    page, more = paged(found, limit=limit, after=after)
+    if after is not None:
+        at = next((n for n, one in enumerate(found) if one.id == after), None)
+        if at is None:
+            raise unknown_after(after)
+        found = found[at + 1 :]
+    page = found[:limit]
     return BatchList(
         data=[view(batch) for batch in page],
-        has_more=more,
+        has_more=len(found) > limit,
         first_id=page[0].id if page else None,
         last_id=page[-1].id if page else None,
     )

@@ -42,7 +42,7 @@ async def models(context: InContext, tenant: TenantName) -> ModelList:
     return ModelList(data=[Model(id=name) for name in await known_models(context)])
 
 
-@router.get("/v1/models/{model}", responses=refusals(UnknownModel), summary="One of them")
+@router.get("/v1/models/{model:path}", responses=refusals(UnknownModel), summary="One of them")
 async def model(
     model: Annotated[str, Path(max_length=200)], context: InContext, tenant: TenantName
 ) -> Model:

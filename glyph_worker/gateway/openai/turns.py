@@ -20,38 +20,19 @@ history: users' texts are its questions, assistants' its answers.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
 
 from glyph_worker.errors import InvalidOption
-from glyph_worker.gateway.openai.requests import Message, Part
-from glyph_worker.webhook_url import MAX_URL_CHARS
+from glyph_worker.gateway.openai.requests import Message
+from glyph_worker.gateway.openai.turn_parts import FilePart, check_fields, read_part, refused
 
 MARKER = "glyph:document"
 LONG_CHARS = 200
 MAX_PICTURES = 100
 
 _INSTRUCT, _ASK = ("system", "developer"), "user"
-_TEXT_TYPES = ("text", "input_text", "output_text")
-_FILE_TYPES = ("file", "input_file")
-_PICTURE_TYPES = ("image_url", "input_image")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FilePart:
-    """A file as it came, the id of one that was uploaded, or where one is."""
-
-    name: str = ""
-    raw: bytes | None = None
-    content_type: str = ""
-    file_id: str = ""
-    url: str = ""
-    at: str = ""
-    is_picture: bool = False
 
 
 @dataclass(kw_only=True, slots=True)
@@ -86,31 +67,35 @@ def asked_by(
     turns = [_turn(message, f"{param}[{at}]") for at, message in enumerate(messages)]
     last = turns[-1]
     if last.role != _ASK:
-        raise _no(last.at, f"the last turn is {last.role!r}, must be 'user': it asks")
+        raise refused(last.at, f"the last turn is {last.role!r}, must be 'user': it asks")
     found: str | FilePart | tuple[FilePart, ...] | None = document
     files = [(turn, file) for turn in turns for file in turn.files]
     if found is not None and files:
-        raise _no(files[0][1].at, "a file beside glyph.document; send one of the two")
+        raise refused(files[0][1].at, "a file beside glyph.document; send one of the two")
     if found is None:
         found = _marked(turns)
     are_pages = all(file.is_picture for _, file in files)
     if (len(files) > 1 and not are_pages) or (files and found is not None):
-        raise _no(files[-1][1].at, "a second document; one job asks about one")
+        raise refused(files[-1][1].at, "a second document; one job asks about one")
     if files:
         parts = tuple(file for _, file in files)
         if len(parts) > MAX_PICTURES:
-            raise _no(parts[-1].at, f"{len(parts)} pictures, limit is {MAX_PICTURES}; send a PDF")
+            raise refused(
+                parts[-1].at, f"{len(parts)} pictures, limit is {MAX_PICTURES}; send a PDF"
+            )
         found = parts if len(parts) > 1 else parts[0]
     if goes_on and found is not None:
         at = files[-1][1].at if files else param
-        raise _no(at, "a document beside previous_response_id, which has one; send one of the two")
+        raise refused(
+            at, "a document beside previous_response_id, which has one; send one of the two"
+        )
     if found is None and not goes_on:
         found = _in_conversation(turns, keep_last=question is None)
     if isinstance(found, str) and not files:
         _forget(turns, found)  # some clients send it again with every question
     words = question if question is not None else "\n\n".join(last.texts)
     if question is not None and last.texts:
-        raise _no(last.at, "text beside glyph.question; send one of the two")
+        raise refused(last.at, "text beside glyph.question; send one of the two")
     instructions = [text for turn in turns[:-1] if turn.role in _INSTRUCT for text in turn.texts]
     said = [turn for turn in turns[:-1] if turn.role not in _INSTRUCT]
     history, unanswered = _history(said)
@@ -155,7 +140,7 @@ def _long(turns: list[_Turn], *, keep_last: bool) -> str:
         last.texts[:] = [parts[-1].strip()]
         if before:
             return before
-    raise _no(
+    raise refused(
         last.at,
         "no document: send it as a text part of its own, as a file part, or as glyph.document; "
         "one text alone has the question after its last blank line",
@@ -200,92 +185,17 @@ def _history(said: list[_Turn]) -> tuple[tuple[tuple[str, str], ...], list[str]]
 
 def _turn(message: Message, at: str) -> _Turn:
     if getattr(message, "type", "message") != "message":
-        raise _no(at, f"an item of type {message.type!r} is not supported here")  # type: ignore[attr-defined]
+        raise refused(at, f"an item of type {message.type!r} is not supported here")  # type: ignore[attr-defined]
     if message.role not in (*_INSTRUCT, _ASK, "assistant"):
-        raise _no(at, f"role {message.role!r} is not supported here")
-    for name in ("tool_calls", "function_call", "audio"):
-        if (message.model_extra or {}).get(name):
-            raise _no(f"{at}.{name}", f"{name!r} is not supported here")
+        raise refused(at, f"role {message.role!r} is not supported here")
+    check_fields(message.model_extra or {}, at, known=())
     turn = _Turn(at=at, role=message.role)
     if isinstance(message.content, str):
         turn.texts = [message.content]
     for number, part in enumerate(message.content if isinstance(message.content, list) else ()):
-        _add(turn, part, f"{at}.content[{number}]")
+        found = read_part(part, message.role, f"{at}.content[{number}]")
+        if isinstance(found, str):
+            turn.texts.append(found)
+        else:
+            turn.files.append(found)
     return turn
-
-
-def _add(turn: _Turn, part: Part, at: str) -> None:
-    fields: dict[str, Any] = part.model_extra or {}
-    if part.type in _TEXT_TYPES:
-        text = fields.get("text")
-        if not isinstance(text, str):
-            raise _no(at, "a text part has a `text`")
-        turn.texts.append(text)
-    elif part.type in _FILE_TYPES:
-        if turn.role != _ASK:
-            raise _no(at, f"a file part in a turn of role {turn.role!r}; send it as the user's")
-        turn.files.append(_file(fields if part.type == "input_file" else fields.get("file"), at))
-    elif part.type in _PICTURE_TYPES:
-        if turn.role != _ASK:
-            raise _no(at, f"a picture in a turn of role {turn.role!r}; send it as the user's")
-        turn.files.append(replace(_picture(fields, at), is_picture=True))
-    else:
-        raise _no(
-            at,
-            f"a part of type {part.type!r} is not read here; text, file and picture parts are "
-            "(any text, HTML, PDF, PNG, JPEG, TIFF)",
-        )
-
-
-def _file(fields: Any, at: str) -> FilePart:
-    if not isinstance(fields, dict):
-        raise _no(at, "a file part has `file_data` or `file_id`")
-    if url := fields.get("file_url"):
-        return FilePart(url=_url(url, f"{at}.file_url"), at=f"{at}.file_url")
-    name, file_id = fields.get("filename") or "", fields.get("file_id")
-    if file_id is not None:
-        if not isinstance(file_id, str) or len(file_id) > 100:
-            raise _no(at, "`file_id` is the id of an uploaded file")
-        return FilePart(file_id=file_id, at=at)
-    data = fields.get("file_data")
-    if not isinstance(data, str) or not isinstance(name, str):
-        raise _no(at, "a file part has `file_data` (base64, or a data: URL) or `file_id`")
-    return _decoded(data, name, at)
-
-
-def _picture(fields: dict[str, Any], at: str) -> FilePart:
-    """Chat's `image_url: {url}`, or a response's `image_url` or `file_id`."""
-    if fields.get("file_id") is not None:
-        return _file({"file_id": fields["file_id"]}, at)
-    said = fields.get("image_url")
-    url = said.get("url") if isinstance(said, dict) else said
-    if not isinstance(url, str):
-        raise _no(at, "a picture part has an `image_url`")
-    if not url.startswith("data:"):
-        return FilePart(url=_url(url, f"{at}.image_url"), at=f"{at}.image_url")
-    return _decoded(url, "", at)
-
-
-def _url(url: object, at: str) -> str:
-    if not isinstance(url, str) or len(url) > MAX_URL_CHARS:
-        raise _no(at, f"a URL is text of at most {MAX_URL_CHARS} characters")
-    return url
-
-
-def _decoded(data: str, name: str, at: str) -> FilePart:
-    head, comma, rest = data.partition(",")
-    content_type = ""
-    if comma and head.startswith("data:"):
-        content_type, _, encoding = head.removeprefix("data:").rpartition(";")
-        if encoding != "base64":
-            raise _no(at, "a data: URL is base64 here")
-        data = rest
-    try:
-        raw = base64.b64decode(data, validate=True)
-    except (binascii.Error, ValueError):
-        raise _no(at, "`file_data` is no base64") from None
-    return FilePart(name=name, raw=raw, content_type=content_type, at=at)
-
-
-def _no(at: str, message: str) -> InvalidOption:
-    return InvalidOption(f"{at}: {message}", param=at)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Sequence
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel
@@ -28,8 +27,6 @@ MIN_TTL_S = 3_600
 FileId = Annotated[str, Path(max_length=100, description="As POST /v1/files returned it.")]
 After = Annotated[str | None, Query(max_length=100, description="The last id of the page before.")]
 Order = Annotated[Literal["asc", "desc"], Query(description="By creation.")]
-
-T = TypeVar("T")
 
 
 class FileView(BaseModel):
@@ -146,12 +143,18 @@ async def files(
     order: Order = "desc",
     after: After = None,
 ) -> FileList:
-    found = await threaded(context.uploads.newest, tenant)
+    """`after` may be a file that was deleted since it was listed."""
+    try:
+        found = await threaded(
+            context.uploads.listed, tenant, newest_first=order == "desc", after=after
+        )
+    except UnknownFile as exc:
+        raise unknown_after(after) from exc
     found = [info for info in found if purpose in (None, info.purpose)]
-    page, more = paged(found, limit=limit, order=order, after=after)
+    page = found[:limit]
     return FileList(
         data=[view(info) for info in page],
-        has_more=more,
+        has_more=len(found) > limit,
         first_id=page[0].id if page else None,
         last_id=page[-1].id if page else None,
     )
@@ -196,14 +199,5 @@ def view(info: FileInfo) -> FileView:
     )  # fmt: skip
 
 
-def paged(
-    newest: Sequence[T], *, limit: int, after: str | None, order: str = "desc"
-) -> tuple[list[T], bool]:
-    """A page of things with an `id`, and whether there are more. Raises InvalidOption."""
-    found = list(newest) if order == "desc" else list(reversed(newest))
-    if after is not None:
-        at = next((n for n, one in enumerate(found) if one.id == after), None)  # type: ignore[attr-defined]
-        if at is None:
-            raise InvalidOption(f"after {after[:60]!r} is no id of this list", param="after")
-        found = found[at + 1 :]
-    return found[:limit], len(found) > limit
+def unknown_after(after: str | None) -> InvalidOption:
+    return InvalidOption(f"after {str(after)[:60]!r} is no id of this list", param="after")

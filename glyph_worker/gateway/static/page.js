@@ -1,5 +1,5 @@
 "use strict";
-// The page speaks the public API and nothing else. State: the chosen file, the jobs on screen.
+// The page speaks the public API and nothing else. State: the chosen files, the jobs on screen.
 
 const $ = (id) => document.getElementById(id);
 const FINAL = new Set(["succeeded", "failed", "cancelled"]);
@@ -16,7 +16,7 @@ const FIELD_OF = { choices: "form-text", regex: "form-text", response_format: "f
 const SURE = [[0.95, "Very likely right"], [0.8, "Likely right"], [0.5, "May be wrong"], [0, "Likely wrong"]];
 const RECENT = "glyph-worker.recent", KEY = "glyph-worker.key";
 
-let file = null;
+let files = [];
 let shown = [];
 let limits = null;
 
@@ -104,27 +104,29 @@ function questions() {
   return [...$("questions").querySelectorAll("input")].map((i) => i.value.trim()).filter(Boolean);
 }
 
-function choose(chosen) {
-  file = chosen;
-  $("document").required = !file;
-  $("document").disabled = Boolean(file);
-  if (file) $("document").value = "";
-  $("document").placeholder = file ? `${file.name} will be sent` : $("document").dataset.hint;
+// Each is a document of its own; a question is about all of them.
+function choose(...chosen) {
+  files = chosen;
+  const some = files.length > 0;
+  $("document").required = !some;
+  $("document").disabled = some;
+  if (some) $("document").value = "";
+  $("document").placeholder = some ? `${files.map((one) => one.name).join(", ")} will be sent` : $("document").dataset.hint;
   measure();
 }
 
 const bytes = (size) => (size >= 1e6 ? `${+(size / 1e6).toFixed(1)} MB` : size >= 1e3 ? `${(size / 1e3).toFixed(1)} kB` : `${size} bytes`);
 
 function measure() {
-  const size = file ? file.size : new Blob([$("document").value]).size;
-  const most = limits ? (file ? limits.max_body_bytes : limits.max_document_bytes) : Infinity;
+  const size = files.length ? files.reduce((sum, one) => sum + one.size, 0) : new Blob([$("document").value]).size;
+  const most = limits ? (files.length ? limits.max_body_bytes : limits.max_document_bytes) : Infinity;
   const text = bytes(size) + (size > most ? `; the limit is ${bytes(most)}` : "");
   $("size").classList.toggle("wrong", size > most);
-  $("size").textContent = size ? (file ? `${file.name}, ${text}` : text) : "";
-  if (file) {
+  $("size").textContent = files.length ? `${files.length === 1 ? files[0].name : many(files.length, "file")}, ${text}` : size ? text : "";
+  if (files.length) {
     const drop = document.createElement("button");
     drop.type = "button"; drop.className = "link"; drop.textContent = "remove";
-    drop.addEventListener("click", () => { $("file").value = ""; choose(null); $("file").focus(); });
+    drop.addEventListener("click", () => { $("file").value = ""; choose(); $("file").focus(); });
     $("size").append(" ", drop);
   }
 }
@@ -171,9 +173,9 @@ async function ask(event) {
   $("send").disabled = true;
   try {
     let body, more = {};
-    if (file) {
+    if (files.length) {
       body = new FormData();
-      body.append("document", file, file.name);
+      for (const one of files) body.append("document", one, one.name);
       for (const question of asked) body.append("question", question);
       for (const [name, value] of fields(options())) body.append(name, value);
     } else {
@@ -259,6 +261,8 @@ class Card {
 
   get closed() { return this.leave.signal.aborted; }
 
+  get reason() { return this.job.error?.message || "no reason given"; }
+
   async follow() {
     let after = null;
     for (let misses = 0; misses < 8;) {
@@ -333,8 +337,8 @@ class Card {
     const answer = this.root.querySelector(".answer");
     answer.classList.remove("writing");
     if (shown.every((card) => FINAL.has(card.job.status))) $("stop").hidden = true;
+    if (this.job.status === "failed") this.fail(this.reason);
     sumUp();
-    if (this.job.status === "failed") { this.fail(this.job.error?.message || "failed"); return; }
     if (this.job.status !== "succeeded") return;
     try {
       const done = await (await call(`v1/jobs/${this.id}/result`)).json();
@@ -415,7 +419,8 @@ class Card {
   cite(one, at) {
     const sign = one.kind === "exact" ? "✓" : "≈";
     const text = one.text.length > 60 ? `${one.text.slice(0, 59)}…` : one.text;
-    const where = one.page == null ? "in the document" : `page ${one.page}`;
+    const of = one.document ? `${one.document}, ` : "";
+    const where = of + (one.page == null ? "in the document" : `page ${one.page}`);
     const button = Object.assign(document.createElement("button"), { type: "button", className: "cite",
       textContent: `${sign} ${where}: ${text}` });
     button.title = { exact: "stands there as it is", normalized: "stands there in another spacing, case or spelling",
@@ -465,22 +470,26 @@ class Card {
 }
 
 // Of several questions: how many failed, and each kind of reason with how often it was given. What
-// differs by a number alone is one kind.
+// differs by a number alone is one kind. A reason that stands there is not said again below it.
 function sumUp() {
   const failed = shown.filter((card) => card.job.status === "failed");
   const kinds = new Map();
-  for (const { job } of failed) {
-    const reason = job.error?.message || "no reason given", code = job.error?.code || reason;
-    kinds.set(code, [...(kinds.get(code) || []), reason]);
+  for (const card of failed) {
+    const code = card.job.error?.code || card.reason;
+    kinds.set(code, [...(kinds.get(code) || []), card]);
   }
-  const told = [...kinds.values()].map((reasons) => (reasons.length === 1 ? reasons[0]
-    : `${reasons.length} times${new Set(reasons).size > 1 ? ", such as" : ""}: ${reasons[0]}`));
+  const told = [...kinds.values()].map(([first, ...others]) => {
+    if (!others.length) return first.reason;
+    const same = others.every((card) => card.reason === first.reason);
+    for (const card of [first, ...others]) if (card.reason === first.reason) card.fail("The reason stands above.");
+    return `${others.length + 1} times${same ? "" : ", such as"}: ${first.reason}`;
+  });
   $("summary").textContent = failed.length > 1 ? `${failed.length} of ${many(shown.length, "question")} failed. ${told.join(" · ")}` : "";
 }
 
 const count = (number) => number.toLocaleString("en");
 const many = (number, noun) => `${number} ${noun}${number === 1 ? "" : "s"}`;
-const left = (s) => (s < 1 ? "any moment now" : `about ${s >= 90 ? many(Math.round(s / 60), "minute") : `${Math.round(s)} s`} left`);
+const left = (s) => (s < -5 ? "longer than most take" : s < 1 ? "any moment now" : `about ${s >= 90 ? many(Math.round(s / 60), "minute") : `${Math.round(s)} s`} left`);
 const ms = (value) => (value >= 1e4 ? `${(value / 1e3).toFixed(1)} s` : `${Math.round(value)} ms`);
 
 async function stopAll() {
@@ -580,10 +589,10 @@ $("ask").addEventListener("submit", ask);
 $("more").addEventListener("click", () => addQuestion().focus());
 $("stop").addEventListener("click", stopAll);
 $("document").addEventListener("input", measure);
-$("file").addEventListener("change", (event) => choose(event.target.files[0] || null));
+$("file").addEventListener("change", (event) => choose(...event.target.files));
 $("sample").addEventListener("click", async () => {
   const sample = await (await fetch("sample.json")).json();
-  choose(null);
+  choose();
   $("document").value = sample.document;
   $("questions").replaceChildren();
   for (const text of sample.questions) addQuestion(text);
@@ -596,8 +605,8 @@ $("drop").addEventListener("dragleave", () => $("drop").classList.remove("over")
 $("drop").addEventListener("drop", (event) => {
   event.preventDefault();
   $("drop").classList.remove("over");
-  if (event.dataTransfer.files.length) choose(event.dataTransfer.files[0]);
-  else { choose(null); $("document").value = event.dataTransfer.getData("text"); measure(); }
+  if (event.dataTransfer.files.length) choose(...event.dataTransfer.files);
+  else { choose(); $("document").value = event.dataTransfer.getData("text"); measure(); }
 });
 $("form").addEventListener("change", chooseForm);
 $("earlier-pages").addEventListener("click", () => leafTo(firstPage - PAGES_AT_ONCE));

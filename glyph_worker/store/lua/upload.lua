@@ -3,7 +3,7 @@
 -- [7] most files, 0: no limit  [8] most bytes
 -- Returns {'stored', 0}, or {'files' or 'bytes', what there would be}.
 local index, name = key('files', ARGV[2]), key('file', ARGV[2], ARGV[3])
-if redis.call('EXISTS', name) == 1 then return {'stored', 0} end
+if redis.call('HSTRLEN', name, 'info') > 0 then return {'stored', 0} end
 local most, num_files, num_bytes = tonumber(ARGV[7]), 1, #ARGV[5]
 if most > 0 then
   for _, id in ipairs(redis.call('ZRANGE', index, 0, -1)) do

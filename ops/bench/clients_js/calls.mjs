@@ -56,6 +56,18 @@ const kinds = {
     }
     return { text: null };
   },
+  files: async (names) => {
+    for (const name of names) {
+      await ai.files.create({ file: await toFile(Buffer.from("port: 8443"), name), purpose: "user_data" });
+    }
+    const listed = [];
+    for await (const file of ai.files.list({ purpose: "user_data", limit: 2, order: "asc" })) {
+      if (!names.includes(file.filename)) continue;
+      listed.push(file.filename);
+      await ai.files.delete(file.id);
+    }
+    return { listed };
+  },
   cancel: async (body) => {
     const made = await ai.responses.create({ ...body, background: true });
     await ai.responses.cancel(made.id);
