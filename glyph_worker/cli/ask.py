@@ -15,6 +15,7 @@ from glyph_worker.cli.show import (
     AsJson,
     Files,
     FilesOrNone,
+    PdfMode,
     err,
     job_row,
     print_json,
@@ -75,9 +76,7 @@ def submit(
     ttl_s: Annotated[int | None, _option("ttl_s")] = None,
     webhook: Annotated[str | None, typer.Option(help="A URL told when a job ends.")] = None,
     idempotency_key: Annotated[str | None, _option("idempotency_key")] = None,
-    pdf: Annotated[
-        str, typer.Option(help="A PDF's pages, or pictures: text, image, or auto: by page.")
-    ] = "auto",
+    pdf: PdfMode = "auto",
     tenant: Tenant = "default",
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the answers.")] = False,
     timeout: Annotated[float | None, typer.Option(help="Seconds to wait.")] = None,
