@@ -71,6 +71,9 @@ def submit(
     literals: Annotated[str | None, _option("literals")] = None,
     overflow: Annotated[str | None, _option("overflow")] = None,
     task: Annotated[str | None, _option("task")] = None,
+    lens: Annotated[
+        bool | None, typer.Option("--lens", help="Lay the likeliest pages' text beside it.")
+    ] = None,
     priority: Annotated[str | None, _option("priority")] = None,
     deadline_s: Annotated[float | None, _option("deadline_s")] = None,
     ttl_s: Annotated[int | None, _option("ttl_s")] = None,

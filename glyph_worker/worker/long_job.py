@@ -5,22 +5,24 @@ It runs on render workers, from the top after every wake: whatever was answered 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from glyph_worker.document import PART_END, Page
 from glyph_worker.errors import InvalidOption, JobFailed
 from glyph_worker.evidence.boxes import PageMap
 from glyph_worker.evidence.original import Original
-from glyph_worker.evidence.sources import in_its_document
+from glyph_worker.evidence.sources import in_its_document, longest_told, spans_told
 from glyph_worker.job import Answer
+from glyph_worker.job_options import JobOptions
 from glyph_worker.proof import Citation
 from glyph_worker.render.paginate import paginate
 from glyph_worker.render.style.style import Style
 from glyph_worker.segments.candidates import RULE, SUPPORTED, Candidate, best, candidate
 from glyph_worker.segments.cut import TokenScale, cut
 from glyph_worker.segments.excerpt import Excerpt, Span, around
-from glyph_worker.segments.ranking import Ranking
+from glyph_worker.segments.ranking import Ranking, Rankings, fused
 from glyph_worker.segments.summaries import Summaries, Summary
 from glyph_worker.store.job_record import ClaimedJob
 from glyph_worker.worker.long_receipt import long_receipt
@@ -35,8 +37,11 @@ ONLY_A_PART = (
 question. Nothing of the other segments:
 an edit elsewhere leaves the question, and so its answer, as it was."""
 EVIDENCE = "the passages around the segments' answers were drawn together and asked again"
+MAP = "the answers stand nowhere in their parts: the parts' kept summaries were asked together"
 SUMMED_UP = "segments were summed up, then their summaries"
-SELECTED = "pages by BM25, in document order; of several rounds " + RULE
+SELECTED = (
+    "pages by BM25, of text and of kept summaries, in document order; of several answers " + RULE
+)
 MOST_PASSAGE, LEAST_PASSAGE = 4_000, 300
 """Characters of a passage around an answer's place."""
 SELECT_SHARE = 0.1
@@ -62,14 +67,24 @@ class LongText:
 
 class LongJob:
     def __init__(
-        self, claimed: ClaimedJob, text: LongText, parts: Parts, *, style: Style, reach: Reach
+        self,
+        claimed: ClaimedJob,
+        text: LongText,
+        parts: Parts,
+        *,
+        style: Style,
+        reach: Reach,
+        rankings: Rankings,
     ) -> None:
         self._claimed = claimed
         self._text = text
         self._parts = parts
         self._style = style
         self._reach = reach
+        self._rankings = rankings
         self._options = claimed.options
+        told = longest_told(claimed.document_names) if reach.weighs_evidence else ""
+        self._longest_question = told + claimed.question
 
     def answer(self) -> Answer:
         """Raises Parked while parts are to end; JobFailed where none could be read; InvalidOption
@@ -85,12 +100,13 @@ class LongJob:
     def _whole(self) -> Answer:
         text, reach = self._text, self._reach
         scale = TokenScale(text.pages, text.costs)
-        budget = reach.segment_tokens(text.costs, self._claimed.question, self._options)
+        budget = reach.segment_tokens(text.costs, self._longest_question, self._options)
         segments = self._cut(text.normal, scale, text.costs)
         weighs = reach.weighs_evidence
         options = part_options(self._options, free=weighs)
-        question = self._part_question
-        asks = [Ask.of(Excerpt.of(text.normal, [span]), question, options) for span in segments]
+        asks = [self._part([span], options) for span in segments]
+        if not weighs:
+            asks += next(self._rounds(share=0.0))
         replies = self._parts.answers(asks, num_more=int(weighs))
         found = self._candidates(replies)
         if weighs and len({one.answer.text.strip() for one in found.values()}) > 1:
@@ -99,12 +115,8 @@ class LongJob:
                 [reply] = self._parts.answers([evidence])
                 if reply.answer is not None and reply.answer.found is not False:
                     return self._made(reply, [*replies, reply], found, EVIDENCE)
-        chosen = best(list(found.values()))
-        if not weighs and (chosen is None or chosen.support < SUPPORTED):
-            # Fewer pages are read better: those that the question's words lead to, once more.
-            likeliest = next(self._rounds(share=0.0))
-            replies = [*replies, *self._parts.answers([self._selection(likeliest)])]
-            found = self._candidates(replies)
+            elif (whole := self._of_summaries(replies)) is not None:
+                return whole
         return self._best(replies, found, RULE)
 
     def _evidence(
@@ -135,14 +147,39 @@ class LongJob:
                 break
             spans.append(span)
         options = part_options(self._options, free=False)
-        return Ask.of(Excerpt.of(normal, spans), self._claimed.question, options)
+        excerpt = Excerpt.of(normal, spans)
+        return Ask.of(excerpt, self._told(excerpt) + self._claimed.question, options)
+
+    def _of_summaries(self, replies: Sequence[Reply]) -> Answer | None:
+        """What the summaries of the document's parts answer, where they are kept and fit: the parts
+        gave answers that stand nowhere in them, as to a question about the whole."""
+        known = self._parts.known_map()
+        if not known:
+            return None
+        summaries = Summaries([self._summary(answer, span) for span, answer in known])
+        pages = [laid.page for laid in paginate(summaries.text, self._style)]
+        costs = self._reach.page_costs(pages)
+        if not self._reach.fits(costs, self._longest_question, self._options):
+            return None
+        options = part_options(self._options, free=False)
+        excerpt = Excerpt.of(summaries.text, [(0, len(summaries.text))])
+        [reply] = self._parts.answers([Ask.of(excerpt, self._claimed.question, options)])
+        if reply.answer is None or reply.answer.found is False:
+            return None
+        receipt = long_receipt(self._claimed, [*replies, reply], {}, MAP)
+        citations = summaries.traced(reply.answer.citations, 0)
+        return replace(reply.answer, citations=citations, receipt=receipt)
+
+    def _summary(self, answer: Answer, span: Span) -> Summary:
+        excerpt = Excerpt.of(self._text.normal, [span])
+        return Summary(text=answer.text, citations=tuple(self._cited(answer.citations, excerpt)))
 
     # A selection of pages ------------------------------------------------------------------------
 
     def _selected(self) -> Answer:
         replies: list[Reply] = []
-        for pages in self._rounds(share=FIRST_SHARE):
-            replies += self._parts.answers([self._selection(pages)])
+        for asks in self._rounds(share=FIRST_SHARE):
+            replies += self._parts.answers(asks)
             found = self._candidates(replies)
             chosen = best(list(found.values()))
             if chosen is not None and chosen.support >= SUPPORTED:
@@ -152,26 +189,41 @@ class LongJob:
     def _selection(self, pages: Sequence[int]) -> Ask:
         normal = self._text.normal
         spans = [(self._text.pages[at].start, self._text.pages[at].end) for at in pages]
-        options = part_options(self._options, free=False)
-        excerpt = Excerpt.of(normal, _trimmed(normal, spans))
-        return Ask.of(excerpt, self._part_question, options)
+        return self._part(_trimmed(normal, spans), part_options(self._options, free=False))
 
-    @property
-    def _part_question(self) -> str:
+    def _part(self, spans: Iterable[Span], options: JobOptions) -> Ask:
         reach = self._reach
-        told = reach.weighs_evidence and not reach.says_not_found
-        return self._claimed.question + (ONLY_A_PART if told else "")
+        excerpt = Excerpt.of(self._text.normal, spans)
+        question = self._told(excerpt) + self._claimed.question
+        if reach.weighs_evidence and not reach.says_not_found:
+            question += ONLY_A_PART
+        return Ask.of(excerpt, question, options)
 
-    def _rounds(self, *, share: float) -> Iterator[list[int]]:
-        """Pages to ask together, in document order: first the likeliest, then as many again.
-        `share`: of all pages, those of one round."""
+    def _told(self, excerpt: Excerpt) -> str:
+        """Of several documents, which the excerpt is of; nothing to a reader that knows questions
+        alone."""
+        if not self._reach.weighs_evidence:
+            return ""
+        return spans_told(self._text.normal, excerpt.spans, self._claimed.document_names)
+
+    def _rounds(self, *, share: float) -> Iterator[list[Ask]]:
+        """Questions about pages: first the likeliest, then as many again. `share`: of all pages,
+        those of one round.
+
+        A reader that weighs evidence has a round's pages together, in document order. Another has
+        each alone: the fewer pages it has before it, the better it reads.
+        """
         text = self._text
         num_pages = len(text.pages)
-        passages = [text.normal[page.start : page.end] for page in text.pages]
-        ranked = Ranking(passages).order(self._claimed.question)
+        ranked = self._rankings.of(
+            f"{self._claimed.document_digest} {self._style.digest}",
+            lambda: [text.normal[page.start : page.end] for page in text.pages],
+        ).order(self._claimed.question)
+        if mapped := self._by_summaries():
+            ranked = fused(ranked, mapped)
         likely = set(ranked)
         ranked += [at for at in range(num_pages) if at not in likely]
-        budget = self._reach.segment_tokens(text.costs, self._claimed.question, self._options)
+        budget = self._reach.segment_tokens(text.costs, self._longest_question, self._options)
         most = max(MIN_SELECTED, int(SELECT_SHARE * num_pages))
         size = max(MIN_SELECTED, int(share * num_pages))
         taken = 0
@@ -184,7 +236,21 @@ class LongJob:
                     break
                 chosen.append(at)
             taken += len(chosen)
-            yield sorted(chosen)
+            chosen.sort()
+            together = [chosen] if self._reach.weighs_evidence else [[at] for at in chosen]
+            yield [self._selection(pages) for pages in together]
+
+    def _by_summaries(self) -> list[int]:
+        """Pages of the parts whose summaries have the question's words, where they are kept."""
+        known = self._parts.known_map()
+        order = Ranking([answer.text for _, answer in known]).order(self._claimed.question)
+        starts = [page.start for page in self._text.pages]
+        found: dict[int, None] = {}
+        for at in order:
+            start, end = known[at][0]
+            first = max(0, bisect_right(starts, start) - 1)
+            found |= dict.fromkeys(range(first, bisect_left(starts, end)))
+        return list(found)
 
     # Summaries -----------------------------------------------------------------------------------
 
@@ -199,16 +265,15 @@ class LongJob:
         segments = self._cut(text.normal, TokenScale(text.pages, text.costs), text.costs)
         options = part_options(self._options, free=True)
         asks = [
-            Ask.of(Excerpt.of(text.normal, [span]), self._claimed.question, options)
-            for span in segments
+            Ask.of(excerpt, self._told(excerpt) + self._claimed.question, options)
+            for excerpt in (Excerpt.of(text.normal, [span]) for span in segments)
         ]
         replies = self._parts.answers(asks, num_more=1)
         self._candidates(replies)  # raises where none was answered
+        if all(reply.answer is not None for reply in replies):
+            self._parts.keep_map(asks)
         summaries = [
-            Summary(
-                text=reply.answer.text,
-                citations=tuple(self._cited(reply.answer.citations, reply.ask.excerpt)),
-            )
+            self._summary(reply.answer, reply.ask.span)
             for reply in replies
             if reply.answer is not None
         ]
@@ -249,7 +314,7 @@ class LongJob:
             summaries = shorter
 
     def _cut(self, text: str, scale: TokenScale, costs: Sequence[int]) -> list[Span]:
-        budget = self._reach.segment_tokens(costs, self._claimed.question, self._options)
+        budget = self._reach.segment_tokens(costs, self._longest_question, self._options)
         return [(one.start, one.end) for one in cut(text, scale, max_tokens=budget)]
 
     # One answer ----------------------------------------------------------------------------------

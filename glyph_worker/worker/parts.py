@@ -156,6 +156,38 @@ class Parts:
             ask.document.digest, ask.question, ask.options, self._salt, *self._read_by
         )
 
+    def keep_map(self, asks: Sequence[Ask]) -> None:
+        """Remember that these are the summaries of the document's parts."""
+        if not self._read_by[1] or any(ask.options.temperature > 0 for ask in asks):
+            return
+        rows = [(*ask.span, self.name_of(ask)) for ask in asks]
+        try:
+            self._stores.readings.put_map(self._map_name, rows, salt=self._salt)
+        except TransientError as exc:
+            log.warning("cache.skipped", what="map", error=exc.code)
+
+    def known_map(self) -> list[tuple[Span, Answer]]:
+        """The document's parts with their summaries, in order; [] where any of them is not kept."""
+        if not self._read_by[1]:
+            return []
+        try:
+            rows = self._stores.readings.get_map(self._map_name, salt=self._salt)
+            names = [name for _, _, name in rows]
+            kept = self._stores.readings.get_many(names, salt=self._salt)
+        except TransientError as exc:
+            log.warning("cache.skipped", what="map", error=exc.code)
+            return []
+        found = [
+            ((start, end), answer)
+            for (start, end, _), answer in zip(rows, kept, strict=True)
+            if answer is not None
+        ]
+        return found if len(found) == len(rows) else []
+
+    @property
+    def _map_name(self) -> str:
+        return digest("map", self._claimed.document_digest, self._salt, *self._read_by)
+
     def _kept(self, asks: Sequence[Ask]) -> list[Answer | None]:
         if not self._read_by[1] or any(ask.options.temperature > 0 for ask in asks):
             return [None] * len(asks)

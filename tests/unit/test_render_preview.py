@@ -13,7 +13,6 @@ from glyph_worker.model.families.pages import PageShape
 from glyph_worker.render.out.preview import estimated_text_tokens, num_visual_tokens, render_file
 from glyph_worker.render.style.presets import preset_style
 
-
 SEES, OWN_ONLY = PageShape(), PageShape(reads_pictures=False)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,7 +14,7 @@ from glyph_worker.job import Answer, FinishReason
 from glyph_worker.proof import Citation
 from glyph_worker.segments.candidates import best, candidate
 from glyph_worker.segments.excerpt import Excerpt, around
-from glyph_worker.segments.ranking import Ranking
+from glyph_worker.segments.ranking import Ranking, Rankings
 from glyph_worker.segments.summaries import Summaries, Summary
 
 
@@ -108,6 +109,28 @@ def test_ranking_finds_the_passage_of_rare_words_in_any_of_their_forms() -> None
     assert ranking.order("Which box is 23?")[0] == 23
     assert ranking.order("zebra") == []
     assert Ranking(["", " "]).order("anything") == []
+
+
+def test_a_ranking_is_made_once_for_a_text_and_the_oldest_goes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("glyph_worker.segments.ranking.MAX_CHARS", 40)
+    rankings, made = Rankings(), []
+
+    def of(name: str, text: str) -> Ranking:
+        def passages() -> list[str]:
+            made.append(name)
+            return [text, "other"]
+
+        return rankings.of(name, passages)
+
+    assert of("a", "a pump" * 3) is of("a", "")
+    of("b", "a crane")
+    assert of("a", "").order("Which pump?") == [0]
+    of("c", "a valve")
+    assert made == ["a", "b", "c"], "a was used after b"
+    of("b", "a crane")
+    assert made[3:] == ["b"]
 
 
 def test_a_summary_cites_what_the_summaries_it_stands_on_cite() -> None:
