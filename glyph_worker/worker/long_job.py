@@ -8,6 +8,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from glyph_worker.document import PART_END, Page
 from glyph_worker.errors import InvalidOption, JobFailed
@@ -22,7 +23,8 @@ from glyph_worker.render.style.style import Style
 from glyph_worker.segments.candidates import RULE, SUPPORTED, Candidate, best, candidate
 from glyph_worker.segments.cut import TokenScale, cut
 from glyph_worker.segments.excerpt import Excerpt, Span, around
-from glyph_worker.segments.ranking import Ranking, Rankings, fused
+from glyph_worker.segments.likeliest import Likeliest, passages_of
+from glyph_worker.segments.ranking import Ranking, Rankings
 from glyph_worker.segments.summaries import Summaries, Summary
 from glyph_worker.store.job_record import ClaimedJob
 from glyph_worker.worker.long_receipt import long_receipt
@@ -49,6 +51,8 @@ SELECT_SHARE = 0.1
 FIRST_SHARE = 0.03
 MIN_SELECTED = 4
 """Pages, whatever their share."""
+NUM_CLOSEST = 2
+"""Passages of some sentences, counted as pages."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -180,8 +184,7 @@ class LongJob:
         replies: list[Reply] = []
         for asks in self._rounds(share=FIRST_SHARE):
             replies += self._parts.answers(asks)
-            found = self._candidates(replies)
-            chosen = best(list(found.values()))
+            chosen = best(list(self._candidates(replies).values()))
             if chosen is not None and chosen.support >= SUPPORTED:
                 break
         return self._best(replies, self._candidates(replies), SELECTED)
@@ -210,35 +213,46 @@ class LongJob:
         """Questions about pages: first the likeliest, then as many again. `share`: of all pages,
         those of one round.
 
-        A reader that weighs evidence has a round's pages together, in document order. Another has
-        each alone: the fewer pages it has before it, the better it reads.
+        A reader that weighs evidence has a round's pages together, in document order. Another reads
+        the better the less it has before it: it has each page alone, and first of all, alone as
+        well, the sentences in which the question's words stand closest.
         """
-        text = self._text
+        text, weighs = self._text, self._reach.weighs_evidence
         num_pages = len(text.pages)
-        ranked = self._rankings.of(
-            f"{self._claimed.document_digest} {self._style.digest}",
-            lambda: [text.normal[page.start : page.end] for page in text.pages],
-        ).order(self._claimed.question)
-        if mapped := self._by_summaries():
-            ranked = fused(ranked, mapped)
+        ranked = list(self._likeliest.pages)
         likely = set(ranked)
         ranked += [at for at in range(num_pages) if at not in likely]
         budget = self._reach.segment_tokens(text.costs, self._longest_question, self._options)
         most = max(MIN_SELECTED, int(SELECT_SHARE * num_pages))
         size = max(MIN_SELECTED, int(share * num_pages))
+        options = part_options(self._options, free=False)
+        closest = [] if weighs else self._likeliest.passages(NUM_CLOSEST)
+        most = max(MIN_SELECTED, most - len(closest))
+        asks = [self._part([span], options) for span in closest]
         taken = 0
         while taken < most:
             chosen: list[int] = []
             cost = 0
             for at in ranked[taken : min(most, taken + size)]:
                 cost += text.costs[at]
-                if chosen and cost > budget:
+                if weighs and chosen and cost > budget:
                     break
                 chosen.append(at)
             taken += len(chosen)
             chosen.sort()
-            together = [chosen] if self._reach.weighs_evidence else [[at] for at in chosen]
-            yield [self._selection(pages) for pages in together]
+            together = [chosen] if weighs else [[at] for at in chosen]
+            yield asks + [self._selection(pages) for pages in together]
+            asks = []
+
+    @cached_property
+    def _likeliest(self) -> Likeliest:
+        text = self._text
+        ranking = self._rankings.of(
+            f"{self._claimed.document_digest} {self._style.digest}",
+            lambda: passages_of(text.normal, text.pages),
+        )
+        question = self._claimed.question
+        return Likeliest(text.normal, text.pages, question, ranking, self._by_summaries())
 
     def _by_summaries(self) -> list[int]:
         """Pages of the parts whose summaries have the question's words, where they are kept."""

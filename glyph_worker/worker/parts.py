@@ -14,7 +14,7 @@ import structlog
 
 from glyph_worker import codec
 from glyph_worker.document import Document, digest
-from glyph_worker.errors import JobFailed, TransientError
+from glyph_worker.errors import JobFailed, QuestionTooLong, TransientError
 from glyph_worker.job import Answer, Job, JobStatus, SegmentReceipt, estimated_cost
 from glyph_worker.job_options import JobOptions
 from glyph_worker.segments.excerpt import Excerpt, Span
@@ -95,7 +95,8 @@ class Parts:
     def answers(self, asks: Sequence[Ask], *, num_more: int = 0) -> list[Reply]:
         """All of them, in their order. `num_more`: parts that may be asked after these.
 
-        Raises Parked until all have ended; Fenced, Cancelled.
+        Raises Parked until all have ended; JobFailed where the question, or its history, fits no
+        part; Fenced, Cancelled.
         """
         ids = [self._id_of(ask) for ask in asks]
         found = retry_until_stored(lambda: self._stores.parts.outcomes(ids))
@@ -108,6 +109,10 @@ class Parts:
             if answer is not None:
                 replies[at] = Reply(ask=asks[at], status=JobStatus.SUCCEEDED, answer=answer)
         done = [reply for reply in replies if reply is not None]
+        for reply in done:
+            if reply.error is not None and reply.error.code == QuestionTooLong.code:
+                # Question and history are every part's: the others would fail alike.
+                raise reply.error
         if len(done) == len(asks):
             self._num_before += len(asks)
             return done

@@ -277,6 +277,12 @@ def main() -> None:
             figures["kills"] = kills
             bars |= kill_bars(kills)
             say(f"kills: {json.dumps(kills)}")
+        if args.only in (None, "lens"):
+            from bench.long_lens import through_lens  # needs the whole reader's libraries
+
+            with House(Path(folder) / "lens", num_bytes + 100_000) as house:
+                figures["lens"] = through_lens(house, 1 if args.quick else 4)
+            say(f"lens: {json.dumps(figures['lens'])}")
         if args.only in (None, "found"):
             lookups = QUICK_LOOKUPS if args.quick else NUM_LOOKUPS
             with House(Path(folder) / "found", num_bytes + 100_000) as house:

@@ -49,7 +49,8 @@ def _year(rng: Random) -> int:
 
 
 def _names(seed: str) -> list[str]:
-    names = [f"{first} {last}" for first in _NAMES for last in _NAMES if first != last]
+    # Of each pair one order: the other would be another's name of the same words.
+    names = [f"{first} {last}" for first in _NAMES for last in _NAMES if first < last]
     Random(f"names {seed}").shuffle(names)
     return names
 
