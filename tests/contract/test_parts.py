@@ -210,3 +210,16 @@ def test_a_reading_is_found_by_its_name_and_salt_alone(cache_url: str) -> None:
     assert readings.get_many(["ab" * 32, "cd" * 32], salt="s") == [ANSWER, None]
     assert readings.get_many(["ab" * 32], salt="other") == [None]
     client.close()
+
+
+def test_a_map_is_found_by_its_name_and_salt_alone(cache_url: str) -> None:
+    client = connect(cache_url)
+    readings = ReadingStore(client, KEYS, ttl_s=60)
+    rows = [(0, 10, "ab" * 32), (8, 20, "cd" * 32)]
+    readings.put_map("ef" * 32, rows, salt="s")
+    assert readings.get_map("ef" * 32, salt="s") == rows
+    assert readings.get_map("ef" * 32, salt="other") == []
+    assert readings.get_map("ab" * 32, salt="s") == []
+    readings.put("ab" * 32, ANSWER, salt="s")
+    assert readings.get_map("ab" * 32, salt="s") == [], "an answer is no map"
+    client.close()
