@@ -38,7 +38,8 @@ from glyph_worker.store.open import Stores
 from glyph_worker.traces import Traces
 from glyph_worker.worker.answer_stream import AnswerStream
 from glyph_worker.worker.attempt import Cancelled, Fenced, attempt, retry_until_stored
-from glyph_worker.worker.long_job import LongJob, LongText
+from glyph_worker.worker.long_asks import LongText
+from glyph_worker.worker.long_job import LongJob
 from glyph_worker.worker.page_source import salt_of
 from glyph_worker.worker.parts import Parked, Parts
 from glyph_worker.worker.reach import ReachFinder

@@ -19,7 +19,9 @@ from glyph_worker.render.style.presets import preset_style
 from glyph_worker.segments.excerpt import Span
 from glyph_worker.segments.ranking import Rankings
 from glyph_worker.store.job_record import ClaimedJob
-from glyph_worker.worker.long_job import MIN_SELECTED, NUM_CLOSEST, LongJob, LongText
+from glyph_worker.worker.long_asks import LongText
+from glyph_worker.worker.long_job import LongJob
+from glyph_worker.worker.long_pages import MIN_SELECTED, NUM_CLOSEST
 from glyph_worker.worker.parts import Ask, Reply
 from glyph_worker.worker.reach import Reach
 
@@ -136,6 +138,16 @@ def test_select_stops_at_a_supported_answer_and_else_goes_on_to_a_tenth() -> Non
     read = sum(map(len, blind.asked))
     assert len(blind.asked) > 1
     assert MIN_SELECTED < read <= 0.1 * num_pages
+
+
+def test_a_document_of_few_pages_is_asked_each_of_them_once() -> None:
+    text = "".join(LINES[:40])
+    for weighs in (False, True):
+        parts = Told(lambda ask: "not found")
+        job(text, QUESTION, parts, weighs=weighs, overflow="select").answer()
+        pages = [ask.excerpt.spans for asks in parts.asked for ask in asks]
+        assert sum(end - start for spans in pages for start, end in spans) <= len(text) + 700
+        assert len(parts.asked) == 1
 
 
 def test_a_reader_that_weighs_has_the_likeliest_pages_together() -> None:
