@@ -251,13 +251,14 @@ def test_lens_of_what_does_not_fit_is_left_out(long_fleet: Any) -> None:
     assert len(receipt.lens_pages) <= 1
 
 
-def test_a_history_longer_than_the_window_fails_a_long_document_at_once(long_fleet: Any) -> None:
-    history = [["What is the first pump?", "x" * 3_000]]
-    with pytest.raises(JobFailed, match="history") as caught:
-        ask(long_fleet, planted("history", 0.5), history=history)
-    assert caught.value.code == "question_too_long"
-    with connect(long_fleet.settings.broker_url.get_secret_value()) as redis:
-        assert not redis.keys(f"glyph:job:{caught.value.job_id}.*"), "no part was asked"
+def test_a_history_longer_than_the_window_of_a_reader_that_is_given_none_is_told(
+    long_fleet: Any,
+) -> None:
+    lines = filler("history", 60)
+    lines[30] = FACT
+    answer = ask(long_fleet, "".join(lines), history=[["What is the first pump?", "x" * 3_000]])
+    assert answer.text == "774-1093"
+    assert answer.receipt.history_unread == 1
 
 
 def test_a_hundred_empty_documents_are_refused_by_the_first_one_s_name(long_fleet: Any) -> None:
