@@ -14,6 +14,8 @@ from waiting import PATIENCE_S, wait_until
 from glyph_worker.errors import EmptyDocument, JobCancelled, JobFailed
 from glyph_worker.job import JobStatus
 from glyph_worker.model.embedded import checkpoint_path
+from glyph_worker.render.paginate import paginate
+from glyph_worker.render.style.presets import preset_style
 from glyph_worker.store.connection import connect
 
 QUESTION = "What is the vault code of Zephyr Station?"
@@ -92,11 +94,13 @@ def test_a_fact_anywhere_in_a_document_beyond_the_window_is_found_and_cited(
     assert citation.boxes
     receipt = answer.receipt
     assert receipt.overflow == "segments"
-    parts, alone = receipt.segments[:-4], receipt.segments[-4:]
+    num_parts = [one.end for one in receipt.segments].index(len(text)) + 1
+    parts, alone = receipt.segments[:num_parts], receipt.segments[num_parts:]
     assert len(parts) >= 4
     assert {one.status for one in receipt.segments} == {"succeeded"}
-    assert (parts[0].start, parts[-1].end) == (0, len(text))
-    assert {one.pages for one in alone} == {1}, "what the question's words lead to, each alone"
+    assert parts[0].start == 0
+    assert len(alone) in (5, 6), "what the question's words lead to: sentences, and four pages"
+    assert {one.pages for one in alone} == {1}
     assert any(one.start <= citation.start < one.end for one in alone)
     assert receipt.pages_encoded + receipt.pages_reused == sum(s.pages for s in receipt.segments)
 
@@ -133,8 +137,9 @@ def test_a_selection_answers_a_lookup_from_few_pages(long_fleet: Any) -> None:
     assert answer.citations[0].start == text.index("774-1093")
     receipt = answer.receipt
     assert receipt.overflow == "select"
-    assert [one.pages for one in receipt.segments] == [1] * 4
-    starts = [one.start for one in receipt.segments]
+    assert len(receipt.segments) in (5, 6)
+    assert {one.pages for one in receipt.segments} == {1}
+    starts = [one.start for one in receipt.segments[-4:]]
     assert starts == sorted(starts)
 
 
@@ -236,7 +241,9 @@ def test_lens_lays_the_text_of_the_likeliest_pages_beside_the_question(long_flee
     assert (plain.lens_pages, plain.lens_tokens) == ((), 0)
     assert 1 <= len(receipt.lens_pages) <= 3
     assert sorted(receipt.lens_pages) == list(receipt.lens_pages)
-    assert ask(long_fleet, text).citations[0].page in receipt.lens_pages
+    pages = [laid.page for laid in paginate(text, preset_style("nano"))]
+    at = text.index(FACT)
+    assert next(one.index + 1 for one in pages if at < one.end) in receipt.lens_pages
     assert receipt.lens_tokens > 100
     assert abs(receipt.prompt_tokens - plain.prompt_tokens - receipt.lens_tokens) <= 2
     assert receipt.visual_tokens == plain.visual_tokens
@@ -244,7 +251,7 @@ def test_lens_lays_the_text_of_the_likeliest_pages_beside_the_question(long_flee
 
 
 def test_lens_of_what_does_not_fit_is_left_out(long_fleet: Any) -> None:
-    text = "".join(filler("no room", 290))  # its pages fill the window
+    text = "".join(filler("no room", 240))  # its pages fill the window
     receipt = ask(long_fleet, text, lens=True).receipt
     assert receipt.overflow == ""
     assert receipt.prompt_tokens <= 2_500
