@@ -287,7 +287,7 @@ def main() -> None:
             from bench.long_lens import through_lens  # needs the whole reader's libraries
 
             with House(Path(folder) / "lens", num_bytes + 100_000) as house:
-                figures["lens"] = through_lens(house, 1 if args.quick else 4)
+                figures["lens"] = through_lens(house, 2 if args.quick else 6)
             say(f"lens: {json.dumps(figures['lens'])}")
         if args.only in (None, "found"):
             lookups = QUICK_LOOKUPS if args.quick else NUM_LOOKUPS
