@@ -137,6 +137,10 @@ class Receipt:
     compression_ratio: float = 0.0
     """document_tokens / visual_tokens."""
     prompt_tokens: int = 0
+    lens_pages: tuple[int, ...] = ()
+    """From 1: pages whose exact text was laid beside the question (`lens`)."""
+    lens_tokens: int = 0
+    """Of that text; `prompt_tokens` has them too."""
     prefix_tokens_reused: int = 0
     """Prompt tokens whose KV another question on the document had left."""
     history_unread: int = 0
@@ -234,6 +238,7 @@ class Answer:
         known = {f.name for f in dataclasses.fields(Receipt)}
         receipt = {k: v for k, v in fields["receipt"].items() if k in known}
         receipt["document_notes"] = tuple(receipt.get("document_notes", ()))
+        receipt["lens_pages"] = tuple(receipt.get("lens_pages", ()))
         receipt["segments"] = tuple(_segment(row) for row in receipt.get("segments", ()))
         return cls(
             text=fields["text"],

@@ -47,6 +47,7 @@ class JobOptions:
     literals: LiteralMode = "check"
     overflow: Overflow = "segments"
     task: Task = "answer"
+    lens: bool = False
     thinking: Thinking = "auto"
     max_thinking_tokens: int | None = None
     """None: the checkpoint's own."""

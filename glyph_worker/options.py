@@ -100,6 +100,13 @@ TaskName = Annotated[
     Task,
     Field(description="`summarize`: a document beyond the window is summed up part by part."),
 ]
+LensSwitch = Annotated[
+    bool,
+    Field(
+        description="Experimental: the exact text of the pages that the model looked at, and that "
+        "the question's words lead to, is laid beside the question."
+    ),
+]
 PriorityName = Annotated[
     Literal["interactive", "bulk"], Field(description="`bulk` takes what is left.")
 ]
@@ -173,6 +180,7 @@ class SubmitOptions(TypedDict, total=False):
     literals: Literals
     overflow: OverflowName
     task: TaskName
+    lens: LensSwitch
     priority: PriorityName
     deadline_s: DeadlineS | None
     ttl_s: TtlS | None

@@ -81,6 +81,11 @@ class Backend(Protocol):
         ...
 
     @property
+    def tells_where_it_looks(self) -> bool:
+        """Whether results have `page_attention`."""
+        ...
+
+    @property
     def device_uuid(self) -> str:
         """Names its CUDA device for NVML; '' for none, or where it is another process's."""
         ...

@@ -26,6 +26,7 @@ class OutsideBackend:
     name: str
     refusals: list[str] = []  # noqa: RUF012 - nothing is ever put in
     pool_tokens = 0
+    tells_where_it_looks = False
     device_uuid = ""
 
     def __init__(self, front: FrontHalf, *, slots: int, on_fatal: OnFatal) -> None:

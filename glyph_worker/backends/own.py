@@ -83,6 +83,10 @@ class OwnBackend:
         return self.engine.core.entry.pool_tokens
 
     @property
+    def tells_where_it_looks(self) -> bool:
+        return True
+
+    @property
     def device_uuid(self) -> str:
         return self.engine.stats().device_uuid
 

@@ -15,6 +15,7 @@ from glyph_worker.cli.show import (
     AsJson,
     Files,
     FilesOrNone,
+    PdfMode,
     err,
     job_row,
     print_json,
@@ -70,14 +71,15 @@ def submit(
     literals: Annotated[str | None, _option("literals")] = None,
     overflow: Annotated[str | None, _option("overflow")] = None,
     task: Annotated[str | None, _option("task")] = None,
+    lens: Annotated[
+        bool | None, typer.Option("--lens", help="Lay the likeliest pages' text beside it.")
+    ] = None,
     priority: Annotated[str | None, _option("priority")] = None,
     deadline_s: Annotated[float | None, _option("deadline_s")] = None,
     ttl_s: Annotated[int | None, _option("ttl_s")] = None,
     webhook: Annotated[str | None, typer.Option(help="A URL told when a job ends.")] = None,
     idempotency_key: Annotated[str | None, _option("idempotency_key")] = None,
-    pdf: Annotated[
-        str, typer.Option(help="A PDF's pages, or pictures: text, image, or auto: by page.")
-    ] = "auto",
+    pdf: PdfMode = "auto",
     tenant: Tenant = "default",
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the answers.")] = False,
     timeout: Annotated[float | None, typer.Option(help="Seconds to wait.")] = None,

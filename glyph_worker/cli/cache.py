@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from glyph_worker.cli.show import AsJson, File, counting, print_fields, read_document
+from glyph_worker.cli.show import AsJson, File, PdfMode, counting, print_fields, read_document
 from glyph_worker.settings import Settings
 
 app = typer.Typer(help="Look after the page-feature cache.", no_args_is_help=True)
@@ -27,6 +27,7 @@ def cache_stats(as_json: AsJson = False) -> None:
 @app.command("audit")
 def cache_audit(
     file: Annotated[Path | None, typer.Argument(help="Compare this document's pages.")] = None,
+    pdf: PdfMode = "auto",
     tenant: Tenant = "default",
     as_json: AsJson = False,
 ) -> None:
@@ -34,7 +35,7 @@ def cache_audit(
     from glyph_worker.worker.cache_upkeep import audit
 
     settings = Settings.load()
-    document = None if file is None else read_document(file, settings)
+    document = None if file is None else read_document(file, settings, pdf=pdf)
     with counting(as_json) as tell:
         report = audit(settings, document, tenant=tenant, tell=tell)
     print_fields(dataclasses.asdict(report), as_json)
@@ -51,11 +52,13 @@ def cache_clear(as_json: AsJson = False) -> None:
 
 
 @app.command("warm")
-def cache_warm(file: File, tenant: Tenant = "default", as_json: AsJson = False) -> None:
+def cache_warm(
+    file: File, pdf: PdfMode = "auto", tenant: Tenant = "default", as_json: AsJson = False
+) -> None:
     """Draw and encode a document's pages before the first question comes."""
     from glyph_worker.worker.cache_upkeep import warm
 
     settings = Settings.load()
     with counting(as_json) as tell:
-        report = warm(settings, read_document(file, settings), tenant=tenant, tell=tell)
+        report = warm(settings, read_document(file, settings, pdf=pdf), tenant=tenant, tell=tell)
     print_fields(dataclasses.asdict(report), as_json)

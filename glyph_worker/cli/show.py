@@ -31,7 +31,9 @@ File = Annotated[
     ),
 ]
 
-
+PdfMode = Annotated[
+    str, typer.Option(help="A PDF's pages, or pictures: text, image, or auto: by page.")
+]
 FilesOrNone = Annotated[
     list[Path] | None,
     typer.Argument(help="Files, all asked about together; none with --follows."),

@@ -78,7 +78,8 @@ class Client:
         stop), how to think (thinking, max_thinking_tokens, include_thinking), what form the answer
         has (response_format, choices or regex), how to draw (style, min_quality), what becomes of
         an answer's numbers and names (literals), what becomes of a document beyond the window
-        (overflow, task), what was said before (history), and these:
+        (overflow, task), whether pages' exact text is laid beside the question (lens,
+        experimental), what was said before (history), and these:
         `follows`: id of an answered job. The question is about its document, which is None here,
         and its question and answer, with what it had itself followed, are the history.
         `idempotency_key`: the same key and payload give the same job, however often they are sent,

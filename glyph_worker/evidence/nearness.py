@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from itertools import islice
+from typing import NamedTuple
 
 from glyph_worker.evidence.index import DocumentIndex, Span
 
@@ -13,6 +15,8 @@ BEFORE, AFTER = 1_200, 300
 REACH = 120.0
 """Characters in which a word's weight falls to a third."""
 SAME_LINE = 2.0
+MAX_PLACES = 100
+"""Of one word."""
 MAX_WORDS = 24
 ONCE = 1 / (1 + math.log1p(1))
 """Weight of a word that stands once."""
@@ -47,6 +51,27 @@ def closeness(index: DocumentIndex, span: Span, question: str) -> float:
     known = _weighed(index, question)
     full = sum(weight for _, weight in known) + ONCE * (len(words) - len(known))
     return min(1.0, _score(index.text, span, known) / (SAME_LINE * full))
+
+
+class Dense(NamedTuple):
+    """Where the question's words stand closest."""
+
+    start: int
+    end: int
+    score: float
+    """More of the others, rarer and closer ones count more."""
+
+
+def densest(index: DocumentIndex, question: str) -> Dense | None:
+    """The word of the question's with most of the others around it; None where none stands."""
+    words = _weighed(index, question)
+    spans = [
+        (found.start(), found.end())
+        for word, _ in words
+        for found in islice(re.finditer(re.escape(word), index.lowered), MAX_PLACES)
+    ]
+    scored = [Dense(*span, _score(index.text, span, words)) for span in spans]
+    return max(scored, key=lambda one: (one.score, -one.start), default=None)
 
 
 def missing(index: DocumentIndex, question: str) -> float:

@@ -281,7 +281,10 @@ class FeatureCache:
         request = flight.requests[waiter]
         try:
             pixels = request.pixels()
-            if pixels.shape != (request.height, request.width) or str(pixels.dtype) != "uint8":
+            fits = pixels.shape[:2] == (request.height, request.width) and (
+                pixels.ndim == 2 or pixels.shape[2:] == (3,)
+            )
+            if not fits or str(pixels.dtype) != "uint8":
                 raise EngineFault(
                     f"page {request.page_digest[:12]} has pixels {pixels.dtype}{pixels.shape}, "
                     f"expected uint8{(request.height, request.width)}"

@@ -71,7 +71,7 @@ class PageBatcher:
         self._thread.join(timeout_s)
 
     def submit(self, flight: PageInFlight, pixels: Pixels) -> None:
-        """Queue a page, uint8[height, width]."""
+        """Queue a page, uint8[height, width], or [height, width, 3]."""
         with self._changed:
             self._ready.append((flight, pixels))
             self._changed.notify()
@@ -148,7 +148,7 @@ class PageBatcher:
         encoder = self._encoder
         with torch.no_grad():
             results = list(encoder.encode_pages(pages))
-        height, width = pages[0].shape
+        height, width = pages[0].shape[:2]
         expected = (encoder.num_visual_tokens(width, height), token_width(encoder))
         shapes = {tuple(features.shape) for features in results}
         if len(results) != len(pages) or shapes != {expected}:

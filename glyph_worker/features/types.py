@@ -108,8 +108,8 @@ class PageRequest:
     width: int
     height: int
     pixels: Callable[[], np.ndarray[Any, Any]]
-    """Draws or fetches uint8[height, width]. Called at most once, in the thread that called
-    `get`, and only if the page must be encoded here."""
+    """Draws or fetches uint8[height, width], or [height, width, 3] in colour. Called at most once,
+    in the thread that called `get`, and only if the page must be encoded here."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

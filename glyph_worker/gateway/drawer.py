@@ -89,8 +89,8 @@ class PageDrawer:
 
 
 def png(pixels: Any) -> bytes:
-    """Gray pixels uint8[height, width] as a PNG file, losslessly."""
-    height, width = pixels.shape
+    """Pixels uint8[height, width], or [height, width, 3], as a PNG file, losslessly."""
+    height, width = pixels.shape[:2]
     raw = b"".join(b"\0" + pixels[y].tobytes() for y in range(height))
 
     def chunk(kind: bytes, body: bytes) -> bytes:
@@ -98,7 +98,7 @@ def png(pixels: Any) -> bytes:
             struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
         )
 
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, 8, 2 if pixels.ndim == 3 else 0, 0, 0, 0)
     return (
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
         + chunk(b"IDAT", zlib.compress(raw, level=6)) + chunk(b"IEND", b"")

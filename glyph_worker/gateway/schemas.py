@@ -19,6 +19,7 @@ from glyph_worker.options import (
     Follows,
     History,
     IncludeThinking,
+    LensSwitch,
     Literals,
     MaxNewTokens,
     MaxThinkingTokens,
@@ -82,6 +83,7 @@ class Options(BaseModel):
     literals: Literals | None = None
     overflow: OverflowName | None = None
     task: TaskName | None = None
+    lens: LensSwitch | None = None
     priority: PriorityName | None = None
     deadline_s: DeadlineS | None = None
     ttl_s: TtlS | None = None

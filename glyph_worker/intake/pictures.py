@@ -1,4 +1,5 @@
-"""Pictures as sheets: bounded before they are decoded, upright, on white, gray, and encoded again.
+"""Pictures as sheets: bounded before they are decoded, upright, on white, and encoded again; gray
+where they have no colour to speak of.
 
 Runs in the bounded child. A picture's header says its size, and a page that would not fit into
 memory is refused before a pixel of it is read.
@@ -9,7 +10,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
-from PIL import Image, ImageOps, ImageSequence
+from PIL import Image, ImageChops, ImageOps, ImageSequence
 
 from glyph_worker.document import Sheet
 from glyph_worker.errors import UnreadableDocument
@@ -28,6 +29,7 @@ LOSSLESS_BYTES = 600_000
 """A larger PNG is kept as JPEG."""
 PDF_DPI = 150
 _QUALITY = 88
+_SAMPLE_SIDE, _TINT, _COLORED_SHARE = 600, 56, 0.0005
 
 
 def sheets_of_pictures(raw: bytes, *, max_bytes: int) -> list[Sheet]:
@@ -64,11 +66,14 @@ def picture_of_page(page: pypdfium2.PdfPage) -> bytes:
     """A PDF's page as it is looked at, encoded."""
     width, height = page.get_size()
     scale = min(PDF_DPI / 72, MAX_SIDE / max(width, height, 1.0))
-    return encoded(page.render(scale=scale, grayscale=True).to_pil())[0]
+    small = page.render(scale=scale / 3).to_pil()
+    gray = not has_color(small)
+    return encoded(page.render(scale=scale, grayscale=gray).to_pil())[0]
 
 
 def encoded(picture: Image.Image) -> tuple[bytes, int, int]:
-    """(PNG, or JPEG where that is much smaller; width; height): gray, on white, not too large."""
+    """(PNG, or JPEG where that is much smaller; width; height): on white, not too large, gray or
+    RGB."""
     picture = on_white(picture)
     if max(picture.size) > MAX_SIDE:
         picture.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS, reducing_gap=3)
@@ -83,7 +88,7 @@ def encoded(picture: Image.Image) -> tuple[bytes, int, int]:
 
 
 def on_white(picture: Image.Image) -> Image.Image:
-    """Gray, with what is transparent white."""
+    """Gray, or RGB where it has colour, with what is transparent white."""
     if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):
         wide = picture.convert("F")
         _, high = wide.getextrema()
@@ -92,8 +97,22 @@ def on_white(picture: Image.Image) -> Image.Image:
     if picture.has_transparency_data:
         layer = picture.convert("RGBA")
         white = Image.new("RGBA", layer.size, "white")
-        return Image.alpha_composite(white, layer).convert("L")
-    return picture.convert("L")
+        picture = Image.alpha_composite(white, layer)
+    if picture.mode in ("1", "L"):
+        return picture.convert("L")
+    colored = picture.convert("RGB")
+    return colored if has_color(colored) else picture.convert("L")
+
+
+def has_color(picture: Image.Image) -> bool:
+    """Whether more of it is coloured than a scanner's noise and a paper's tint are."""
+    small = picture.convert("RGB")
+    small.thumbnail((_SAMPLE_SIDE, _SAMPLE_SIDE), Image.Resampling.BOX)
+    red, green, blue = small.split()
+    most = ImageChops.lighter(ImageChops.lighter(red, green), blue)
+    least = ImageChops.darker(ImageChops.darker(red, green), blue)
+    counts = ImageChops.subtract(most, least).histogram()
+    return sum(counts[_TINT:]) > _COLORED_SHARE * sum(counts)
 
 
 def _sheet(number: int, picture: bytes, width: int, height: int) -> Sheet:

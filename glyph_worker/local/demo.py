@@ -147,17 +147,17 @@ def _table(title: str, rows: list[dict[str, Any]]) -> Table:
 
 
 def _draw_pages(settings: Settings, rounds: list[Round], out_dir: Path) -> list[str]:
-    from glyph_worker.render.choose import resolve_style
+    from glyph_worker.render.choose import resolve_style, shape_of
     from glyph_worker.render.out.preview import render_file
 
-    style = resolve_style(settings, "auto")
+    style, shape = resolve_style(settings, "auto"), shape_of(settings)
     folders = []
     for title, source, _ in rounds:
         if title.endswith(" again"):
             continue
         document = Document.of(source, max_bytes=settings.limits.max_document_bytes)
         folder = out_dir / title.replace(" ", "-")
-        render_file(document.text, style, folder, show_map=False)
+        render_file(document, style, shape, folder)
         folders.append(str(folder))
     return folders
 

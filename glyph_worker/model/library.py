@@ -48,12 +48,13 @@ class LibraryPrompt:
 def patches(page: Page, processor: ProcessorConfig) -> Tensor:
     """Normalised patches of a page that needs no resizing: float32 [num_patches, patch_bytes], or
     [1, channels, side, side] where the tower takes whole pictures."""
-    height, width = page.shape
+    height, width = page.shape[:2]
     if (width, height) != processor.fitted_size(width, height):
         raise ValueError("the page does not fit the patch grid")
     mean = np.array(processor.mean, dtype=np.float32)[:, None, None]
     std = np.array(processor.std, dtype=np.float32)[:, None, None]
-    scaled = page.astype(np.float32)[None] * np.float32(processor.rescale_factor)
+    channels = page.transpose(2, 0, 1) if page.ndim == 3 else page[None]
+    scaled = channels.astype(np.float32) * np.float32(processor.rescale_factor)
     pixels = (scaled - mean) / std  # [channels, height, width]
     if isinstance(processor, SquareProcessor):
         return torch.from_numpy(pixels[None])
@@ -78,7 +79,7 @@ def library_prompt(
     grids: list[tuple[int, int, int]] = []
     for index, page in enumerate(pages):
         lead = reader.prompt.page_lead(index)
-        height, width = page.shape
+        height, width = page.shape[:2]
         count = reader.num_visual_tokens(width, height)
         ids += [*lead, *[reader.prompt.image_token_id] * count]
         kinds += [*[0] * len(lead), *[1] * count]

@@ -1,7 +1,8 @@
 """Page pixels to page features: micro-batches of equal grids through a family's forward.
 
-Pages are gray, so the three colour channels, the two copies of the frame, scaling and normalising
-fold into one linear map on raw pixels: a page goes up as uint8 and nothing else.
+What we draw is gray, so the three colour channels, the two copies of the frame, scaling and
+normalising fold into one linear map on raw pixels: a page goes up as uint8 and nothing else. Pages
+brought as pictures may have colour, and a map of three times the width.
 """
 
 from __future__ import annotations
@@ -112,15 +113,16 @@ class VisionTower:
     def encode(self, pages: Sequence[Page]) -> list[Tensor]:
         """Visual tokens [num_tokens, hidden] of each page, on the device, in the model's dtype.
 
-        Pages (uint8 [height, width], gray) may have any mix of sizes; equal grids run together.
+        Pages (uint8 [height, width], gray, or [height, width, 3]) may have any mix of sizes; equal
+        ones run together.
         """
         fitted = [self._fit(page) for page in pages]
-        buckets: dict[tuple[int, int], list[int]] = {}
+        buckets: dict[tuple[int, ...], list[int]] = {}
         for index, page in enumerate(fitted):
-            buckets.setdefault((page.shape[0], page.shape[1]), []).append(index)
+            buckets.setdefault(page.shape, []).append(index)
         out: list[Tensor | None] = [None] * len(fitted)
         with self._lock, torch.inference_mode(), self._side_stream():
-            for (height, width), members in buckets.items():
+            for (height, width, *_), members in buckets.items():
                 patch = self.processor.patch_size
                 grid = (height // patch, width // patch)
                 start = 0
@@ -155,7 +157,7 @@ class VisionTower:
             self._stream.synchronize()
 
     def _fit(self, page: Page) -> Page:
-        height, width = page.shape
+        height, width = page.shape[:2]
         wide, tall = self.processor.fitted_size(width, height)
         if (wide, tall) == (width, height):
             return page
@@ -165,7 +167,7 @@ class VisionTower:
         return np.asarray(image.resize((wide, tall), Image.Resampling.BICUBIC), dtype=np.uint8)
 
     def _encode_grid(self, pages: Sequence[Page], grid: Grid) -> Sequence[Tensor]:
-        stacked = torch.from_numpy(np.stack(pages))  # uint8 [num_pages, height, width]
+        stacked = torch.from_numpy(np.stack(pages))  # uint8 [num_pages, height, width (, 3)]
         if self.device.type == "cuda":
             stacked = stacked.pin_memory()
         pixels = stacked.to(self.device, non_blocking=True)

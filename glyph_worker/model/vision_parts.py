@@ -20,11 +20,35 @@ def linear_of(module: Any, make: MakeLinear) -> Linear:
     return make(module.weight, module.bias)
 
 
-def folded_patches(conv: Any, config: ProcessorConfig) -> tuple[Tensor, Tensor]:
-    """A patch convolution on raw gray pixels: weight [hidden, patch * patch] and bias [hidden].
+class Patches:
+    """A patch convolution on raw pixels, gray or in colour: [..., patch * patch (* 3)] to
+    [..., hidden]."""
 
-    The three colours, the frames (`Conv3d`; `Conv2d` has none), scaling and normalising are all in
-    it. Its input is x = pixel / 255 - 1, so that a white patch is the bias alone.
+    def __init__(self, conv: Any, config: ProcessorConfig, make: MakeLinear) -> None:
+        colored, bias = _weights(conv, config)  # [hidden, channels, patch, patch]
+        dtype = conv.weight.dtype
+        self._num_gray = config.patch_size**2
+        self._gray = make(colored.sum(dim=1).flatten(1).to(dtype), bias.to(dtype))
+        self._colored = self._gray
+        if colored.shape[1] > 1:
+            by_pixel = colored.permute(0, 2, 3, 1).flatten(1)
+            self._colored = make(by_pixel.to(dtype), bias.to(dtype))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self._gray(x) if x.shape[-1] == self._num_gray else self._colored(x)
+
+
+def folded_patches(conv: Any, config: ProcessorConfig) -> tuple[Tensor, Tensor]:
+    """The same on gray pixels alone: weight [hidden, patch * patch] and bias [hidden]."""
+    colored, bias = _weights(conv, config)
+    return colored.sum(dim=1).flatten(1).to(conv.weight.dtype), bias.to(conv.weight.dtype)
+
+
+def _weights(conv: Any, config: ProcessorConfig) -> tuple[Tensor, Tensor]:
+    """float64 [hidden, channels, patch, patch] and [hidden].
+
+    The frames (`Conv3d`; `Conv2d` has none), scaling and normalising are all in it. Its input is
+    x = pixel / 255 - 1, so that a white patch is the bias alone.
     """
     weight = conv.weight.detach().double()  # [hidden, channels, (frames,) patch, patch]
     if weight.ndim == 5:
@@ -36,19 +60,19 @@ def folded_patches(conv: Any, config: ProcessorConfig) -> tuple[Tensor, Tensor]:
     bias = (weight * white).sum(dim=(1, 2, 3))
     if conv.bias is not None:
         bias = bias + conv.bias.detach().double()
-    dtype = conv.weight.dtype
-    return (weight * scale).sum(dim=1).flatten(1).to(dtype), bias.to(dtype)
+    return weight * scale, bias
 
 
 def cut_patches(pixels: Tensor, grid: Grid, patch: int, merge: int, dtype: torch.dtype) -> Tensor:
-    """uint8 [num_pages, height, width] to [num_pages, num_patches, patch * patch].
+    """uint8 [num_pages, height, width], or [num_pages, height, width, 3], to
+    [num_pages, num_patches, patch * patch (* 3)].
 
     In the order of the merger: the patches of one visual token lie together.
     """
     num_pages = pixels.shape[0]
     rows, columns = grid[0] // merge, grid[1] // merge
-    x = pixels.view(num_pages, rows, merge, patch, columns, merge, patch)
-    x = x.permute(0, 1, 4, 2, 5, 3, 6).reshape(num_pages, grid[0] * grid[1], patch * patch)
+    x = pixels.view(num_pages, rows, merge, patch, columns, merge, patch, -1)
+    x = x.permute(0, 1, 4, 2, 5, 3, 6, 7).reshape(num_pages, grid[0] * grid[1], -1)
     return (x.to(torch.float32) / 255 - 1).to(dtype)
 
 
@@ -114,4 +138,5 @@ class PageForward(Protocol):
         """Make what a grid needs: tables are kept, so that the forward moves nothing."""
 
     def forward(self, pixels: Tensor, grid: Grid, dtype: torch.dtype) -> Tensor:
-        """uint8 [num_pages, height, width] to [num_pages, num_tokens, width] in `dtype`."""
+        """uint8 [num_pages, height, width], or [num_pages, height, width, 3] where the family sees
+        colour, to [num_pages, num_tokens, width] in `dtype`."""

@@ -34,18 +34,19 @@ class Picture:
     """A layout (see pages.page.Layout) of one page, which is a picture and has no line."""
 
     encoded: bytes
+    in_color: bool = False
 
     def pages(self, text: str, report: RenderReport) -> Iterator[LaidPage]:
         raise NotImplementedError("a picture lays out no text")
 
     def draw(self, laid: LaidPage) -> np.ndarray:
-        """uint8[height, width]"""
+        """uint8[height, width], or [height, width, 3]"""
         with Image.open(io.BytesIO(self.encoded), formats=("PNG", "JPEG")) as opened:
-            gray = opened.convert("L")
+            shown = opened.convert("RGB" if self.in_color else "L")
         size = (laid.page.width, laid.page.height)
-        if gray.size != size:
-            gray = gray.resize(size, Image.Resampling.LANCZOS, reducing_gap=3)
-        return np.asarray(gray, dtype=np.uint8)
+        if shown.size != size:
+            shown = shown.resize(size, Image.Resampling.LANCZOS, reducing_gap=3)
+        return np.asarray(shown, dtype=np.uint8)
 
     def boxes(self, laid: LaidPage, index: int) -> np.ndarray:
         raise IndexError(index)
@@ -67,9 +68,18 @@ def picture_size(width: int, height: int, shape: PageShape) -> tuple[int, int]:
     return wide * shape.token, tall * shape.token
 
 
-def picture_digest(sheet: Sheet, width: int, height: int) -> str:
+def picture_digest(sheet: Sheet, width: int, height: int, *, in_color: bool = False) -> str:
     """Of the page image of that size that shows a sheet."""
-    return digest("picture page", REVISION, width, height, sheet.picture)
+    more = ["color"] if in_color else []
+    return digest("picture page", REVISION, width, height, sheet.picture, *more)
+
+
+def shows(page: Page, sheet: Sheet) -> bool:
+    """Whether a page is the image of this sheet."""
+    return page.digest in {
+        picture_digest(sheet, page.width, page.height, in_color=in_color)
+        for in_color in (False, True)
+    }
 
 
 def lay_out(document: Document, style: Style, shape: PageShape) -> Pagination | Pictured:
@@ -125,15 +135,16 @@ class Pictured(Iterator[LaidPage]):
     def _picture(self, sheet: Sheet, index: int, start: int, end: int) -> LaidPage:
         with Image.open(io.BytesIO(sheet.picture), formats=("PNG", "JPEG")) as opened:
             width, height = picture_size(*opened.size, self._shape)
+            in_color = self._shape.sees_color and opened.mode == "RGB"
         page = Page(
             index=index,
-            digest=picture_digest(sheet, width, height),
+            digest=picture_digest(sheet, width, height, in_color=in_color),
             width=width,
             height=height,
             start=start,
             end=end,
         )
-        return LaidPage(page=page, lines=(), layout=Picture(sheet.picture))
+        return LaidPage(page=page, lines=(), layout=Picture(sheet.picture, in_color))
 
     def _count(self, report: RenderReport) -> None:
         self.report.num_chars += report.num_chars

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from glyph_worker.document import PART_END
+
+_ENDS = re.compile(rf"[\n{PART_END}]|[.!?]\s")
 
 Span = tuple[int, int]
 """Half-open range of characters."""
@@ -43,6 +46,25 @@ class Excerpt:
         start, end = self.spans[at]
         shift = start - begins[at]
         return min(span[0] + shift, end), min(span[1] + shift, end)
+
+
+def sentences(text: str, span: Span, *, num_chars: int) -> Span:
+    """A passage of some `num_chars` characters about a place, from one end of a line or sentence to
+    another, or from space to space."""
+    room = max(0, num_chars - (span[1] - span[0])) // 2
+    low, high = max(0, span[0] - room), min(len(text), span[1] + room)
+    low = max(low, text.rfind(PART_END, low, span[0]) + 1)
+    if (part := text.find(PART_END, span[1], high)) >= 0:
+        high = part
+    if low and (ends := [found.end() for found in _ENDS.finditer(text, low, span[0])]):
+        low = ends[0]
+    elif low and (space := text.find(" ", low, span[0])) >= 0:
+        low = space + 1
+    if high < len(text) and (ends := [one.end() for one in _ENDS.finditer(text, span[1], high)]):
+        high = ends[-1]
+    elif high < len(text) and (space := text.rfind(" ", span[1], high)) >= 0:
+        high = space
+    return low, high
 
 
 def around(text: str, span: Span, *, num_chars: int) -> Span:

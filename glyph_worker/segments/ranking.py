@@ -6,12 +6,16 @@ Robertson and Zaragoza, The Probabilistic Relevance Framework (2009), as `bm25s`
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 
 from glyph_worker.evidence.nearness import EMPTY_WORDS
 
 _WORD = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+")
 _WIDE = re.compile("[\u2e80-\u9fff\uac00-\ud7a3\uf900-\ufaff]")
+MAX_CHARS = 20_000_000
+"""Of texts whose rankings are kept: some 60 MB."""
+_DAMPING = 60
 _ENDINGS = ("ies", "es", "s", "ing", "ed")
 
 
@@ -45,6 +49,38 @@ class Ranking:
         scores = self._index.get_scores_from_ids(asked)
         found = [at for at in range(self._num) if scores[at] > 0]
         return sorted(found, key=lambda at: (-float(scores[at]), at))
+
+
+class Rankings:
+    """The last texts' rankings of one process, by whatever names their passages. Not thread-safe:
+    a render worker's child has one job at a time."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[str, tuple[int, Ranking]] = OrderedDict()
+
+    def of(self, name: str, passages: Callable[[], Sequence[str]]) -> Ranking:
+        """`passages` are asked for where nothing of that name is known."""
+        if name in self._known:
+            self._known.move_to_end(name)
+            return self._known[name][1]
+        texts = passages()
+        made = Ranking(texts)
+        self._known[name] = sum(map(len, texts)), made
+        while len(self._known) > 1 and sum(size for size, _ in self._known.values()) > MAX_CHARS:
+            self._known.popitem(last=False)
+        return made
+
+
+def fused(*orders: Sequence[int]) -> list[int]:
+    """Several orders as one: what stands early in any of them, and in more than one of them.
+
+    Reciprocal ranks, Cormack, Clarke and Büttcher, SIGIR 2009.
+    """
+    scores: dict[int, float] = {}
+    for order in orders:
+        for rank, at in enumerate(order):
+            scores[at] = scores.get(at, 0.0) + 1 / (_DAMPING + rank)
+    return sorted(scores, key=lambda at: (-scores[at], at))
 
 
 def words(text: str) -> list[str]:

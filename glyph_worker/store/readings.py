@@ -18,6 +18,9 @@ from glyph_worker.store.keys import Keys
 
 _SEAL_BYTES = 32
 
+MapRow = tuple[int, int, str]
+"""Start and end of a part, in characters of the text in normal form, and its summary's name."""
+
 
 class ReadingStore:
     """Raises StoreUnavailable, StoreFull, StoreDenied from every method."""
@@ -36,6 +39,26 @@ class ReadingStore:
             self._client.set(
                 self._keys.reading(name), _seal(name, salt, packed) + packed, ex=self._ttl_s
             )
+
+    def put_map(self, name: str, rows: Sequence[MapRow], *, salt: str) -> None:
+        """Where the summaries of a document's parts are kept."""
+        packed = codec.pack("map", {"rows": [list(row) for row in rows]})
+        with self._rest.spared(str(self._client)):
+            self._client.set(
+                self._keys.reading(name), _seal(name, salt, packed) + packed, ex=self._ttl_s
+            )
+
+    def get_map(self, name: str, *, salt: str) -> list[MapRow]:
+        """[] where nothing is kept, or not what was asked for."""
+        with self._rest.spared(str(self._client)):
+            raw = cast("bytes | None", self._client.get(self._keys.reading(name)))
+        if raw is None or raw[:_SEAL_BYTES] != _seal(name, salt, raw[_SEAL_BYTES:]):
+            return []
+        try:
+            rows = codec.unpack("map", raw[_SEAL_BYTES:])["rows"]
+            return [(int(start), int(end), str(reading)) for start, end, reading in rows]
+        except (codec.UnreadableEnvelope, KeyError, TypeError, ValueError):
+            return []  # of another release
 
     def get_many(self, names: Sequence[str], *, salt: str) -> list[Answer | None]:
         """None where nothing is kept, or not what was asked for."""

@@ -7,6 +7,10 @@ lifecycle      a worker process from start to orderly end
 attempt        one try at a job: claim, work, exactly one end; retries are decided here
 render         document → pages → page images, then the same id onto the answer queue
 long_job       a document beyond the window: one answer of its parts
+long_asks      what a part of it is asked; where what it cites stands in the whole
+long_pages     the pages and sentences of it that a question is about
+long_summaries its parts' summaries, summed up, and kept as a map
+lens_run       a question beside the exact text of the pages that the model looked at
 long_receipt   what its parts took, in one
 parts          a job's questions about parts, as jobs of their own
 reach          how much of a document the readers take at once

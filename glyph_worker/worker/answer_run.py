@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
+from functools import partial
 
 from glyph_worker.backends.backend import Answered
 from glyph_worker.document import Page
 from glyph_worker.engine.engine import AnswerRequest, PageInput, SequenceProgress
 from glyph_worker.errors import DeadlinePassed, GlyphError, TransientError
+from glyph_worker.evidence.original import Original
+from glyph_worker.evidence.sources import pages_told
 from glyph_worker.features.digest import FeatureRecipe
 from glyph_worker.job import Answer, FinishReason, Progress, Receipt, Stage, with_total
 from glyph_worker.job_options import refuse_lacking
+from glyph_worker.segments.lens import Lens
 from glyph_worker.settings import Settings
 from glyph_worker.store.job_record import ClaimedJob
 from glyph_worker.worker.answer_stream import AnswerStream
 from glyph_worker.worker.inference import Inference
+from glyph_worker.worker.lens_run import through_lens
 from glyph_worker.worker.page_source import PageSource
 from glyph_worker.worker.prover import Proof
 
@@ -73,13 +79,22 @@ class AnswerRun:
                 self.stream.grow(seen.text)
             self.check()
 
-        answered = backend.answer(
-            _request(claimed, pages, backend.recipe.salted(salt), settings),
-            [source.request(page) for page in pages],
+        request = _request(claimed, pages, backend.recipe.salted(salt), settings)
+        if parts.told and len(claimed.document_names) > 1:
+            normal = Original(source.document().text).normal
+            told = pages_told(normal, pages, claimed.document_names)
+            request = replace(request, question=told + request.question)
+        ask = partial(
+            backend.answer,
+            pages=[source.request(page) for page in pages],
             salt=salt,
             on_progress=on_progress,
             check=self.check,
         )
+        if claimed.options.lens:
+            answered, lens = through_lens(request, source, pages, backend, ask)
+        else:
+            answered, lens = ask(request), Lens()
         outcome = answered.result
         self.check()
         if outcome.finish_reason == "cancelled":
@@ -113,7 +128,7 @@ class AnswerRun:
         return Answer(
             text=proof.text,
             finish_reason=FinishReason(outcome.finish_reason),
-            receipt=self._receipt(claimed, parts, source, pages, answered, proof, guard_ms),
+            receipt=self._receipt(claimed, parts, source, pages, answered, lens, proof, guard_ms),
             mean_log_prob=outcome.mean_log_prob,
             min_log_prob=outcome.min_log_prob,
             citations=proof.citations,
@@ -132,6 +147,7 @@ class AnswerRun:
         source: PageSource,
         pages: list[Page],
         answered: Answered,
+        lens: Lens,
         proof: Proof,
         guard_ms: float,
     ) -> Receipt:
@@ -150,6 +166,8 @@ class AnswerRun:
             text_tokens_saved=max(0, text_tokens - visual),
             compression_ratio=round(text_tokens / max(1, visual), 3),
             prompt_tokens=outcome.num_prompt_tokens,
+            lens_pages=tuple(at + 1 for at in lens.pages),
+            lens_tokens=lens.num_tokens,
             prefix_tokens_reused=outcome.num_prefix_tokens_reused,
             history_unread=0 if backend.prompt.reads_history else len(claimed.options.history),
             thinking_tokens=outcome.num_thinking_tokens,

@@ -11,9 +11,9 @@ from glyph_worker.features.cache import FeatureCache
 from glyph_worker.features.types import PageRequest
 from glyph_worker.model.checkpoint import load_reader
 from glyph_worker.model.reader import Reader
-from glyph_worker.render.choose import checkpoint_folder, resolve_style
+from glyph_worker.render.choose import checkpoint_folder, resolve_style, shape_of
 from glyph_worker.render.out.raster import draw
-from glyph_worker.render.paginate import paginate
+from glyph_worker.render.pictured import lay_out
 from glyph_worker.settings import Settings
 from glyph_worker.store.features import CacheStore
 from glyph_worker.store.open import Stores
@@ -58,7 +58,7 @@ def warm(
 ) -> maintenance.WarmReport:
     """Draw, encode and publish a document's pages before its first question.
 
-    Raises StoreUnavailable, ModelUnusable.
+    Raises StoreUnavailable, ModelUnusable, UnreadableDocument.
     """
     store = _store(settings)
     store.ping()
@@ -84,7 +84,7 @@ def _reader(settings: Settings) -> Reader:
 
 
 def _requests(settings: Settings, document: Document) -> list[PageRequest]:
-    pages = paginate(document.text, resolve_style(settings, "auto"))
+    pages = lay_out(document, resolve_style(settings, "auto"), shape_of(settings))
     return [
         PageRequest(
             page_digest=laid.page.digest,

@@ -13,6 +13,7 @@ from glyph_worker.settings import Settings
 from glyph_worker.store.features import CacheStore
 from glyph_worker.store.streams import StreamStore
 from glyph_worker.worker.prover import Prover
+from glyph_worker.worker.reach import stated
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,6 +22,9 @@ class Inference:
     prover: Prover
     streams: StreamStore | None
     """None: partial text goes nowhere."""
+    told: bool = True
+    """Whether the reader is told documents' names: one that weighs no evidence knows questions
+    alone."""
 
     @classmethod
     def start(
@@ -32,9 +36,11 @@ class Inference:
         on_fatal: Callable[[BaseException], None],
     ) -> Self:
         """Load and start. Raises ModelUnusable, InvalidSetting, MissingExtra."""
-        prover = Prover(checkpoint_folder(settings.model))
+        folder = checkpoint_folder(settings.model)
+        prover = Prover(folder)
         backend = start_backend(settings, cache, on_fatal=on_fatal)
-        return cls(backend=backend, prover=prover, streams=streams)
+        told = bool(stated(folder).get("weighs_evidence", True))
+        return cls(backend=backend, prover=prover, streams=streams, told=told)
 
     def stop(self) -> None:
         self.backend.stop()

@@ -5,122 +5,84 @@ It runs on render workers, from the top after every wake: whatever was answered 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
-from glyph_worker.document import PART_END, Page
-from glyph_worker.errors import InvalidOption, JobFailed
-from glyph_worker.evidence.boxes import PageMap
-from glyph_worker.evidence.original import Original
-from glyph_worker.evidence.sources import in_its_document
 from glyph_worker.job import Answer
-from glyph_worker.proof import Citation
-from glyph_worker.render.paginate import paginate
 from glyph_worker.render.style.style import Style
-from glyph_worker.segments.candidates import RULE, SUPPORTED, Candidate, best, candidate
-from glyph_worker.segments.cut import TokenScale, cut
-from glyph_worker.segments.excerpt import Excerpt, Span, around
-from glyph_worker.segments.ranking import Ranking
-from glyph_worker.segments.summaries import Summaries, Summary
+from glyph_worker.segments.candidates import RULE, SUPPORTED, Candidate, best
+from glyph_worker.segments.cut import TokenScale
+from glyph_worker.segments.excerpt import Span, around
+from glyph_worker.segments.ranking import Rankings
 from glyph_worker.store.job_record import ClaimedJob
+from glyph_worker.worker.long_asks import LongAsks, LongText
+from glyph_worker.worker.long_pages import LongPages
 from glyph_worker.worker.long_receipt import long_receipt
+from glyph_worker.worker.long_summaries import LongSummaries
 from glyph_worker.worker.parts import Ask, Parts, Reply, part_options
 from glyph_worker.worker.reach import Reach
 
-ONLY_A_PART = (
-    "\n(The pages are a part of a longer document. If they do not have the answer, say only: not "
-    "found.)"
-)
-"""What a reader that can be told, and has no words of its own for it, is told with a segment's
-question. Nothing of the other segments:
-an edit elsewhere leaves the question, and so its answer, as it was."""
 EVIDENCE = "the passages around the segments' answers were drawn together and asked again"
-SUMMED_UP = "segments were summed up, then their summaries"
-SELECTED = "pages by BM25, in document order; of several rounds " + RULE
+SELECTED = (
+    "pages by BM25, of text and of kept summaries, in document order; of several answers " + RULE
+)
 MOST_PASSAGE, LEAST_PASSAGE = 4_000, 300
 """Characters of a passage around an answer's place."""
-SELECT_SHARE = 0.1
-"""Of all pages, the most that `select` asks."""
-FIRST_SHARE = 0.03
-MIN_SELECTED = 4
-"""Pages, whatever their share."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LongText:
-    """A job's text in normal form, laid out."""
-
-    given: Original
-    pages: tuple[Page, ...]
-    costs: tuple[int, ...]
-    """Tokens of each page."""
-
-    @property
-    def normal(self) -> str:
-        return self.given.normal
 
 
 class LongJob:
     def __init__(
-        self, claimed: ClaimedJob, text: LongText, parts: Parts, *, style: Style, reach: Reach
+        self,
+        claimed: ClaimedJob,
+        text: LongText,
+        parts: Parts,
+        *,
+        style: Style,
+        reach: Reach,
+        rankings: Rankings,
     ) -> None:
-        self._claimed = claimed
-        self._text = text
+        self._asks = LongAsks(claimed, text, style, reach)
+        self._pages = LongPages(self._asks, parts, rankings)
+        self._summaries = LongSummaries(self._asks, parts)
         self._parts = parts
-        self._style = style
-        self._reach = reach
-        self._options = claimed.options
 
     def answer(self) -> Answer:
         """Raises Parked while parts are to end; JobFailed where none could be read; InvalidOption
         for a summary by a model that makes none; Fenced, Cancelled."""
-        if self._options.task == "summarize":
-            return self._summarized()
-        if self._options.overflow == "select":
+        if self._asks.options.task == "summarize":
+            return self._summaries.summed_up()
+        if self._asks.options.overflow == "select":
             return self._selected()
         return self._whole()
 
-    # Every segment -------------------------------------------------------------------------------
-
     def _whole(self) -> Answer:
-        text, reach = self._text, self._reach
-        scale = TokenScale(text.pages, text.costs)
-        budget = reach.segment_tokens(text.costs, self._claimed.question, self._options)
-        segments = self._cut(text.normal, scale, text.costs)
-        weighs = reach.weighs_evidence
-        options = part_options(self._options, free=weighs)
-        question = self._part_question
-        asks = [Ask.of(Excerpt.of(text.normal, [span]), question, options) for span in segments]
+        text, weighs = self._asks.text, self._asks.reach.weighs_evidence
+        options = part_options(self._asks.options, free=weighs)
+        segments = self._asks.segments(text.normal, text.pages, text.costs)
+        asks = [self._asks.part([span], options) for span in segments]
+        if not weighs:
+            asks += next(self._pages.rounds(share=0.0))
         replies = self._parts.answers(asks, num_more=int(weighs))
-        found = self._candidates(replies)
+        found = self._asks.candidates(replies)
         if weighs and len({one.answer.text.strip() for one in found.values()}) > 1:
-            evidence = self._evidence(list(found.values()), replies, scale, budget)
+            evidence = self._evidence(list(found.values()), replies)
             if evidence is not None:
                 [reply] = self._parts.answers([evidence])
                 if reply.answer is not None and reply.answer.found is not False:
                     return self._made(reply, [*replies, reply], found, EVIDENCE)
-        chosen = best(list(found.values()))
-        if not weighs and (chosen is None or chosen.support < SUPPORTED):
-            # Fewer pages are read better: those that the question's words lead to, once more.
-            likeliest = next(self._rounds(share=0.0))
-            replies = [*replies, *self._parts.answers([self._selection(likeliest)])]
-            found = self._candidates(replies)
+            elif (whole := self._summaries.of_kept(replies)) is not None:
+                return whole
         return self._best(replies, found, RULE)
 
-    def _evidence(
-        self,
-        found: Sequence[Candidate],
-        replies: Sequence[Reply],
-        scale: TokenScale,
-        budget: int,
-    ) -> Ask | None:
+    def _evidence(self, found: Sequence[Candidate], replies: Sequence[Reply]) -> Ask | None:
         """The passages around all answers' places, the best supported first where not all fit."""
         placed = sorted(
             (one for one in found if one.place is not None), key=lambda one: -one.support
         )
         if not placed:
             return None
-        normal = self._text.normal
+        text, budget = self._asks.text, self._asks.budget
+        normal, scale = text.normal, TokenScale(text.pages, text.costs)
         per_token = max(1.0, len(normal) / max(1, scale.total))
         num_chars = int(budget * per_token / len(placed))
         num_chars = max(LEAST_PASSAGE, min(MOST_PASSAGE, num_chars))
@@ -134,142 +96,16 @@ class LongJob:
             if left < 0 and spans:
                 break
             spans.append(span)
-        options = part_options(self._options, free=False)
-        return Ask.of(Excerpt.of(normal, spans), self._claimed.question, options)
-
-    # A selection of pages ------------------------------------------------------------------------
+        return self._asks.passages(spans, part_options(self._asks.options, free=False))
 
     def _selected(self) -> Answer:
         replies: list[Reply] = []
-        for pages in self._rounds(share=FIRST_SHARE):
-            replies += self._parts.answers([self._selection(pages)])
-            found = self._candidates(replies)
-            chosen = best(list(found.values()))
+        for asks in self._pages.rounds():
+            replies += self._parts.answers(asks)
+            chosen = best(list(self._asks.candidates(replies).values()))
             if chosen is not None and chosen.support >= SUPPORTED:
                 break
-        return self._best(replies, self._candidates(replies), SELECTED)
-
-    def _selection(self, pages: Sequence[int]) -> Ask:
-        normal = self._text.normal
-        spans = [(self._text.pages[at].start, self._text.pages[at].end) for at in pages]
-        options = part_options(self._options, free=False)
-        excerpt = Excerpt.of(normal, _trimmed(normal, spans))
-        return Ask.of(excerpt, self._part_question, options)
-
-    @property
-    def _part_question(self) -> str:
-        reach = self._reach
-        told = reach.weighs_evidence and not reach.says_not_found
-        return self._claimed.question + (ONLY_A_PART if told else "")
-
-    def _rounds(self, *, share: float) -> Iterator[list[int]]:
-        """Pages to ask together, in document order: first the likeliest, then as many again.
-        `share`: of all pages, those of one round."""
-        text = self._text
-        num_pages = len(text.pages)
-        passages = [text.normal[page.start : page.end] for page in text.pages]
-        ranked = Ranking(passages).order(self._claimed.question)
-        likely = set(ranked)
-        ranked += [at for at in range(num_pages) if at not in likely]
-        budget = self._reach.segment_tokens(text.costs, self._claimed.question, self._options)
-        most = max(MIN_SELECTED, int(SELECT_SHARE * num_pages))
-        size = max(MIN_SELECTED, int(share * num_pages))
-        taken = 0
-        while taken < most:
-            chosen: list[int] = []
-            cost = 0
-            for at in ranked[taken : min(most, taken + size)]:
-                cost += text.costs[at]
-                if chosen and cost > budget:
-                    break
-                chosen.append(at)
-            taken += len(chosen)
-            yield sorted(chosen)
-
-    # Summaries -----------------------------------------------------------------------------------
-
-    def _summarized(self) -> Answer:
-        if not self._reach.weighs_evidence:
-            raise InvalidOption(
-                "this reader copies answers out of pages and sums nothing up; ask it a question, "
-                "or have a larger checkpoint summarize",
-                option="task",
-            )
-        text = self._text
-        segments = self._cut(text.normal, TokenScale(text.pages, text.costs), text.costs)
-        options = part_options(self._options, free=True)
-        asks = [
-            Ask.of(Excerpt.of(text.normal, [span]), self._claimed.question, options)
-            for span in segments
-        ]
-        replies = self._parts.answers(asks, num_more=1)
-        self._candidates(replies)  # raises where none was answered
-        summaries = [
-            Summary(
-                text=reply.answer.text,
-                citations=tuple(self._cited(reply.answer.citations, reply.ask.excerpt)),
-            )
-            for reply in replies
-            if reply.answer is not None
-        ]
-        everything = list(replies)
-        while True:
-            joined = Summaries(summaries)
-            pages = [laid.page for laid in paginate(joined.text, self._style)]
-            costs = self._reach.page_costs(pages)
-            last = self._reach.fits(costs, self._claimed.question, self._options)
-            spans = [(0, len(joined.text))]
-            if not last:
-                spans = self._cut(joined.text, TokenScale(pages, costs), costs)
-            options = part_options(self._options, free=not last)
-            asks = [
-                Ask.of(Excerpt.of(joined.text, [span]), self._claimed.question, options)
-                for span in spans
-            ]
-            replies = self._parts.answers(asks, num_more=int(not last))
-            everything += replies
-            self._candidates(replies)
-            made = [
-                (reply.answer, joined.traced(reply.answer.citations, reply.ask.span[0]))
-                for reply in replies
-                if reply.answer is not None
-            ]
-            if last:
-                [(answer, citations)] = made
-                receipt = long_receipt(self._claimed, everything, {}, SUMMED_UP)
-                return replace(answer, citations=citations, receipt=receipt)
-            shorter = [Summary(text=one.text, citations=cited) for one, cited in made]
-            if sum(len(one.text) for one in shorter) >= sum(len(one.text) for one in summaries):
-                raise JobFailed(
-                    f"{len(summaries)} summaries of segments have {len(joined.text)} characters "
-                    "and get no shorter when they are summed up; ask for shorter ones "
-                    "(max_new_tokens), or use a checkpoint with a longer window",
-                    code="summary_too_long",
-                )
-            summaries = shorter
-
-    def _cut(self, text: str, scale: TokenScale, costs: Sequence[int]) -> list[Span]:
-        budget = self._reach.segment_tokens(costs, self._claimed.question, self._options)
-        return [(one.start, one.end) for one in cut(text, scale, max_tokens=budget)]
-
-    # One answer ----------------------------------------------------------------------------------
-
-    def _candidates(self, replies: Sequence[Reply]) -> dict[int, Candidate]:
-        """By the number of their reply. Raises JobFailed where no part was answered at all."""
-        read = [reply for reply in replies if reply.answer is not None]
-        if not read:
-            error = replies[0].error
-            assert error is not None
-            raise error
-        found = {}
-        for number, reply in enumerate(replies):
-            if reply.answer is not None:
-                one = candidate(
-                    number, reply.answer, reply.ask.document.text, self._claimed.question
-                )
-                if one is not None:
-                    found[number] = one
-        return found
+        return self._best(replies, self._asks.candidates(replies), SELECTED)
 
     def _best(self, replies: Sequence[Reply], found: dict[int, Candidate], rule: str) -> Answer:
         chosen = best(list(found.values()))
@@ -291,25 +127,9 @@ class LongJob:
         assert answer is not None
         return replace(
             answer,
-            citations=tuple(self._cited(answer.citations, reply.ask.excerpt)),
-            receipt=long_receipt(self._claimed, replies, found, rule),
+            citations=tuple(self._asks.cited(answer.citations, reply.ask.excerpt)),
+            receipt=long_receipt(self._asks.claimed, replies, found, rule),
         )
-
-    def _cited(self, citations: Sequence[Citation], excerpt: Excerpt) -> Iterator[Citation]:
-        text = self._text
-        page_map = PageMap(text.normal, self._style, text.pages)
-        for one in citations:
-            place = excerpt.back((one.start, one.end))
-            start, end = text.given.span(place)
-            whole = replace(
-                one,
-                start=start,
-                end=end,
-                text=text.given.text[start:end],
-                page=page_map.page_of(place),
-                boxes=page_map.boxes(place),
-            )
-            yield in_its_document(whole, text.given.text, self._claimed.document_names)
 
 
 def _sureness(reply: Reply) -> float:
@@ -318,13 +138,3 @@ def _sureness(reply: Reply) -> float:
     if answer.confidence is not None:
         return answer.confidence
     return answer.mean_log_prob if answer.mean_log_prob is not None else float("-inf")
-
-
-def _trimmed(text: str, spans: Sequence[Span]) -> Iterator[Span]:
-    """Pages without the marks of parts at their ends: joined again, each has its own."""
-    for start, end in spans:
-        while start < end and text[end - 1] == PART_END:
-            end -= 1
-        while start < end and text[start] == PART_END:
-            start += 1
-        yield start, end

@@ -98,7 +98,7 @@ class PageSource:
             packed = self._stores.page_images.get(page_image_digest(page.digest, self.salt))
             if packed is not None:
                 pixels = unpack_page(packed)
-                if pixels.shape == (page.height, page.width):
+                if pixels.shape[:2] == (page.height, page.width):
                     return pixels
                 raise WireError(f"page {page.index} is {pixels.shape}")
         except (TransientError, WireError) as exc:

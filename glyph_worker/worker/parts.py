@@ -14,7 +14,7 @@ import structlog
 
 from glyph_worker import codec
 from glyph_worker.document import Document, digest
-from glyph_worker.errors import JobFailed, TransientError
+from glyph_worker.errors import JobFailed, QuestionTooLong, TransientError
 from glyph_worker.job import Answer, Job, JobStatus, SegmentReceipt, estimated_cost
 from glyph_worker.job_options import JobOptions
 from glyph_worker.segments.excerpt import Excerpt, Span
@@ -95,7 +95,8 @@ class Parts:
     def answers(self, asks: Sequence[Ask], *, num_more: int = 0) -> list[Reply]:
         """All of them, in their order. `num_more`: parts that may be asked after these.
 
-        Raises Parked until all have ended; Fenced, Cancelled.
+        Raises Parked until all have ended; JobFailed where the question, or its history, fits no
+        part; Fenced, Cancelled.
         """
         ids = [self._id_of(ask) for ask in asks]
         found = retry_until_stored(lambda: self._stores.parts.outcomes(ids))
@@ -108,6 +109,10 @@ class Parts:
             if answer is not None:
                 replies[at] = Reply(ask=asks[at], status=JobStatus.SUCCEEDED, answer=answer)
         done = [reply for reply in replies if reply is not None]
+        for reply in done:
+            if reply.error is not None and reply.error.code == QuestionTooLong.code:
+                # Question and history are every part's: the others would fail alike.
+                raise reply.error
         if len(done) == len(asks):
             self._num_before += len(asks)
             return done
@@ -155,6 +160,38 @@ class Parts:
         return reading_name(
             ask.document.digest, ask.question, ask.options, self._salt, *self._read_by
         )
+
+    def keep_map(self, asks: Sequence[Ask]) -> None:
+        """Remember that these are the summaries of the document's parts."""
+        if not self._read_by[1] or any(ask.options.temperature > 0 for ask in asks):
+            return
+        rows = [(*ask.span, self.name_of(ask)) for ask in asks]
+        try:
+            self._stores.readings.put_map(self._map_name, rows, salt=self._salt)
+        except TransientError as exc:
+            log.warning("cache.skipped", what="map", error=exc.code)
+
+    def known_map(self) -> list[tuple[Span, Answer]]:
+        """The document's parts with their summaries, in order; [] where any of them is not kept."""
+        if not self._read_by[1]:
+            return []
+        try:
+            rows = self._stores.readings.get_map(self._map_name, salt=self._salt)
+            names = [name for _, _, name in rows]
+            kept = self._stores.readings.get_many(names, salt=self._salt)
+        except TransientError as exc:
+            log.warning("cache.skipped", what="map", error=exc.code)
+            return []
+        found = [
+            ((start, end), answer)
+            for (start, end, _), answer in zip(rows, kept, strict=True)
+            if answer is not None
+        ]
+        return found if len(found) == len(rows) else []
+
+    @property
+    def _map_name(self) -> str:
+        return digest("map", self._claimed.document_digest, self._salt, *self._read_by)
 
     def _kept(self, asks: Sequence[Ask]) -> list[Answer | None]:
         if not self._read_by[1] or any(ask.options.temperature > 0 for ask in asks):

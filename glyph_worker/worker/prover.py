@@ -24,7 +24,7 @@ from glyph_worker.evidence.original import Original
 from glyph_worker.evidence.sheets import SheetMap
 from glyph_worker.evidence.sources import in_its_document
 from glyph_worker.proof import CheckedLiteral, Citation
-from glyph_worker.render.pictured import picture_digest
+from glyph_worker.render.pictured import shows
 from glyph_worker.render.style.style import Style
 
 GridOf = Callable[[int, int], tuple[int, int]]
@@ -171,7 +171,7 @@ def _cited(
         boxes = None
         if number is not None and (sheet := sheets.picture_at(start)) is not None:
             page = pages[number - 1]
-            if page.digest == picture_digest(sheet, page.width, page.height):
+            if shows(page, sheet):
                 boxes = sheets.on_page(
                     sheet, start, end, page=number, width=page.width, height=page.height
                 )

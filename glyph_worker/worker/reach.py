@@ -107,7 +107,7 @@ class ReachFinder:
 
 def _reach(settings: Settings, living: Sequence[WorkerInfo]) -> Reach:
     folder = checkpoint_folder(settings.model)
-    said = _stated(folder / LONG_FILE)
+    said = stated(folder)
     identities = {info.identity for info in living}
     window = settings.engine.window_tokens or stated_window(folder)
     return Reach(
@@ -123,7 +123,9 @@ def _reach(settings: Settings, living: Sequence[WorkerInfo]) -> Reach:
     )
 
 
-def _stated(file: Path) -> dict[str, Any]:
+def stated(folder: Path) -> dict[str, Any]:
+    """What a checkpoint's folder says of itself; {} for nothing. Raises ModelUnusable."""
+    file = folder / LONG_FILE
     if not file.is_file():
         return {}
     try:

@@ -18,6 +18,7 @@ from celery.exceptions import Ignore
 from glyph_worker.document import Page
 from glyph_worker.errors import DocumentTooLarge, TransientError
 from glyph_worker.evidence.original import Original
+from glyph_worker.evidence.sources import longest_told
 from glyph_worker.features.digest import page_image_digest
 from glyph_worker.features.known_pages import KnownPages
 from glyph_worker.job import Progress, Stage
@@ -29,6 +30,7 @@ from glyph_worker.render.pages.page import LaidPage
 from glyph_worker.render.paginate import paginate
 from glyph_worker.render.pictured import lay_out
 from glyph_worker.render.style.style import Style
+from glyph_worker.segments.ranking import Rankings
 from glyph_worker.settings import Settings
 from glyph_worker.store.job_record import ClaimedJob
 from glyph_worker.store.layouts import StoredLayout
@@ -36,7 +38,8 @@ from glyph_worker.store.open import Stores
 from glyph_worker.traces import Traces
 from glyph_worker.worker.answer_stream import AnswerStream
 from glyph_worker.worker.attempt import Cancelled, Fenced, attempt, retry_until_stored
-from glyph_worker.worker.long_job import LongJob, LongText
+from glyph_worker.worker.long_asks import LongText
+from glyph_worker.worker.long_job import LongJob
 from glyph_worker.worker.page_source import salt_of
 from glyph_worker.worker.parts import Parked, Parts
 from glyph_worker.worker.reach import ReachFinder
@@ -53,6 +56,7 @@ class RenderStage:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._opened: Stores | None = None
+        self._rankings = Rankings()
         self._traces = Traces(settings.trace_endpoint, service="glyph-render")
 
     @property
@@ -99,6 +103,8 @@ class RenderStage:
         style = style_of(self._settings, options, steps=steps)
         salt = salt_of(self._settings, claimed.tenant)
         reach = self._reach.reach()
+        told = longest_told(claimed.document_names) if reach.weighs_evidence else ""
+        asked = told + claimed.question
         whole = bool(claimed.parent) or options.overflow == "refuse"
         layout, num_drawn = self._layout(claimed, style, salt), 0
         fits = True
@@ -113,7 +119,7 @@ class RenderStage:
                 if whole:
                     self._check_limit(len(pages))
                 else:
-                    fits = fits and reach.fits(costs, claimed.question, options)
+                    fits = fits and reach.fits(costs, asked, options)
                 self._check_right(claimed, len(pages))
                 if fits:
                     num_drawn += self._draw(batch, salt)
@@ -127,7 +133,7 @@ class RenderStage:
         elif whole:
             self._check_limit(len(layout.pages))
         else:
-            fits = reach.fits(reach.page_costs(layout.pages), claimed.question, options)
+            fits = reach.fits(reach.page_costs(layout.pages), asked, options)
         if not fits:
             return self._read_long(claimed, layout, style, salt)
         notes = {
@@ -190,7 +196,9 @@ class RenderStage:
             stores, claimed, salt=salt, style_digest=style.digest, identity=reach.identity
         )
         try:
-            answer = LongJob(claimed, text, parts, style=style, reach=reach).answer()
+            answer = LongJob(
+                claimed, text, parts, style=style, reach=reach, rankings=self._rankings
+            ).answer()
         except Parked:
             return claimed
         stream = AnswerStream(stores.streams, claimed.job_id, claimed.attempt, claimed.owner)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from glyph_worker.errors import GlyphError
 from glyph_worker.job import Answer
+from glyph_worker.render.choose import shape_of
 from glyph_worker.render.out.preview import render_file
 from glyph_worker.settings import Settings
 from glyph_worker.store.job_record import ClaimedJob
@@ -42,7 +43,7 @@ def replay(settings: Settings, job_id: str, out_dir: Path) -> Replayed:
     claimed = stores.jobs.peek(job_id)
     source = PageSource(settings, stores, claimed)
     document = stores.blobs.get(claimed.document_digest)
-    render_file(document.text, source.style, out_dir, show_map=False)
+    render_file(document, source.style, shape_of(settings), out_dir)
     parts = Inference.start(settings, None, None, on_fatal=_raise)
     try:
         outcome = _together(settings, stores, parts, [claimed, *batch_mates])

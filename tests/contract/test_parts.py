@@ -7,18 +7,24 @@ from typing import Any
 import pytest
 import redis
 
-from glyph_worker.errors import DeadlinePassed
+from glyph_worker.client import Client
+from glyph_worker.errors import DeadlinePassed, JobFailed, QuestionTooLong
 from glyph_worker.job import Answer, FinishReason, JobStatus, Priority, Receipt, Stage
 from glyph_worker.job_options import JobOptions
+from glyph_worker.segments.excerpt import Excerpt
 from glyph_worker.setting_sections import QueueSettings
+from glyph_worker.settings import Settings
 from glyph_worker.store.backlog import Backlog, Submission
 from glyph_worker.store.connection import connect
 from glyph_worker.store.job_record import ClaimedJob
 from glyph_worker.store.jobs import ClaimResult, JobStore
 from glyph_worker.store.keys import Keys
 from glyph_worker.store.listing import JobListing
+from glyph_worker.store.open import Stores
 from glyph_worker.store.parts import Part, PartStore
 from glyph_worker.store.readings import ReadingStore
+from glyph_worker.worker import parts as worker_parts
+from glyph_worker.worker.parts import Ask, Parked, Parts
 
 KEYS = Keys("test")
 ANSWER = Answer(text="42", finish_reason=FinishReason.STOP, receipt=Receipt(answer_tokens=2))
@@ -210,3 +216,50 @@ def test_a_reading_is_found_by_its_name_and_salt_alone(cache_url: str) -> None:
     assert readings.get_many(["ab" * 32, "cd" * 32], salt="s") == [ANSWER, None]
     assert readings.get_many(["ab" * 32], salt="other") == [None]
     client.close()
+
+
+def test_a_map_is_found_by_its_name_and_salt_alone(cache_url: str) -> None:
+    client = connect(cache_url)
+    readings = ReadingStore(client, KEYS, ttl_s=60)
+    rows = [(0, 10, "ab" * 32), (8, 20, "cd" * 32)]
+    readings.put_map("ef" * 32, rows, salt="s")
+    assert readings.get_map("ef" * 32, salt="s") == rows
+    assert readings.get_map("ef" * 32, salt="other") == []
+    assert readings.get_map("ab" * 32, salt="s") == []
+    readings.put("ab" * 32, ANSWER, salt="s")
+    assert readings.get_map("ab" * 32, salt="s") == [], "an answer is no map"
+    client.close()
+
+
+def test_a_question_that_fits_no_part_ends_the_job_after_the_first_ones(
+    broker_url: str, cache_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_parts, "WAVE", 2)
+    settings = Settings.load(environ={"GLYPH_BROKER_URL": broker_url, "GLYPH_CACHE_URL": cache_url})
+    stores = Stores.open(settings)
+    whole = Client(settings).submit("a text\n" * 9, "why?", history=[("who?", "x" * 999)]).id
+
+    def held(job_id: str) -> ClaimedJob:
+        verdict, claimed = stores.jobs.claim(job_id, owner="w", stage=Stage.RENDERING)
+        assert claimed is not None, verdict
+        return claimed
+
+    def parts() -> Parts:
+        return Parts(stores, held(whole), salt="s", style_digest="d", identity="reader")
+
+    text = "".join(f"line {n}\n" for n in range(20))
+    asks = [
+        Ask.of(Excerpt.of(text, [(at, at + 6)]), "why?", JobOptions()) for at in range(0, 70, 7)
+    ]
+    with pytest.raises(Parked):
+        parts().answers(asks)
+    asked = [key.decode().rpartition(":")[2] for key in connect(broker_url).keys("glyph:job:*.*")]
+    assert len(asked) == 2
+    wire = QuestionTooLong("history of 1 turns needs 999 tokens").to_wire()
+    for job_id in asked:
+        assert stores.jobs.fail(job_id, wire, held(job_id))
+    with pytest.raises(JobFailed, match="history of 1 turns") as caught:
+        parts().answers(asks)
+    assert caught.value.code == "question_too_long"
+    assert len(connect(broker_url).keys("glyph:job:*.*")) == 2
+    stores.jobs.fail(whole, wire, held(whole))

@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 from waiting import PATIENCE_S, wait_until
 
-from glyph_worker.errors import JobCancelled, JobFailed
+from glyph_worker.errors import EmptyDocument, JobCancelled, JobFailed
 from glyph_worker.job import JobStatus
 from glyph_worker.model.embedded import checkpoint_path
+from glyph_worker.render.paginate import paginate
+from glyph_worker.render.style.presets import preset_style
 from glyph_worker.store.connection import connect
 
 QUESTION = "What is the vault code of Zephyr Station?"
@@ -92,9 +94,14 @@ def test_a_fact_anywhere_in_a_document_beyond_the_window_is_found_and_cited(
     assert citation.boxes
     receipt = answer.receipt
     assert receipt.overflow == "segments"
-    assert len(receipt.segments) >= 4
+    num_parts = [one.end for one in receipt.segments].index(len(text)) + 1
+    parts, alone = receipt.segments[:num_parts], receipt.segments[num_parts:]
+    assert len(parts) >= 4
     assert {one.status for one in receipt.segments} == {"succeeded"}
-    assert (receipt.segments[0].start, receipt.segments[-1].end) == (0, len(text))
+    assert parts[0].start == 0
+    assert len(alone) in (5, 6), "what the question's words lead to: sentences, and four pages"
+    assert {one.pages for one in alone} == {1}
+    assert any(one.start <= citation.start < one.end for one in alone)
     assert receipt.pages_encoded + receipt.pages_reused == sum(s.pages for s in receipt.segments)
 
 
@@ -130,8 +137,10 @@ def test_a_selection_answers_a_lookup_from_few_pages(long_fleet: Any) -> None:
     assert answer.citations[0].start == text.index("774-1093")
     receipt = answer.receipt
     assert receipt.overflow == "select"
-    assert len(receipt.segments) == 1
-    assert receipt.segments[0].pages <= 5
+    assert len(receipt.segments) in (5, 6)
+    assert {one.pages for one in receipt.segments} == {1}
+    starts = [one.start for one in receipt.segments[-4:]]
+    assert starts == sorted(starts)
 
 
 def test_refuse_refuses_with_the_numbers(long_fleet: Any) -> None:
@@ -206,6 +215,67 @@ def test_several_documents_are_cited_by_name_and_each_one_s_pages_are_kept_alone
     assert [one.document for one in again.citations] == ["y"]
 
 
+def test_a_reader_that_weighs_is_told_the_documents_names_and_no_other(
+    weighing_fleet: Any, long_fleet: Any
+) -> None:
+    texts = ["Invoice 4711\nCustomer: Ada Robotics GmbH\n", "Shipment 12\nCarrier: Orion\n"]
+    both = dict(zip(("march.txt", "april.txt"), texts, strict=True))
+
+    def num_prompt(fleet: Any, document: Any) -> int:
+        answer = ask(fleet, document)
+        return int(answer.receipt.prompt_tokens)
+
+    one = texts[0]
+    assert num_prompt(weighing_fleet, one) == num_prompt(long_fleet, one)
+    told = num_prompt(weighing_fleet, both) - num_prompt(long_fleet, both)
+    assert told > 10, "page 1 of 'march.txt'; page 2 of 'april.txt'"
+
+
+def test_lens_lays_the_text_of_the_likeliest_pages_beside_the_question(long_fleet: Any) -> None:
+    lines = filler("lens", 120)
+    lines[70] = FACT
+    text = "".join(lines)
+    plain = ask(long_fleet, text).receipt
+    seen = ask(long_fleet, text, lens=True)
+    receipt = seen.receipt
+    assert (plain.lens_pages, plain.lens_tokens) == ((), 0)
+    assert 1 <= len(receipt.lens_pages) <= 3
+    assert sorted(receipt.lens_pages) == list(receipt.lens_pages)
+    pages = [laid.page for laid in paginate(text, preset_style("nano"))]
+    at = text.index(FACT)
+    assert next(one.index + 1 for one in pages if at < one.end) in receipt.lens_pages
+    assert receipt.lens_tokens > 100
+    assert abs(receipt.prompt_tokens - plain.prompt_tokens - receipt.lens_tokens) <= 2
+    assert receipt.visual_tokens == plain.visual_tokens
+    assert receipt.pages_encoded == 0, "the scan is the plain question's prompt"
+
+
+def test_lens_of_what_does_not_fit_is_left_out(long_fleet: Any) -> None:
+    text = "".join(filler("no room", 240))  # its pages fill the window
+    receipt = ask(long_fleet, text, lens=True).receipt
+    assert receipt.overflow == ""
+    assert receipt.prompt_tokens <= 2_500
+    assert len(receipt.lens_pages) <= 1
+
+
+def test_a_history_longer_than_the_window_of_a_reader_that_is_given_none_is_told(
+    long_fleet: Any,
+) -> None:
+    lines = filler("history", 60)
+    lines[30] = FACT
+    answer = ask(long_fleet, "".join(lines), history=[["What is the first pump?", "x" * 3_000]])
+    assert answer.text == "774-1093"
+    assert answer.receipt.history_unread == 1
+
+
+def test_a_hundred_empty_documents_are_refused_by_the_first_one_s_name(long_fleet: Any) -> None:
+    with pytest.raises(EmptyDocument, match="'empty 0', 1 of 100 documents"):
+        ask(long_fleet, {f"empty {n}": "\n" for n in range(100)})
+    rows = {f"note {n}": "\n" if n else "Carrier: Orion Freight\n" for n in range(100)}
+    with pytest.raises(EmptyDocument, match="'note 1', 2 of 100 documents"):
+        ask(long_fleet, rows)
+
+
 def test_several_documents_beyond_the_window_are_cited_by_name_too(long_fleet: Any) -> None:
     rows = [(f"depot {n}", "".join(filler(f"depot {n}", 90))) for n in range(5)]
     rows[3] = ("depot 3", rows[3][1] + FACT)
@@ -243,6 +313,8 @@ def test_a_document_of_any_length_is_summed_up_part_by_part(
     assert "summaries" in receipt.reduced_by
     assert len(receipt.segments) > 4
     assert {one.status for one in receipt.segments} == {"succeeded"}
+    again = ask(weighing_fleet, text, task="summarize").receipt
+    assert again.segments_reused == len(again.segments)
     with pytest.raises(JobFailed, match="sums nothing up") as caught:
         ask(long_fleet, text, task="summarize")
     assert caught.value.code == "invalid_option"

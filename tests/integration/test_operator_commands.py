@@ -8,10 +8,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 from waiting import PATIENCE_S, wait_until
 
 from glyph_worker.client import Client
+from glyph_worker.intake.reader import read_path
+from glyph_worker.settings import Settings
 
 # What is on the cache server is used, always: on a tiny model a worker would rightly find encoding
 # cheaper than asking or waiting, and one hit in 500 is encoded again to audit it.
@@ -62,6 +66,22 @@ def test_a_warmed_document_is_answered_without_encoding_a_page(
     assert stats["num_features"] >= warmed["num_pages"]
     audit = _cli(service, "cache", "audit", str(file), "--json")
     assert (audit["num_checked"], audit["num_mismatched"]) == (warmed["num_pages"], 0)
+
+
+def test_a_warmed_picture_is_the_one_that_is_asked_about(service: Any, tmp_path: Path) -> None:
+    file = tmp_path / "page.png"
+    shade = np.random.default_rng(11).integers(0, 255, (392, 448), dtype=np.uint8)
+    Image.fromarray(shade).save(file)
+    warmed = _cli(service, "cache", "warm", str(file), "--pdf", "image", "--json")
+    assert warmed["num_pages"] == warmed["num_encoded"] == 1
+    document = read_path(file, Settings.load(environ={}), pdf="image")
+    client = service.client
+    receipt = client.wait(
+        client.submit(document, "What is it?", max_new_tokens=4).id, timeout=PATIENCE_S
+    ).receipt
+    assert (receipt.pages_encoded, receipt.pages_reused) == (0, 1)
+    audit = _cli(service, "cache", "audit", str(file), "--pdf", "image", "--json")
+    assert (audit["num_checked"], audit["num_mismatched"]) == (1, 0)
 
 
 def test_a_restarted_worker_answers_a_known_document_without_encoding(service: Any) -> None:

@@ -27,7 +27,9 @@ from glyph_worker.engine.selftest import self_test
 from glyph_worker.errors import DocumentTooLarge, ModelUnusable
 from glyph_worker.features.digest import FeatureRecipe
 from glyph_worker.model.checkpoint import load_reader
+from glyph_worker.model.embedded import checkpoint_path
 from glyph_worker.model.families.known import FAMILIES as KNOWN
+from glyph_worker.model.families.pages import page_shape
 from glyph_worker.model.language import LanguageModel
 from glyph_worker.model.library import library_logits
 from glyph_worker.model.reader import Reader
@@ -72,6 +74,29 @@ def test_pages_of_foreign_sizes_are_resized_as_the_library_does(
     page = np.where(rng.random(size) > 0.1, 255, 20).astype(np.uint8)
 
     assert feature_difference(readers[family], [page]) < 1e-5
+
+
+@pytest.mark.parametrize("family", ["glm", "glm_ocr", "qwen2_5_vl", "qwen3_vl"])
+def test_colour_is_seen_as_the_library_sees_it_beside_gray_pages(
+    readers: dict[str, Reader], family: str
+) -> None:
+    reader = readers[family]
+    gray = made_page(reader, 3)
+    colored = np.stack([gray, 255 - gray // 2, gray[::-1]], axis=-1)
+
+    assert feature_difference(reader, [colored, gray]) < 1e-5
+    assert feature_difference(reader, [colored[:-13, :-9]]) < 1e-5, "of a foreign size"
+    seen, plain, same = reader.encode_pages([colored, gray, np.stack([gray] * 3, axis=-1)])
+    torch.testing.assert_close(plain, same, atol=1e-5, rtol=0)
+    assert (seen - plain).abs().max() > 0.01
+    assert page_shape(reader.folder).sees_color
+
+
+def test_a_reader_of_our_own_pages_and_one_behind_a_q_former_see_gray(
+    folders: dict[str, Path],
+) -> None:
+    assert not page_shape(checkpoint_path()).sees_color
+    assert not page_shape(folders["blip2"]).sees_color
 
 
 @pytest.mark.parametrize("family", FAMILIES)

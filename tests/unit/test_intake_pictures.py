@@ -87,6 +87,34 @@ def test_a_large_page_is_made_smaller_and_its_pixels_stay_where_it_is_not() -> N
         assert shown.tobytes() == own.tobytes()
 
 
+def test_colour_is_kept_where_there_is_some_and_gray_stays_gray() -> None:
+    own = picture().convert("RGB")
+    red = own.copy()
+    ImageDraw.Draw(red).rectangle((300, 150, 340, 160), fill=(200, 20, 20))
+    tinted = Image.new("RGB", own.size, (250, 240, 215))
+    for made, mode in ((own, "L"), (red, "RGB"), (tinted, "L"), (red.convert("P"), "RGB")):
+        (sheet,) = sheets_of_pictures(saved(made), max_bytes=10**6)
+        with Image.open(io.BytesIO(sheet.picture)) as shown:
+            assert shown.mode == mode
+    (plain,) = sheets_of_pictures(saved(picture()), max_bytes=10**6)
+    (same,) = sheets_of_pictures(saved(own), max_bytes=10**6)
+    assert same.picture == plain.picture
+
+
+def test_a_pdfs_page_keeps_its_colour_as_a_picture_and_gray_ones_are_as_they_were() -> None:
+    def stamp(canvas: Any) -> None:
+        canvas.setFillColorRGB(0.9, 0.1, 0.1)
+        canvas.rect(100, 500, 120, 40, fill=1, stroke=0)
+
+    raw = pdf_of(stamp, prose("port 8443"))
+    red, gray = reader().read(raw, pdf="image").sheets
+    with Image.open(io.BytesIO(red.picture)) as shown:
+        assert shown.mode == "RGB"
+        assert shown.getpixel((330, 1754 - 1080)) == (230, 26, 26)
+    with Image.open(io.BytesIO(gray.picture)) as shown:
+        assert shown.mode == "L"
+
+
 def huge_png(width: int, height: int) -> bytes:
     """A header that promises, and next to nothing behind it."""
 

@@ -22,7 +22,7 @@ from glyph_worker.model.families.pages import PageShape, page_shape
 from glyph_worker.proof import Citation
 from glyph_worker.render.out.raster import draw
 from glyph_worker.render.paginate import paginate
-from glyph_worker.render.pictured import lay_out, picture_size
+from glyph_worker.render.pictured import lay_out, picture_digest, picture_size, shows
 from glyph_worker.render.style.presets import preset_style
 from glyph_worker.worker.prover import Prover
 
@@ -86,6 +86,28 @@ def test_a_reader_of_our_own_pages_is_drawn_the_text_instead() -> None:
         UnreadableDocument, match="pictures without text, and this model reads none"
     ):
         lay_out(made(("", scan(1))), STYLE, OWN_ONLY)
+
+
+def test_a_picture_in_colour_keeps_it_for_a_family_that_sees_it() -> None:
+    shades = np.random.default_rng(5).integers(0, 255, (280, 140, 3), dtype=np.uint8)
+    document = made(("", png(shades)), ("", scan(2)))
+    gray = list(lay_out(document, STYLE, SEES))
+    colored = list(lay_out(document, STYLE, PageShape(sees_color=True)))
+    assert np.array_equal(draw(colored[0]), shades)
+    assert draw(gray[0]).shape == (280, 140)
+    assert colored[0].page.digest != gray[0].page.digest
+    assert colored[1].page == gray[1].page, "a gray picture is named and drawn as before"
+    assert np.array_equal(draw(colored[1]), draw(gray[1]))
+    assert shows(colored[0].page, document.sheets[0])
+    assert shows(gray[0].page, document.sheets[0])
+    assert not shows(gray[0].page, document.sheets[1])
+
+
+def test_the_digest_of_a_gray_picture_is_that_of_every_release() -> None:
+    sheet = Sheet(number=1, width=2, height=2, start=0, end=0, picture=b"picture")
+    assert picture_digest(sheet, 28, 56) == (
+        "0554dd67b13e00cff126d83482e9bfaca097c29645a580804024704e65775db0"
+    )
 
 
 def test_a_page_of_ours_brought_as_a_picture_has_the_same_pixels() -> None:

@@ -37,8 +37,18 @@ def test_any_damage_is_noticed() -> None:
             unpack_page(packed[:end])
 
 
-@pytest.mark.parametrize("shape", [(4,), (4, 4, 3)])
-def test_only_gray_pages_are_packed(shape: tuple[int, ...]) -> None:
+def test_a_page_in_colour_round_trips_and_a_gray_one_is_packed_as_before() -> None:
+    colored = np.random.default_rng(1).integers(0, 255, (5, 7, 3), dtype=np.uint8)
+    packed = pack_page(colored)
+    assert np.array_equal(unpack_page(packed), colored)
+    assert packed[4] == 2
+    assert pack_page(colored[..., 0])[4] == 1
+    with pytest.raises(WireError):
+        unpack_page(packed[:4] + b"\1" + packed[5:])
+
+
+@pytest.mark.parametrize("shape", [(4,), (4, 4, 4), (4, 4, 1)])
+def test_only_pages_are_packed(shape: tuple[int, ...]) -> None:
     with pytest.raises(WireError):
         pack_page(np.zeros(shape, np.uint8))
     with pytest.raises(WireError):

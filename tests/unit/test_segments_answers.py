@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glyph_worker.document import PART_END
+from glyph_worker.document import PART_END, Page
+from glyph_worker.evidence.index import DocumentIndex
+from glyph_worker.evidence.nearness import densest
 from glyph_worker.evidence.sources import in_its_document
 from glyph_worker.job import Answer, FinishReason
 from glyph_worker.proof import Citation
 from glyph_worker.segments.candidates import best, candidate
-from glyph_worker.segments.excerpt import Excerpt, around
-from glyph_worker.segments.ranking import Ranking
+from glyph_worker.segments.excerpt import Excerpt, around, sentences
+from glyph_worker.segments.likeliest import Likeliest, passages_of
+from glyph_worker.segments.ranking import Ranking, Rankings, fused
 from glyph_worker.segments.summaries import Summaries, Summary
 
 
@@ -62,6 +66,56 @@ def test_a_passage_holds_its_place_in_whole_lines_of_its_own_part(text: str, dat
     assert high == len(text) or text[high] in "\n" + PART_END
 
 
+@given(st.text(alphabet="ab .\n" + PART_END, min_size=1, max_size=400), st.data())
+def test_sentences_hold_their_place_and_no_more_than_was_asked_for(text: str, data: Any) -> None:
+    start = data.draw(st.integers(0, len(text) - 1))
+    end = data.draw(st.integers(start, min(len(text), start + 20)))
+    low, high = sentences(text, (start, end), num_chars=60)
+    assert 0 <= low <= start <= end <= high <= len(text)
+    assert high - low <= 60
+
+
+def test_the_sentence_where_a_question_s_words_stand_together_is_found_in_prose() -> None:
+    prose = (
+        "Gruber was seen in May. Dvorak sold the berth. " * 8
+        + "The berth number of Dvorak Gruber is D153. "
+        + "A number was painted by Gruber in 1962, and flint remained. " * 8
+    )
+    place = densest(DocumentIndex(prose), "What is the berth number of Dvorak Gruber?")
+    assert place is not None
+    low, high = sentences(prose, (place.start, place.end), num_chars=120)
+    assert "The berth number of Dvorak Gruber is D153. " in prose[low:high]
+    assert high - low <= 120
+    assert densest(DocumentIndex(prose), "What is a zebra?") is None
+
+
+def test_pages_where_the_words_stand_together_come_before_those_that_have_them_apart() -> None:
+    apart = "the berth of Gruber\n" + "x y z\n" * 30 + "number of Dvorak\nDvorak berth number\n"
+    across = "Office\n" * 40 + "The berth number of", " Dvorak Gruber is D153.\n" + "Office\n" * 40
+    texts = [apart, apart, *across, "nothing\n"]
+    pages, at = [], 0
+    for index, one in enumerate(texts):
+        pages.append(Page(index=index, digest="", width=1, height=1, start=at, end=at + len(one)))
+        at += len(one)
+    text, question = "".join(texts), "What is the berth number of Dvorak Gruber?"
+    ranking = Ranking(passages_of(text, pages))
+    likeliest = Likeliest(text, pages, question, ranking)
+    assert set(likeliest.pages[:2]) == {2, 3}
+    assert ranking.order(question)[0] < 2
+    [(start, end), *others] = likeliest.passages(2)
+    assert "The berth number of Dvorak Gruber is D153." in text[start:end], "over two pages"
+    assert all(end <= low or high <= start for low, high in others)
+    assert Likeliest(text, pages, "zebra?", ranking).pages == []
+    mapped = Likeliest(text, pages, "zebra?", ranking, mapped=[4, 0])
+    assert (mapped.pages, mapped.passages(2)) == ([4, 0], [])
+
+
+def test_orders_are_fused_by_reciprocal_ranks() -> None:
+    assert fused([3, 1], [1, 2]) == [1, 3, 2]
+    assert fused([5, 4], []) == [5, 4]
+    assert fused() == []
+
+
 def test_the_answer_that_the_question_s_words_stand_around_wins_over_a_surer_one() -> None:
     question = "What is the vault code of Zephyr?"
     right = "notes\nvault code of Zephyr: 7741\nend\n"
@@ -108,6 +162,28 @@ def test_ranking_finds_the_passage_of_rare_words_in_any_of_their_forms() -> None
     assert ranking.order("Which box is 23?")[0] == 23
     assert ranking.order("zebra") == []
     assert Ranking(["", " "]).order("anything") == []
+
+
+def test_a_ranking_is_made_once_for_a_text_and_the_oldest_goes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("glyph_worker.segments.ranking.MAX_CHARS", 40)
+    rankings, made = Rankings(), []
+
+    def of(name: str, text: str) -> Ranking:
+        def passages() -> list[str]:
+            made.append(name)
+            return [text, "other"]
+
+        return rankings.of(name, passages)
+
+    assert of("a", "a pump" * 3) is of("a", "")
+    of("b", "a crane")
+    assert of("a", "").order("Which pump?") == [0]
+    of("c", "a valve")
+    assert made == ["a", "b", "c"], "a was used after b"
+    of("b", "a crane")
+    assert made[3:] == ["b"]
 
 
 def test_a_summary_cites_what_the_summaries_it_stands_on_cite() -> None:

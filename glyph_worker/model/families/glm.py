@@ -25,8 +25,8 @@ from glyph_worker.model.norms import Norm, layer_norm, rms_norm
 from glyph_worker.model.processor import Grid, ProcessorConfig, grid_processor
 from glyph_worker.model.vision_parts import (
     MakeLinear,
+    Patches,
     cut_patches,
-    folded_patches,
     linear_of,
 )
 
@@ -58,7 +58,7 @@ class _Tower(GridTower):
 
     def lay_out(self, make: MakeLinear) -> None:
         visual, merger = self.visual, self.visual.merger
-        self._patch = make(*folded_patches(visual.patch_embed.proj, self.processor))
+        self._patch = Patches(visual.patch_embed.proj, self.processor, make)
         down = visual.downsample.weight  # [out, hidden, merge, merge]
         self._downsample = make(
             down.detach().permute(0, 2, 3, 1).flatten(1).contiguous(), visual.downsample.bias

@@ -11,6 +11,7 @@ from typing import Any
 _PATCH = {"qwen3_vl": 16}
 """Pixels a side of a patch where a checkpoint does not say; else 14."""
 _SQUARE = "blip-2"
+_SEE_COLOR = {"glm4v", "glm46v", "glm_ocr", "qwen2_5_vl", "qwen3_vl"}
 _QUERIES = 32
 """Visual tokens of a page behind a Q-Former, of every published BLIP-2."""
 _SMALL_WINDOW = 8_192
@@ -26,6 +27,8 @@ class PageShape:
     """The one size of page, in pixels a side, that a model with a Q-Former sees."""
     reads_pictures: bool = True
     """Whether it reads pages that we did not draw, such as scans."""
+    sees_color: bool = False
+    """Whether such pages keep their colour."""
 
 
 def page_shape(folder: Path) -> PageShape:
@@ -41,11 +44,13 @@ def page_shape(folder: Path) -> PageShape:
     try:
         if kind == _SQUARE:
             return PageShape(square=int((stated.get("size") or {}).get("height", 224)))
+        # Ours: a checkpoint that was taught our own pages alone says so.
+        reads = stated.get("reads_pictures") is not False
         patch = int(stated.get("patch_size", _PATCH.get(str(kind), 14)))
         return PageShape(
             token=patch * int(stated.get("merge_size", 2)),
-            # Ours: a checkpoint that was taught our own pages alone says so.
-            reads_pictures=stated.get("reads_pictures") is not False,
+            reads_pictures=reads,
+            sees_color=reads and kind in _SEE_COLOR,
         )
     except (TypeError, ValueError):
         return PageShape()

@@ -24,8 +24,8 @@ from glyph_worker.model.norms import Norm, rms_norm
 from glyph_worker.model.processor import Grid, ProcessorConfig, grid_processor
 from glyph_worker.model.vision_parts import (
     MakeLinear,
+    Patches,
     cut_patches,
-    folded_patches,
     linear_of,
 )
 
@@ -62,7 +62,7 @@ class _Tower(GridTower):
 
     def lay_out(self, make: MakeLinear) -> None:
         visual = self.visual
-        self._patch = make(*folded_patches(visual.patch_embed.proj, self.processor))
+        self._patch = Patches(visual.patch_embed.proj, self.processor, make)
         self._blocks = [
             _Block(
                 module=module,

@@ -25,8 +25,8 @@ from glyph_worker.model.norms import layer_norm
 from glyph_worker.model.processor import Grid, ProcessorConfig, grid_processor
 from glyph_worker.model.vision_parts import (
     MakeLinear,
+    Patches,
     cut_patches,
-    folded_patches,
     linear_of,
 )
 
@@ -83,7 +83,7 @@ class _Tower(GridTower):
                 module, linear_of(module.linear_fc1, make), linear_of(module.linear_fc2, make)
             )
 
-        self._patch = make(*folded_patches(visual.patch_embed.proj, self.processor))
+        self._patch = Patches(visual.patch_embed.proj, self.processor, make)
         self._blocks = [
             _Block(
                 module=module,

@@ -8,10 +8,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from glyph_worker.document import Document
+from glyph_worker.model.families.pages import PageShape
+from glyph_worker.render.lines.normalize import normalize
 from glyph_worker.render.out.raster import draw
 from glyph_worker.render.pages.page import LaidPage
 from glyph_worker.render.pages.pagemap import line_spans
-from glyph_worker.render.paginate import paginate
+from glyph_worker.render.pictured import lay_out
 from glyph_worker.render.style.style import Style
 
 TOKEN_SIDE = 28
@@ -28,7 +31,7 @@ class Summary:
     num_pages: int
     num_lines: int
     num_chars: int
-    """Characters of the normalised text."""
+    """Characters of the normalised text, those that only pictures show among them."""
     num_visual_tokens: int
     num_text_tokens: int
     """Estimated: what a text-only model would have to read."""
@@ -41,12 +44,15 @@ class Summary:
     normalized: dict[str, int]
 
 
-def render_file(text: str, style: Style, out_dir: Path, show_map: bool = False) -> Summary:
+def render_file(
+    document: Document, style: Style, shape: PageShape, out_dir: Path, *, show_map: bool = False
+) -> Summary:
     """Write page_0001.png, … into `out_dir`, made if need be; of a longer document drawn there
-    before, the pages that follow are removed. Raises FontUnusable, OSError.
+    before, the pages that follow are removed. `shape` says whether pictures are shown as such.
+    Raises FontUnusable, UnreadableDocument, OSError.
     """
+    pages = lay_out(document, style, shape)
     out_dir.mkdir(parents=True, exist_ok=True)
-    pages = paginate(text, style)
     files, num_tokens = [], 0
     for laid in pages:
         num_tokens += num_visual_tokens(laid.page.width, laid.page.height)
@@ -58,15 +64,16 @@ def render_file(text: str, style: Style, out_dir: Path, show_map: bool = False) 
         _file(out_dir, number).unlink()
         number += 1
     report = pages.report
-    num_text = estimated_text_tokens(pages.normalized.text)
+    text = normalize(document.text).text
+    num_text = estimated_text_tokens(text)
     return Summary(
         files=tuple(files),
         num_pages=report.num_pages,
         num_lines=report.num_lines,
-        num_chars=report.num_chars,
+        num_chars=len(text),
         num_visual_tokens=num_tokens,
         num_text_tokens=num_text,
-        chars_per_token=report.num_chars / max(1, num_tokens),
+        chars_per_token=len(text) / max(1, num_tokens),
         compression_ratio=num_text / max(1, num_tokens),
         missing_glyphs={f"U+{ord(c):04X}": n for c, n in report.missing_glyphs.most_common()},
         normalized=report.normalized,

@@ -12,7 +12,8 @@ from glyph_worker.render.style.style import Style
 
 
 def draw(laid: LaidPage) -> np.ndarray:
-    """The pixels of one page, uint8[height, width], 0 black, 255 white."""
+    """The pixels of one page, uint8[height, width], 0 black, 255 white; [height, width, 3] of a
+    picture in colour."""
     return laid.layout.draw(laid)
 
 
