@@ -99,7 +99,8 @@ def test_bulk_wrapping_gives_the_lines_of_the_plain_one(
     compiled = [laid.lines for laid in paginate(text, style)]
     fast = fastest
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("glyph_worker.render.lines.measure.fastest", lambda: NUMPY)
+        for place in ("measure", "wrap"):
+            patch.setattr(f"glyph_worker.render.lines.{place}.fastest", lambda: NUMPY)
         plain = [laid.lines for laid in paginate(text, style)]
     assert fast() is not NUMPY
     assert [
@@ -114,6 +115,27 @@ def test_bulk_wrapping_gives_the_lines_of_the_plain_one(
             assert line.word_space == pytest.approx(other.word_space, abs=1e-9)
 
 
+@pytest.mark.parametrize("alignment", ["LEFT", "JUSTIFY", "CENTER", "RIGHT"])
+@pytest.mark.parametrize("kind", ["flow", "exact"])
+def test_lines_set_in_bulk_are_those_set_alone(alignment: str, kind: str) -> None:
+    text = "天刚亮，村口的老槐树（很老）下就聚了七八个人。拄着 walking stick 慢慢地  走\n\n" * 9
+    text += "甲方，" * 70 + "\n \n\u3000首行\t缩进 \n" * 40 + "e\u0301nd of it\n"
+    style = Style(page_size=(160, 400), alignment=alignment, layout=kind)
+    in_bulk = [line for laid in paginate(text, style) for line in laid.lines]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("glyph_worker.render.lines.measure.BLOCK", -1)  # each is too long
+        alone = [line for laid in paginate(text, style) for line in laid.lines]
+    assert len(in_bulk) > 150
+    for ours, other in zip(in_bulk, alone, strict=True):
+        assert ours._replace(left=0, offsets=None) == other._replace(left=0, offsets=None)
+        if ours.shown or kind == "exact":
+            assert ours.left == pytest.approx(other.left, abs=1e-9)
+        own, others = (
+            [line.offset_of(at) for at in range(len(line.shown))] for line in (ours, other)
+        )
+        assert own == others
+
+
 @needs_numba
 def test_pages_are_the_same_without_numba() -> None:
     style = preset_style("balanced")
@@ -124,7 +146,7 @@ def test_pages_are_the_same_without_numba() -> None:
     assert isinstance(layout, Flow)
     compiled = [draw(laid) for laid in paginate(text, style)]
     with pytest.MonkeyPatch.context() as patch:
-        for place in ("lines.measure", "lines.set_runs", "pages.draw_lines"):
+        for place in ("lines.measure", "lines.wrap", "lines.set_runs", "pages.draw_lines"):
             patch.setattr(f"glyph_worker.render.{place}.fastest", lambda: NUMPY)
         plain = [draw(laid) for laid in paginate(text, style)]
     assert len(compiled) == len(plain)

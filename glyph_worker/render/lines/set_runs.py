@@ -38,30 +38,30 @@ class RunSetter:
     def lines(self, text: str, report: RenderReport) -> Iterator[Line]:
         """The rows of a normalised text, in order; they tile it."""
         held: list[tuple[SetLine, int, int]] = []
-        size = 0
+        size, by_chars = 0, False
         for block, rtl in self._blocks(text):
             start, end = block.sources[0].start, block.sources[-1].after
             rows: Iterable[Line] | None = None
-            run: SetLine | None = None
             if block.kind == TABLE:
                 rows = set_table(text, block, self._setter, report)
             elif block.kind == CELLS:
                 rows = set_cells(text, block, self._setter, report)
+            run, wide = None, by_chars
             if rows is None:
                 run = self._written(text, block, report)
                 if rtl is not None:
                     rows = self._shaped(run, start, end, rtl)
-                elif not run.shown.isascii() and WIDE.search(run.shown):
-                    rows = self._by_chars(run, start, end)
-            if rows is None and run is not None:
-                held.append((run, start, end))
-                size += len(run.shown)
-            if rows is not None or size > _CHUNK:
-                yield from self._by_words(held)
-                held, size = [], 0
+                else:
+                    wide = not run.shown.isascii() and WIDE.search(run.shown) is not None
+            if rows is not None or size > _CHUNK or wide != by_chars:
+                yield from self._wrapped(held, by_chars)
+                held, size, by_chars = [], 0, wide
             if rows is not None:
                 yield from rows
-        yield from self._by_words(held)
+            elif run is not None:
+                held.append((run, start, end))
+                size += len(run.shown)
+        yield from self._wrapped(held, by_chars)
 
     def _blocks(self, text: str) -> Iterator[tuple[Block, bool | None]]:
         """The blocks; with those that need shaping whether they run right to left."""
@@ -82,18 +82,18 @@ class RunSetter:
             odd=lambda part: "\t" in part or (not part.isascii() and speller.needs(part)),
         )
 
-    def _by_words(self, held: list[tuple[SetLine, int, int]]) -> Iterator[Line]:
+    def _wrapped(self, held: list[tuple[SetLine, int, int]], by_chars: bool) -> Iterator[Line]:
         """Rows of runs of plain characters, wrapped together."""
         if not held:
             return
-        room = self._setter.later
         shown = "\n".join([run.shown for run, _, _ in held])
-        codes = np.frombuffer(shown.encode("utf-32-le"), np.uint32)
-        kinds = np.full(len(codes), SIMPLE, np.uint8)
-        kinds[codes == 0x20], kinds[codes == 0x0A] = SPACE, NEWLINE
-        places, extras = self._wrapped(shown, codes, kinds, room)
-        at, row = 0, 0
         ends = np.cumsum([len(run.shown) + 1 for run, _, _ in held])
+        codes = np.frombuffer(shown.encode("utf-32-le"), np.uint32)
+        if by_chars:
+            places, extras = self._by_chars(codes, ends)
+        else:
+            places, extras = self._by_words(shown, codes)
+        at, row = 0, 0
         stops = np.searchsorted(places[:, 0], ends)
         for (run, start, end), stop, after in zip(held, stops.tolist(), ends.tolist(), strict=True):
             own = places[row:stop] - [at, at, at, 0]
@@ -101,13 +101,21 @@ class RunSetter:
             yield from _rows(run, start, end, *(column.tolist() for column in pieces))
             at, row = after, stop
 
-    def _wrapped(
-        self, shown: str, codes: np.ndarray, kinds: np.ndarray, room: float
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Rows as wrap_loop gives them."""
-        glyphs = self._setter.glyphs
+    def _by_chars(self, codes: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of characters as char_loop gives them; codes uint32[n], each run up to before its
+        end int64[num_runs]."""
+        glyphs, room = self._setter.glyphs, self._setter.later
+        sums = running_sums(glyphs.thousandths_of(codes) * glyphs.points)
+        starts = np.append(0, ends[:-1])
+        return wrap_chars(codes, sums, starts, ends - 1, first=room, later=room, hang=False)
+
+    def _by_words(self, shown: str, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of words as wrap_loop gives them."""
+        glyphs, room = self._setter.glyphs, self._setter.later
         wrap = fastest().wrap
         if wrap is not None:
+            kinds = np.full(len(codes), SIMPLE, np.uint8)
+            kinds[codes == 0x20], kinds[codes == 0x0A] = SPACE, NEWLINE
             widths = glyphs.thousandths_of(codes)
             found: tuple[np.ndarray, np.ndarray] = wrap(
                 kinds, widths, glyphs.points, room, glyphs.space, SHRINK, _WHOLE * room
@@ -130,12 +138,6 @@ class RunSetter:
                 extras.append(extra)
             at += len(part) + 1
         return np.array(places, np.int32), np.array(extras)
-
-    def _by_chars(self, run: SetLine, start: int, end: int) -> list[Line]:
-        sums = running_sums(self._setter.glyphs.widths_of(run.shown))
-        room = self._setter.later
-        pieces = list(wrap_chars(run.shown, sums, 0, first=room, later=room, hang=False))
-        return _rows(run, start, end, *(list(column) for column in zip(*pieces, strict=True)))
 
     def _shaped(self, run: SetLine, start: int, end: int, rtl: bool) -> Iterator[Line]:
         setter = self._setter

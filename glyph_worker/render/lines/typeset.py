@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
+
+import numpy as np
 
 from glyph_worker.render.fonts.glyphs import Glyphs
 from glyph_worker.render.fonts.reference_numbers import as_poppler_reads
@@ -54,7 +57,8 @@ class Typesetter:
     def ruler(self, text: str) -> Ruler:
         """What measures a document; one for each."""
         room = self.later if self.first == self.later else None
-        return Ruler(text, self.glyphs, self.speller.kind_of, room)
+        hang = self.style.layout == "exact"
+        return Ruler(text, self.glyphs, self.speller.kind_of, room, hang=hang)
 
     def set_line(
         self,
@@ -73,14 +77,13 @@ class Typesetter:
         A blank line gives one empty line. `indent`: it opens a paragraph (first-line-indent);
         `simple`: it closes one (exact), so that its last line may be squeezed when justified.
         """
-        if not by_chars and not self.style.marker:
-            run = ruler.run(start, start + len(text))
-            if run is not None:
-                last = run.lines[-1]
-                if last.end != after:  # at the text's end, or white space was cut off before
-                    run.lines[-1] = last._replace(end=after)
-                return run.lines if self._ragged else self._aligned_run(run, simple)
         shown, offsets = self.speller.spell(text, start, report)
+        if offsets is None and not self.style.marker:
+            run = ruler.run(start, start + len(text), by_chars=by_chars)
+            if run is not None:
+                if run.lines[-1].end != after:  # at the text's end
+                    run.lines[-1] = run.lines[-1]._replace(end=after)
+                return run.lines if self._ragged else self._aligned_run(run, simple)
         marked = self.style.marker and after > start + len(text) and not simple
         if marked:
             shown, offsets, marks = self._with_marker([(shown, offsets, start)], after, by_chars)
@@ -97,9 +100,10 @@ class Typesetter:
     ) -> list[Line] | None:
         """Source lines (start, end, next start) as `set_line` would set one after the other; None
         where they are not to be had at once."""
-        if by_chars or self.style.marker or not self._ragged or not sources:
+        if self.style.marker or not self._ragged or not sources:
             return None
-        return ruler.lines(sources[0][0], sources[-1][0], sources[-1][1], len(sources))
+        first, (last, end, _) = sources[0][0], sources[-1]
+        return ruler.lines(first, last, end, len(sources), by_chars=by_chars)
 
     def _aligned_run(self, run: SetLine, simple: bool) -> Iterator[Line]:
         for line, extra, num_words in zip(*run, strict=True):
@@ -257,11 +261,17 @@ class Typesetter:
         if not by_chars:
             width, space = self.glyphs.width_of, self.glyphs.space
             return wrap_words(shown, width_of=width, first=first, later=self.later, space=space)
-        measured = None if start is None else ruler.char_ends(start, start + len(shown))
-        if measured is None:
-            measured = running_sums(self.glyphs.widths_of(shown)), 0
+        sums = None if start is None else ruler.sums(start, start + len(shown))
+        if sums is None:
+            sums = running_sums(self.glyphs.widths_of(shown))
+        codes = np.frombuffer(shown.encode("utf-32-le"), np.uint32)
         hang = self.style.layout == "exact"
-        return wrap_chars(shown, *measured, first=first, later=self.later, hang=hang)
+        places, extras = wrap_chars(
+            codes, sums, [0], [len(codes)], first=first, later=self.later, hang=hang
+        )
+        if not places[0, 3]:
+            return iter(())
+        return map(Piece, *places[:, 1:3].T.tolist(), extras.tolist(), repeat(1))
 
     def _aligned(
         self,

@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from itertools import accumulate
 from typing import NamedTuple
 
+import numpy as np
+
 from glyph_worker.render.fonts.marks import FOUR, LINE_END, ONE, TAB
+from glyph_worker.render.loops.blit import fastest
+from glyph_worker.render.loops.char_loop import BLANK, CLOSING, NARROW, OPENING
 from glyph_worker.render.loops.wrap_loop import FULL
 
 SHRINK = 0.05
 """Share of its spaces by which a line of words may be too long."""
-_FUZZ = 1e-6
 _BLOCK = 65_536
 
 CANNOT_START = frozenset(
@@ -45,7 +48,6 @@ CANNOT_END = frozenset(
     "\uff62$\uff04\u00a3\uffe1\u00a5\uffe5"
 ) | frozenset((ONE, FOUR))
 """What may not end a line of characters, nor start one, in flow: JIS X 4051 and GB/T 15834."""
-_WIDE = "\u2e80"
 
 
 class Piece(NamedTuple):
@@ -158,59 +160,37 @@ def _fitting(
 
 
 def wrap_chars(
-    text: str, sums: Sequence[float], zero: int, *, first: float, later: float, hang: bool = True
-) -> Iterator[Piece]:
+    codes: np.ndarray,
+    sums: np.ndarray,
+    starts: Sequence[int] | np.ndarray,
+    stops: Sequence[int] | np.ndarray,
+    *,
+    first: float,
+    later: float,
+    hang: bool,
+) -> tuple[np.ndarray, np.ndarray]:
     """Lines of characters, broken anywhere but before closing punctuation.
 
-    sums[zero + i] is the width of all before text[i] (Ruler.char_ends). hang: punctuation may hang
-    over the edge, as in reportlab; else what stands before it goes with it to the next line, and
-    no line ends with an opening bracket or within a Latin word.
+    codes uint32[n], code points; sums float64[n + 1], points before each; starts and stops of the
+    source lines among them. hang: punctuation may hang over the edge, as in reportlab; else what
+    stands before it goes with it to the next line, and no line ends with an opening bracket or
+    within a Latin word. Returns what char_loop does.
     """
-    start, size, room = 0, len(text), first
-    while start < size:
-        base = sums[zero + start]
-        over = bisect_right(sums, base + room + _FUZZ, zero + start, zero + size + 1) - 1 - zero
-        if over >= size:
-            if sums[zero + size] > base:
-                yield Piece(start, size, room - (sums[zero + size] - base), 1)
-            return
-        if not hang:
-            after = max(over, start + 1)
-            edge, closing = text[after - 1], text[after]
-            if (
-                edge < _WIDE
-                or closing < _WIDE
-                or closing in CANNOT_START_FLOW
-                or edge in CANNOT_END
-            ):
-                after = _break_before(text, start, after)
-            following = after + 1 if text[after] == " " and after + 1 < size else after
-            yield Piece(start, after, room - (sums[zero + after] - base), 1)
-            start, room = following, later
-            continue
-        after = over + 1
-        char = text[over]
-        if char < "\u3000":
-            # A Latin word at the edge: go back to a space or an ideograph in the later half.
-            for index in range(over - 1, (start + after) >> 1, -1):
-                if text[index] >= "\u3000" or unicodedata.category(text[index]) == "Zs":
-                    after = index + 2
-                    char = text[index + 1]
-                    break
-        if char not in CANNOT_START and after > start + 1:
-            after -= 1
-        yield Piece(start, after, room - (sums[zero + after] - base), 1)
-        start, room = after, later
+    lines = (np.asarray(starts, np.int64), np.asarray(stops, np.int64))
+    found: tuple[np.ndarray, np.ndarray] = fastest().chars(
+        _classes(hang)[codes], sums, *lines, first, later, hang
+    )
+    return found
 
 
-def _break_before(text: str, start: int, over: int) -> int:
-    """Where a line of characters from `start` ends whose room ends before text[over]."""
-    lowest = (start + over) >> 1
-    for cut in range(over, max(lowest, over - 64), -1):
-        if text[cut] == " ":
-            return cut
-        before, after = text[cut - 1], text[cut]
-        in_word = before < _WIDE and after < _WIDE and before != " "
-        if not in_word and after not in CANNOT_START_FLOW and before not in CANNOT_END:
-            return cut
-    return over
+@cache
+def _classes(hang: bool) -> np.ndarray:
+    """Classes of all characters for char_loop, uint8[0x110000]."""
+    classes = np.zeros(0x110000, np.uint8)
+    classes[: 0x3000 if hang else 0x2E80] = NARROW
+    blank = [code for code in range(0x3000) if unicodedata.category(chr(code)) == "Zs"]
+    classes[blank if hang else 0x20] |= BLANK
+    classes[list(map(ord, CANNOT_START if hang else CANNOT_START_FLOW))] |= CLOSING
+    if not hang:
+        classes[list(map(ord, CANNOT_END))] |= OPENING
+    return classes

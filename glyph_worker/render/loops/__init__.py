@@ -1,1 +1,2 @@
-"""Inner loops, compiled where numba is installed: wrap_loop breaks lines, blit draws glyphs."""
+"""Inner loops, compiled where numba is installed: wrap_loop breaks lines of words, char_loop those
+of characters, blit draws glyphs."""

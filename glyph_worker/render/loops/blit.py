@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from glyph_worker.render.loops.char_loop import char_loop
 from glyph_worker.render.loops.wrap_loop import wrap_loop
 
 STEP = 8
@@ -25,14 +26,15 @@ _STRIP = 48
 @dataclass(frozen=True)
 class Loops:
     """`blit` puts pictures onto a page, `step` and `place` find pens, `last_column` where the ink
-    ends; see blit_numpy and its neighbours. `wrap` breaks lines in bulk (wrap_loop); None: wrap.py
-    does, paragraph by paragraph."""
+    ends; see blit_numpy and its neighbours. `wrap` breaks lines of words in bulk (wrap_loop); None:
+    wrap.py does, paragraph by paragraph. `chars` breaks lines of characters (char_loop)."""
 
     blit: Any
     step: Any
     place: Any
     last_column: Any
     wrap: Any
+    chars: Any
 
 
 def blit_numpy(
@@ -147,7 +149,7 @@ def last_column_numpy(page: np.ndarray, level: int) -> int:
     return -1
 
 
-NUMPY = Loops(blit_numpy, step_numpy, place_numpy, last_column_numpy, None)
+NUMPY = Loops(blit_numpy, step_numpy, place_numpy, last_column_numpy, None, char_loop)
 
 
 @cache
@@ -182,6 +184,11 @@ def fastest() -> Loops:
             wrap_loop,
             "Tuple((int32[:, ::1], float64[::1]))(uint8[::1], float64[::1], float64, float64,"
             " float64, float64, float64)",
+        ),
+        (
+            char_loop,
+            "Tuple((int32[:, ::1], float64[::1]))(uint8[::1], float64[::1], int64[::1], int64[::1],"
+            " float64, float64, boolean)",
         ),
     ):
         try:

@@ -13,31 +13,36 @@ from numba import types
 from numba.extending import intrinsic
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _blend_black(_context: Any, flat: Any, to: Any, coverage: Any, at: Any) -> Any:
-    """flat[to : to + 8] *= 1 - coverage[at : at + 8] / 255, rounded down, eight pixels at once."""
-    signature = types.void(flat, types.uint64, coverage, types.uint64)
+def _blend_black(num: int) -> Any:
+    """A function (flat, to, coverage, at) for compiled code: flat[to : to + num] *= 1 -
+    coverage[at : at + num] / 255, rounded down, `num` pixels at once."""
+
+    def typed(_context: Any, flat: Any, to: Any, coverage: Any, at: Any) -> Any:
+        return types.void(flat, types.uint64, coverage, types.uint64), generate
 
     def generate(context: Any, builder: Any, own: Any, values: Any) -> Any:
         page, pictures = (
             context.make_array(own.args[at])(context, builder, values[at]) for at in (0, 2)
         )
-        eight = ir.VectorType(ir.IntType(8), 8)
-        wide = ir.VectorType(ir.IntType(16), 8)
+        narrow = ir.VectorType(ir.IntType(8), num)
+        wide = ir.VectorType(ir.IntType(16), num)
         here, there = (
-            builder.bitcast(builder.gep(array.data, [values[at]]), eight.as_pointer())
+            builder.bitcast(builder.gep(array.data, [values[at]]), narrow.as_pointer())
             for array, at in ((page, 1), (pictures, 3))
         )
         pixels = builder.zext(builder.load(here, align=1), wide)
         left = builder.zext(builder.not_(builder.load(there, align=1)), wide)  # 255 - coverage
         product = builder.mul(pixels, left)
-        one, bits = (ir.Constant(wide, [number] * 8) for number in (1, 8))
+        one, bits = (ir.Constant(wide, [number] * num) for number in (1, 8))
         # n // 255 for every n up to 255 * 255: (n + 1 + n // 256) // 256.
         above = builder.add(builder.add(product, one), builder.lshr(product, bits))
-        builder.store(builder.trunc(builder.lshr(above, bits), eight), here, align=1)
+        builder.store(builder.trunc(builder.lshr(above, bits), narrow), here, align=1)
         return context.get_dummy_value()
 
-    return signature, generate
+    return intrinsic(typed)
+
+
+_blend_8, _blend_16 = _blend_black(8), _blend_black(16)
 
 
 def blit_loop(
@@ -66,8 +71,11 @@ def blit_loop(
             to = np.uint64(top * width + left)
             source = np.uint64(at)
             for _ in range(rows):
-                for step in range(np.uint64(0), np.uint64(stride), np.uint64(8)):
-                    _blend_black(flat, to + step, coverage, source + step)
+                if stride == 16:  # most ideographs: half the work
+                    _blend_16(flat, to, coverage, source)
+                else:
+                    for step in range(np.uint64(0), np.uint64(stride), np.uint64(8)):
+                        _blend_8(flat, to + step, coverage, source + step)
                 to += np.uint64(width)
                 source += np.uint64(stride)
         else:
