@@ -8,6 +8,7 @@ lease          a visibility timeout becomes a lease
 transport      kombu's, with two things mended
 pool           cheap threads, one per job in flight
 prefork        Celery's, with one thing mended
+frames         what a task that raised would leave in memory
 messages       what the broker holds, read-only
 queue_state    who waits, for how long, who works
 flower         the app that Flower loads

@@ -17,6 +17,7 @@ from celery.worker import state
 
 from glyph_worker.errors import ConfigurationError, GlyphError, TransientError
 from glyph_worker.queue.app import make_app
+from glyph_worker.queue.frames import forget_frames
 from glyph_worker.queue.lease import Lease
 from glyph_worker.queue.messages import num_waiting
 from glyph_worker.queue.names import ANSWER_QUEUE, RENDER_QUEUE
@@ -103,6 +104,7 @@ def run_worker(settings: Settings, kind: Kind, *, concurrency: int = 0) -> int:
     drain = Drain(worker, stage, grace_s=settings.queue.drain_s)
     signals.worker_ready.connect(drain.install, weak=False)
     signals.setup_logging.connect(_keep_logging, weak=False)
+    signals.task_postrun.connect(forget_frames, weak=False)
     log.info(
         "worker.starting",
         kind=kind,
