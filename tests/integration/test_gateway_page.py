@@ -251,11 +251,12 @@ def test_axe_finds_nothing_and_the_keyboard_shows_where_it_is(
         assert axe_findings(driver) == []
         driver.execute_script(SHOW, [job.id], ["Which port?"])
         driver.execute_script("$('options').open = true; $('form').value = 'choices'; chooseForm()")
+        cited = "return document.querySelectorAll('.cite').length && $('recent').rows.length"
+        wait_until(lambda: driver.execute_script(cited), description="all parts are there")
+        # Not before: a job that comes to be shown begins its pages anew.
         driver.execute_script(
             "say('a fault'); pointAt('choices'); showPages(arguments[0], 40)", job.id
         )
-        cited = "return document.querySelectorAll('.cite').length && $('recent').rows.length"
-        wait_until(lambda: driver.execute_script(cited), description="all parts are there")
         found = {}
         for scheme in ("light", "dark"):
             prefer(driver, scheme)
