@@ -232,3 +232,11 @@ def dequantized(scale: torch.Tensor, levels: torch.Tensor, dtype: torch.dtype) -
 def rounded(features: torch.Tensor, num_tensors: int = 1) -> torch.Tensor:
     """Features as the int8 form gives them back, so that fresh ones equal cached ones."""
     return dequantized(*quantized(features, num_tensors), features.dtype)
+
+
+def one_level(features: torch.Tensor, num_tensors: int = 1) -> float:
+    """How far two roundings of nearly equal features may be apart, as `audit.drift` measures it:
+    every number on the other side of a level's middle, in the worst token."""
+    scale, levels = quantized(features, num_tensors)
+    step = scale.float().square().sum(-1).mul(levels.shape[1] / num_tensors).sqrt()
+    return float((step / features.float().norm(dim=-1).clamp_min(1e-12)).max())

@@ -28,6 +28,7 @@ listing       a tenant's jobs, filtered, page by page
 openai/       OpenAI's API over the same jobs
 collectors    what /metrics shows
 connections   limits, timeouts, room for health checks
+connection    one connection's protocol
 bodies        a JSON body, bounded before it is built
 json_bounds   how much structure it has
 files         uploaded files, off the event loop

@@ -62,7 +62,6 @@ class Worker:
 
     def start(self) -> None:
         self.paused = self.expected_to_end = False
-        self.num_starts += 1
         own = {} if self.code is None else environ_before(self.code)
         environ = {**self.environ, **own, **self.next_environ}
         self.next_environ = {}
@@ -73,6 +72,7 @@ class Worker:
                 stdin=subprocess.PIPE, stdout=log, stderr=log, env=environ, cwd=self.code,
                 start_new_session=True,  # a group of its own: its children die and stop with it
             )  # fmt: skip
+        self.num_starts += 1
 
     def signal(self, number: signal.Signals) -> None:
         """To the whole family."""
@@ -293,32 +293,39 @@ class Crew:
             client.config_set("key-load-delay", 0)
 
     def stop(self) -> None:
-        if self.cut_off is not None:
-            for name in namespaces.SERVERS:
-                with contextlib.suppress(subprocess.CalledProcessError):
-                    self.cut_off.set(name, "up")
-        if self.gateway is not None:
-            self.gateway.stop()
-        for worker in self.workers:
-            if worker.num_starts:
-                worker.signal(signal.SIGCONT)
-                worker.process.terminate()
+        """Each step is taken, whatever another raises; the last named is the first."""
+        with contextlib.ExitStack() as steps:
+            if self.disk is not None:
+                steps.callback(self.disk.unmount)
+            for server in (self.broker, self.cache):
+                if server is not None:
+                    steps.callback(server.stop)
+            if self.cut_off is not None:
+                steps.callback(self.cut_off.close)
+            for link in (*self.links, *self.cache_links):
+                steps.callback(link.close)
+            steps.callback(self._stop_workers)
+            if self.gateway is not None:
+                steps.callback(self.gateway.stop)
+            if self.cut_off is not None:
+                steps.callback(self._join)
+
+    def _join(self) -> None:
+        assert self.cut_off is not None
+        for name in namespaces.SERVERS:
+            with contextlib.suppress(subprocess.CalledProcessError):
+                self.cut_off.set(name, "up")
+
+    def _stop_workers(self) -> None:
+        started = [worker for worker in self.workers if worker.num_starts]
+        for worker in started:
+            worker.signal(signal.SIGCONT)
+            worker.process.terminate()
         patience = time.monotonic() + self.settings.queue.drain_s + 5
-        for worker in self.workers:
-            if not worker.num_starts:
-                continue
+        for worker in started:
             try:
                 worker.process.wait(timeout=max(0.1, patience - time.monotonic()))
             except subprocess.TimeoutExpired:
                 worker.kill()
             worker.signal(signal.SIGKILL)  # children that outlived it
             worker.close()
-        for link in (*self.links, *self.cache_links):
-            link.close()
-        if self.cut_off is not None:
-            self.cut_off.close()
-        for server in (self.broker, self.cache):
-            if server is not None:
-                server.stop()
-        if self.disk is not None:
-            self.disk.unmount()

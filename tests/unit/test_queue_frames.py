@@ -32,7 +32,7 @@ def test_frames_of_a_task_that_raised_are_freed_without_the_collector(
     caplog.set_level(logging.CRITICAL + 1, "celery.app.trace")  # kept records keep frames
     app = Celery("frames", broker="memory://", backend="disabled://", set_as_current=False)
 
-    @app.task(name="raises")
+    @app.task(name="raises", shared=False)
     def raises() -> None:
         raise type(raised)(*raised.args)
 
@@ -43,7 +43,7 @@ def test_frames_of_a_task_that_raised_are_freed_without_the_collector(
         try:
             for number in range(5):
                 trace(str(number), (), {}, {})
-            left = sum(isinstance(one, Traceback) for one in gc.get_objects())
+            left = sum(type(one) is Traceback for one in gc.get_objects())
         finally:
             gc.enable()
     assert left == 0
