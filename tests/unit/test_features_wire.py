@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from glyph_worker.document import digest
 from glyph_worker.features import wire
+from glyph_worker.features.audit import drift, tolerance
 
 NAME = digest("feature", "a page")
 OTHER = digest("feature", "another page")
@@ -201,3 +202,14 @@ def test_a_record_of_one_tensor_is_what_earlier_releases_wrote() -> None:
     assert digest("wire", raw.hex()) == (
         "70367bd2a5a2c9fb1c85b7c05e302297e95970fb08d57233368feea0102feb22"
     )
+
+
+def test_roundings_of_nearly_equal_features_are_at_most_one_level_apart() -> None:
+    """An audit would else call a page wrong that another micro-batch has encoded."""
+    row = torch.tensor([127.0, 10.5, -3.5, 40.5])  # all but the first in the middle of a level
+    nudge = torch.tensor([0.0, 1e-4, 1e-4, 1e-4])
+    stored, fresh = wire.rounded((row + nudge)[None]), (row - nudge)[None]
+    found = drift(wire.rounded(fresh), stored)
+    assert found > tolerance(torch.float32)
+    assert found <= tolerance(torch.float32) + wire.one_level(fresh)
+    assert wire.one_level(fresh) < 0.02 < drift(fresh, fresh.roll(1, dims=1))
