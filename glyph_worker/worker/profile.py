@@ -49,8 +49,10 @@ class Profiler:
             with profile(activities=kinds, experimental_config=everywhere) as profiled:
                 time.sleep(PROFILE_S)
             self._folder.mkdir(parents=True, exist_ok=True)
-            file = self._folder / f"profile-{os.getpid()}-{int(time.time())}.json.gz"
-            profiled.export_chrome_trace(str(file))
+            name = f"{os.getpid()}-{int(time.time())}.json.gz"
+            written, file = self._folder / f"writing-{name}", self._folder / f"profile-{name}"
+            profiled.export_chrome_trace(str(written))
+            written.replace(file)  # whoever waits for it reads it whole
             log.info("worker.profiled", file=str(file), seconds=PROFILE_S)
         except Exception as exc:  # noqa: BLE001 - a profile never takes its worker along
             log.warning("worker.not_profiled", error=type(exc).__name__)
