@@ -150,12 +150,10 @@ def of_worker(pid: int, folder: Path | None) -> Path:
         os.kill(pid, signal.SIGUSR2)
     except (ProcessLookupError, PermissionError) as exc:
         raise SystemExit(f"process {pid} cannot be asked: {exc.strerror}") from exc
-    end, size = time.monotonic() + WAIT_S, -1
+    end = time.monotonic() + WAIT_S
     while time.monotonic() < end:
         for path in set(folder.glob(f"profile-{pid}-*.json.gz")) - before:
-            if path.stat().st_size == size > 0:
-                return path
-            size = path.stat().st_size
+            return path
         time.sleep(0.5)
     raise SystemExit(f"worker {pid} has written no profile to {folder} within {WAIT_S:.0f} s")
 
