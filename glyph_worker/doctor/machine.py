@@ -93,7 +93,7 @@ def compiler(settings: Settings) -> Iterator[Finding]:
 
 
 def model(settings: Settings) -> Iterator[Finding]:
-    from glyph_worker.engine.engine import prepare, vision_refusals
+    from glyph_worker.engine.prepare import prepare, vision_refusals
     from glyph_worker.engine.selftest import choose_backend
     from glyph_worker.model.checkpoint import load_reader
     from glyph_worker.render.choose import checkpoint_folder

@@ -6,6 +6,7 @@ In reading order:
 
 engine     callers' threads on one side, the one thread that owns the model on the other; start here
 core       pools, scheduler and runner, one step at a time, without threads
+prepare    the reader as the settings want it
 request    a request is admitted as a sequence, or refused with the numbers
 sequence   a sequence with its tensors and its caller
 scheduled  the scheduler's half: counts only
@@ -23,6 +24,8 @@ grammar    which tokens keep an answer's form
 phases     thought or answer, and what is forced
 step       one step; a failed one is retried in parts
 pieces     keys cut evenly for decoding rows
+dtype_groups  which number format a document runs in
+chunk_size  how much of prompts a step takes, by memory
 backend    which kernels, cut or not, replayed or not
 graphs     decode steps as CUDA graphs
 result     how far a sequence is, how it ended

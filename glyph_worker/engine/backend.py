@@ -9,6 +9,7 @@ import torch
 
 from glyph_worker.errors import ModelUnusable
 from glyph_worker.model.attention import MAX_TILE
+from glyph_worker.model.kernel_tiles import largest_tile
 from glyph_worker.model.kernels import Kernels, PlainKernels, TorchKernels
 from glyph_worker.model.reader import Reader
 from glyph_worker.setting_sections import EngineSettings
@@ -81,7 +82,7 @@ def choices(reader: Reader, settings: EngineSettings) -> tuple[list[Backend], li
             device=str(reader.device),
         )
     try:
-        from glyph_worker.model.kernels_triton import TritonKernels, largest_tile
+        from glyph_worker.model.kernels_triton import TritonKernels
     except ImportError as exc:
         if wanted == "triton":
             raise ModelUnusable(

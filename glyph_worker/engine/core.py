@@ -14,6 +14,8 @@ import torch
 
 from glyph_worker.engine.backend import TORCH, Backend
 from glyph_worker.engine.blocks import BlockPool
+from glyph_worker.engine.chunk_size import SMALLEST_CHUNK, ChunkSize
+from glyph_worker.engine.dtype_groups import FALLBACK_DTYPE, DtypeGroups
 from glyph_worker.engine.graphs import DecodeGraphs, decode_graphs
 from glyph_worker.engine.kv import KVPool
 from glyph_worker.engine.kv_budget import (
@@ -22,7 +24,7 @@ from glyph_worker.engine.kv_budget import (
     kv_bytes_of,
     run_full_chunk,
 )
-from glyph_worker.engine.prefix import PageKey, PrefixPool
+from glyph_worker.engine.prefix import PrefixPool
 from glyph_worker.engine.request import RequestChecker
 from glyph_worker.engine.runner import Runner, Sampled
 from glyph_worker.engine.scheduled import Scheduled, SequenceState
@@ -36,13 +38,6 @@ from glyph_worker.errors import EngineFault, InvalidSchema
 from glyph_worker.model.checkpoint import device_uuid
 from glyph_worker.model.reader import Reader
 from glyph_worker.setting_sections import EngineSettings
-
-SMALLEST_CHUNK = 32
-"""Tokens; a chunk that runs out of memory is halved down to this."""
-CALM_STEPS = 64
-"""Steps without trouble after which a shrunken chunk doubles again."""
-MAX_OVERFLOWED = 1_024
-FALLBACK_DTYPE = "bfloat16"
 
 
 class Settle(Protocol):
@@ -73,8 +68,7 @@ class EngineCore:
         self.live: dict[str, Sequence] = {}
         self._clock = clock
         self._settle = settle
-        self._calm = 0
-        self._overflowed: dict[tuple[PageKey, ...], None] = {}
+        self.dtype_groups = DtypeGroups(reader.dtype, guarded=settings.finite_guard)
         self.device_uuid = device_uuid(reader.device)
         language = reader.language
         self.bytes_per_token = KVPool.bytes_per_token(
@@ -84,11 +78,11 @@ class EngineCore:
             dtype=reader.dtype,
         )
         block_tokens = settings.block_tokens or 1
-        self._prefill_tokens = settings.prefill_tokens or default_prefill_tokens(reader)
+        self._chunk_size = ChunkSize(settings.prefill_tokens or default_prefill_tokens(reader))
         kv_bytes = kv_bytes_of(
             reader,
             settings,
-            prefill_tokens=self._prefill_tokens,
+            prefill_tokens=self._chunk_size.most,
             bytes_per_token=self.bytes_per_token,
             feature_bytes=feature_bytes,
         )
@@ -111,7 +105,7 @@ class EngineCore:
         )
         self.scheduler = Scheduler(
             SchedulerLimits(
-                prefill_tokens=self._prefill_tokens,
+                prefill_tokens=self._chunk_size.most,
                 fetch_tokens=settings.fetch_tokens,
                 fetch_window_pages=settings.fetch_window_pages,
                 affinity=settings.affinity,
@@ -130,7 +124,7 @@ class EngineCore:
             assert scratch is not None, "a pool has at least one block"
             graphs = decode_graphs(
                 language,
-                {dtype: self.kv.view(dtype) for dtype in self._group_dtypes()},
+                {dtype: self.kv.view(dtype) for dtype in self.dtype_groups.dtypes},
                 max_rows=settings.max_slots,
                 scratch_place=scratch[0][0] * block_tokens,
                 capture=backend.buffers == "graphs",
@@ -151,15 +145,10 @@ class EngineCore:
             block_tokens=block_tokens,
         )
 
-    def _group_dtypes(self) -> list[torch.dtype]:
-        """The model's own, and bfloat16 where that may overflow."""
-        may_overflow = self.reader.dtype == torch.float16 and self.settings.finite_guard
-        return [self.reader.dtype, *([torch.bfloat16] if may_overflow else [])]
-
     def warm_up(self) -> None:
         """Compile and capture whatever steps may need, before the first job."""
         if self.reader.device.type == "cuda":
-            for dtype in self._group_dtypes():
+            for dtype in self.dtype_groups.dtypes:
                 for num_rows in WARM_ROWS:
                     run_full_chunk(self.reader, num_rows, dtype)
         for graphs in self.runner.graphs.values():
@@ -167,13 +156,9 @@ class EngineCore:
 
     # -- sequences -----------------------------------------------------------------------------
 
-    def dtype_group_for(self, pages: tuple[PageKey, ...]) -> str:
-        """The dtype a document's sequences run in: the model's, unless it overflowed before."""
-        return FALLBACK_DTYPE if _document(pages) in self._overflowed else self.reader.dtype_name
-
     def add(self, live: Sequence) -> None:
         """Queue a live sequence made by `entry`."""
-        live.scheduled.dtype_group = self.dtype_group_for(live.scheduled.pages)
+        live.scheduled.dtype_group = self.dtype_groups.of(live.scheduled.pages)
         if live.scheduled.dtype_group != self.reader.dtype_name:
             live.fallback = "an earlier question on this document overflowed"
         self.live[live.request.sequence_id] = live
@@ -273,7 +258,9 @@ class EngineCore:
                     self._overflow(live)
         for live, error in step.failed:
             self._failed(live, error, step)
-        self._adapt_chunk(step)
+        self.scheduler.prefill_tokens = self._chunk_size.after(
+            out_of_memory=bool(step.num_out_of_memory)
+        )
         counters.isolations += step.num_retried_parts
         counters.decode_tokens += step.num_decoded
         counters.step(
@@ -281,18 +268,6 @@ class EngineCore:
             num_tokens=step.num_decoded + sum(c.end - c.start for _, c in step.computed),
             num_answer_tokens=len(step.sampled),
         )
-
-    def _adapt_chunk(self, step: Step) -> None:
-        """Shrink the prefill chunk when memory is short, widen it again when it is not."""
-        scheduler = self.scheduler
-        if step.num_out_of_memory:
-            self._calm = 0
-            scheduler.prefill_tokens = max(SMALLEST_CHUNK, scheduler.prefill_tokens // 2)
-        elif scheduler.prefill_tokens < self._prefill_tokens:
-            self._calm += 1
-            if self._calm >= CALM_STEPS:
-                self._calm = 0
-                scheduler.prefill_tokens = min(self._prefill_tokens, scheduler.prefill_tokens * 2)
 
     def _failed(self, live: Sequence, error: Exception, step: Step) -> None:
         chunk = next((c for c in step.plan.chunks if c.sequence is live.scheduled), None)
@@ -369,9 +344,7 @@ class EngineCore:
             )
             return
         self.counters.fallbacks += 1
-        self._overflowed[_document(old.pages)] = None
-        if len(self._overflowed) > MAX_OVERFLOWED:
-            del self._overflowed[next(iter(self._overflowed))]
+        self.dtype_groups.overflowed(old.pages)
         self.scheduler.remove(old)
         live.scheduled = Scheduled(
             ident=old.ident,
@@ -398,8 +371,3 @@ class EngineCore:
 
     def num_in(self, state: SequenceState) -> int:
         return sum(live.scheduled.state is state for live in self.live.values())
-
-
-def _document(pages: tuple[PageKey, ...]) -> tuple[PageKey, ...]:
-    """The pages alone, without a conversation's earlier turns."""
-    return tuple(page for page in pages if page.num_visual_tokens)

@@ -18,6 +18,7 @@ import torch
 
 from glyph_worker.engine.backend import Refusal
 from glyph_worker.engine.core import EngineCore
+from glyph_worker.engine.prepare import prepare, vision_refusals
 from glyph_worker.engine.result import SequenceProgress, SequenceResult
 from glyph_worker.engine.scheduled import SequenceState
 from glyph_worker.engine.selftest import choose_backend
@@ -326,26 +327,6 @@ class Engine:
                 seconds=age,
             )
         )
-
-
-def prepare(reader: Reader, settings: EngineSettings) -> None:
-    """Bring a reader's matrices and compiler into the form the settings ask for."""
-    if not settings.packed_weights:
-        reader.to_plain()
-    reader.vision.fused_attention = settings.attention != "plain"
-    if reader.device.type == "cuda":
-        if settings.compile:
-            reader.vision.compile()
-        reader.vision.warm_up()
-
-
-def vision_refusals(reader: Reader) -> list[Refusal]:
-    """What the vision tower was to use and could not, so far."""
-    tower = reader.vision
-    found = []
-    if tower.refused_compile is not None:
-        found.append(Refusal(what="compiled vision tower", reason=tower.refused_compile))
-    return found
 
 
 __all__ = ["AnswerRequest", "Deliver", "Engine", "PageInput", "SequenceProgress", "SequenceResult"]

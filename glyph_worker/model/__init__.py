@@ -13,6 +13,7 @@ front_half      prompt, page sizes and tower, for engines that are not ours
 embedded        where the shipped checkpoint lies
 processor       what the image processor does to a page
 prompt          pages and a question as tokens, tokens as text
+chat_template   the checkpoint's template, cut where they go
 positions       where tokens stand (M-RoPE)
 identity        a checkpoint named by its bytes
 vision          page pixels to page features, in micro-batches
@@ -30,10 +31,12 @@ linear_triton   products with weights of another format, for CUDA
 attention       shared and private keys, merged
 kernels         what lies between matrices
 kernels_triton  the same for CUDA
+kernel_tiles    what fits a device's shared memory
 capture         recording a CUDA graph
 cores           who computes on the CPU
 library         the library's own forward: the yardstick
-synthetic       random checkpoints for tests; synthetic_families: of the others
+synthetic       random checkpoints for tests; synthetic_families: of the others, with
+                synthetic_tokenizers
 thinking        what opens a thought, and what ends it
 answer_text     tokens to text while they come
 token_bytes     which bytes a token stands for

@@ -11,7 +11,6 @@ Loops and offsets are 64 bit where they count bytes of the pool.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,48 +18,14 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from glyph_worker.model.attention import MAX_TILE, AttentionPlan, Splits, attend
+from glyph_worker.model.attention import AttentionPlan, Splits, attend
+from glyph_worker.model.kernel_tiles import piece_loop
 from glyph_worker.model.kernels import HeadNorms, TorchKernels, Turns
 from glyph_worker.model.linear_triton import mixed_linear
 from glyph_worker.model.norms import Norm
 
 MERGE_PARTS = 16
 """Parts merged at a time."""
-
-
-@dataclass(frozen=True, slots=True)
-class PieceLoop:
-    """How a piece's keys are gone through."""
-
-    keys: int
-    """Of one turn of the loop."""
-    stages: int
-
-
-def piece_loop(itemsize: int) -> PieceLoop:
-    """By the keys' bytes per number: float32 ones have half the room."""
-    return PieceLoop(64, 3) if itemsize == 2 else PieceLoop(32, 2)
-
-
-def piece_bytes(tile: int, group: int, dim: int, itemsize: int) -> int:
-    """Shared memory of one program of the piece kernel, at most.
-
-    16-bit queries and weights stay in registers; float32 ones do not.
-    """
-    loop, lines = piece_loop(itemsize), max(16, triton.next_power_of_2(tile * group))
-    held = lines * (dim + loop.keys) * itemsize if itemsize == 4 else 0
-    return int(2 * (loop.stages - 1) * loop.keys * dim * itemsize + held + 8 * lines)
-
-
-def largest_tile(shared_bytes: int, *, group: int, dim: int, itemsize: int) -> int:
-    """Most rows a piece may have on a device that gives a program so much shared memory; 0: none.
-
-    Of a device it is `shared_memory_per_block_optin`: 163 KiB on sm_80, 99 on sm_89, 227 on sm_90.
-    """
-    tile = MAX_TILE
-    while tile and piece_bytes(tile, group, dim, itemsize) > shared_bytes:
-        tile //= 2
-    return tile
 
 
 # Tables are parts of larger buffers: wherever they begin, it is the same program.

@@ -11,54 +11,23 @@ import json
 import re
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from transformers import AutoTokenizer
 
 from glyph_worker.errors import ModelUnusable
-from glyph_worker.model.answer_text import END_THINK, TAGS, THINK, AnswerText, Words
+from glyph_worker.model.answer_text import TAGS, AnswerText, Words
+from glyph_worker.model.chat_template import (
+    PromptTemplate,
+    TemplateReader,
+    TurnTemplate,
+    framed,
+)
 from glyph_worker.model.thinking import SWITCH, ThoughtMarks, default_thinking_tokens
 from glyph_worker.model.token_bytes import TokenBytes
 from glyph_worker.options import Thinking
-
-_SENTINEL = "\ue000question\ue001"
-_EARLIER, _EARLIER_ANSWER = "\ue000earlier\ue001", "\ue000answer\ue001"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PromptTemplate:
-    """The checkpoint's chat template, cut where pages and question go. Token ids."""
-
-    first_page: tuple[int, ...]
-    """Before the visual tokens of the first page."""
-    next_page: tuple[int, ...]
-    """Between the visual tokens of two pages."""
-    before_question: tuple[int, ...]
-    """After the visual tokens of the last page."""
-    without_pages: tuple[int, ...]
-    """Before the question, when there is no page at all."""
-    after_question: tuple[int, ...]
-    """After the question; the answer follows."""
-    glue_before: str
-    """Plain text that touches the question, tokenised together with it."""
-    glue_after: str
-    opens_thought: bool
-    """The answer begins inside a thought."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TurnTemplate:
-    """What stands between an earlier question, its answer and the next question. Token ids, and
-    plain text that touches a question or an answer and is tokenised together with it."""
-
-    glue_after_question: str
-    before_answer: tuple[int, ...]
-    glue_before_answer: str
-    glue_after_answer: str
-    before_next: tuple[int, ...]
-    glue_before_next: str
 
 
 class Prompt:
@@ -89,19 +58,23 @@ class Prompt:
         self.image_token_id = image_token_id
         self.image_token: str = self.tokenizer.convert_ids_to_tokens(image_token_id)
         self._lock = threading.Lock()  # fast tokenizers change their truncation state per call
-        self._specials = {token for token in self.tokenizer.get_added_vocab() if token} | set(
-            self.tokenizer.all_special_tokens
-        )
         names = sorted(self._plain_marks(), key=len, reverse=True)
         self._added = re.compile("|".join(map(re.escape, names)) or r"(?!)")
         self._end_words = end_words
+        self.turns: TurnTemplate | None
         if frame is None:
-            self.template = self._read_template(folder)
-            self.turns = self._read_turns()
-            self._read_thinking(folder)
+            added = (token for token in self.tokenizer.get_added_vocab() if token)
+            cut = TemplateReader(
+                self.tokenizer,
+                image_token=self.image_token,
+                specials=frozenset((*added, *self.tokenizer.all_special_tokens)),
+                encode=self._encode,
+            )
+            self.template = cut.template(folder)
+            self.turns = cut.turns()
+            self._read_thinking(folder, cut)
         else:
-            self.template = self._framed(*frame)
-            self.turns = _framed_turns(*frame)
+            self.template, self.turns = framed(self.tokenizer, self._encode, *frame)
             self._never_thinks()
         self._token_bytes = TokenBytes(self.tokenizer)
         self._marks = Words((*tags, *(str(token) for token in self.tokenizer.all_special_tokens)))
@@ -126,10 +99,10 @@ class Prompt:
         added = self.tokenizer.added_tokens_decoder.values()
         return [t.content for t in added if not t.special and len(t.content) > 1]
 
-    def _read_thinking(self, folder: Path) -> None:
+    def _read_thinking(self, folder: Path, cut: TemplateReader) -> None:
         """Templates with the thought opened, left out, and as the checkpoint does itself."""
         own = self.template
-        on, off = (self._read_template(folder, **{SWITCH: value}) for value in (True, False))
+        on, off = (cut.template(folder, **{SWITCH: value}) for value in (True, False))
         shared = all((t.first_page, t.next_page) == (own.first_page, own.next_page)
                      for t in (on, off))  # fmt: skip
         switched = shared and on != off
@@ -168,103 +141,6 @@ class Prompt:
     def thinks(self) -> bool:
         """Whether this checkpoint can think before it answers."""
         return bool(self.thought.opening)
-
-    def _render(self, num_pages: int, **switch: bool) -> str:
-        content = [{"type": "image"}] * num_pages + [{"type": "text", "text": _SENTINEL}]
-        text: str = self.tokenizer.apply_chat_template(
-            [{"role": "user", "content": content}],
-            tokenize=False,
-            add_generation_prompt=True,
-            **switch,
-        )
-        return text
-
-    def _read_template(self, folder: Path, **switch: bool) -> PromptTemplate:
-        try:
-            plain, two = self._render(0, **switch), self._render(2, **switch)
-        except Exception as exc:
-            raise ModelUnusable(
-                f"the chat template of {folder} cannot be rendered: {exc}", path=str(folder)
-            ) from exc
-        parts = two.split(self.image_token)
-        if len(parts) != 3 or parts[2].count(_SENTINEL) != 1 or plain.count(_SENTINEL) != 1:
-            raise ModelUnusable(
-                f"the chat template of {folder} does not place pages before the question: it must "
-                f"write one {self.image_token} per image and the text after them",
-                path=str(folder),
-            )
-        before, after = parts[2].split(_SENTINEL)
-        opens_thought = after.rfind(THINK) > after.rfind(END_THINK)
-        before, glue_before = self._split_last_special(before)
-        glue_after, after = self._split_first_special(after)
-        return PromptTemplate(
-            first_page=tuple(self._encode(parts[0])),
-            next_page=tuple(self._encode(parts[1])),
-            before_question=tuple(self._encode(before)),
-            without_pages=tuple(self._encode(plain.split(_SENTINEL)[0])),
-            after_question=tuple(self._encode(after)),
-            glue_before=glue_before,
-            glue_after=glue_after,
-            opens_thought=opens_thought,
-        )
-
-    def _read_turns(self) -> TurnTemplate | None:
-        """How the template writes earlier turns; None where it takes one question alone."""
-        asked = [
-            {"role": "user", "content": [{"type": "text", "text": _EARLIER}]},
-            {"role": "assistant", "content": _EARLIER_ANSWER},
-            {"role": "user", "content": [{"type": "text", "text": _SENTINEL}]},
-        ]
-        try:
-            text: str = self.tokenizer.apply_chat_template(
-                asked, tokenize=False, add_generation_prompt=True
-            )
-        except Exception:  # noqa: BLE001  templates raise what they like
-            return None
-        found = re.fullmatch(
-            f".*?{_EARLIER}(.*?){_EARLIER_ANSWER}(.*?){_SENTINEL}.*", text, re.DOTALL
-        )
-        if found is None:
-            return None
-        glue_after_question, rest = self._split_first_special(found[1])
-        before_answer, glue_before_answer = self._split_last_special(rest)
-        glue_after_answer, rest = self._split_first_special(found[2])
-        before_next, glue_before_next = self._split_last_special(rest)
-        return TurnTemplate(
-            glue_after_question=glue_after_question,
-            before_answer=tuple(self._encode(before_answer)),
-            glue_before_answer=glue_before_answer,
-            glue_after_answer=glue_after_answer,
-            before_next=tuple(self._encode(before_next)),
-            glue_before_next=glue_before_next,
-        )
-
-    def _framed(self, before: str, after: str) -> PromptTemplate:
-        """Pages, then one text with the question in it, between what the tokenizer adds itself."""
-        bare = self._encode("a")
-        with self._lock:
-            whole: list[int] = self.tokenizer("a").input_ids
-        at = next(i for i in range(len(whole)) if whole[i : i + len(bare)] == bare)
-        return PromptTemplate(
-            first_page=(),
-            next_page=(),
-            before_question=tuple(whole[:at]),
-            without_pages=tuple(whole[:at]),
-            after_question=tuple(whole[at + len(bare) :]),
-            glue_before=before,
-            glue_after=after,
-            opens_thought=False,
-        )
-
-    def _split_last_special(self, text: str) -> tuple[str, str]:
-        ends = [text.rfind(token) + len(token) for token in self._specials if token in text]
-        cut = max(ends, default=0)
-        return text[:cut], text[cut:]
-
-    def _split_first_special(self, text: str) -> tuple[str, str]:
-        starts = [text.find(token) for token in self._specials if token in text]
-        cut = min(starts, default=len(text))
-        return text[:cut], text[cut:]
 
     def _encode(self, text: str, *, plain: bool = False) -> list[int]:
         ids: list[int] = []
@@ -406,15 +282,3 @@ class Prompt:
         if token_id in self.eos_token_ids:
             return b""
         return self.token_bytes(token_id)
-
-
-def _framed_turns(before: str, after: str) -> TurnTemplate:
-    """As BLIP-2's authors write a conversation: `Question: … Answer: …. Question: … Answer:`."""
-    return TurnTemplate(
-        glue_after_question=after,
-        before_answer=(),
-        glue_before_answer=" ",
-        glue_after_answer=". ",
-        before_next=(),
-        glue_before_next=before,
-    )

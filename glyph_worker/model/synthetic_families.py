@@ -13,55 +13,22 @@ from typing import Any
 
 import torch
 import transformers
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
-from transformers import PreTrainedTokenizerFast
 
 from glyph_worker.model.synthetic import CHARACTERS, SHAPES, enliven, write_checkpoint
+from glyph_worker.model.synthetic_tokenizers import (
+    OPT_SPECIALS,
+    OPT_WORDS,
+    QWEN2_5_TEMPLATE,
+    QWEN3_TEMPLATE,
+    QWEN_SPECIALS,
+    made_tokenizer,
+)
 
 CLIP = {
     "image_mean": [0.48145466, 0.4578275, 0.40821073],
     "image_std": [0.26862954, 0.26130258, 0.27577711],
 }
 HALF = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
-
-QWEN_SPECIALS = (
-    "<|endoftext|>",
-    "<unk>",
-    "<|im_start|>",
-    "<|im_end|>",
-    "<|vision_start|>",
-    "<|vision_end|>",
-    "<|image_pad|>",
-    "<|video_pad|>",
-    "<think>",
-    "</think>",
-)
-OPT_SPECIALS = ("<s>", "<pad>", "</s>", "<unk>", "<image>")
-OPT_WORDS = ("Question", " Answer")
-"""One token each in OPT's own vocabulary: a frame of letters would be four times as long as it is,
-where the other families' frames are special tokens."""
-
-_SYSTEM = """{%- if messages[0].role != 'system' -%}
-<|im_start|>system{{ '\\n' }}You are a helpful assistant.<|im_end|>{{ '\\n' }}
-{%- endif -%}
-"""
-_TURNS = """{%- for message in messages -%}
-<|im_start|>{{ message.role }}{{ '\\n' }}
-{%- if message.content is string -%}{{ message.content }}
-{%- else -%}
-{%- for item in message.content -%}
-{%- if item.type == 'image' -%}<|vision_start|><|image_pad|><|vision_end|>
-{%- elif item.type == 'text' -%}{{ item.text }}
-{%- endif -%}
-{%- endfor -%}
-{%- endif -%}
-<|im_end|>{{ '\\n' }}
-{%- endfor -%}
-{%- if add_generation_prompt -%}<|im_start|>assistant{{ '\\n' }}{%- endif -%}
-"""
-QWEN2_5_TEMPLATE = _SYSTEM + _TURNS
-"""Qwen2.5-VL states a system turn where the caller has none; Qwen3-VL does not."""
-QWEN3_TEMPLATE = _TURNS
 
 WIDTHS: dict[str, dict[str, int]] = {
     # By family 1 to 2 M parameters, and 15 to 35 M.
@@ -104,36 +71,6 @@ def _save(folder: Path, config: Any, name: str, seed: int) -> None:
         torch.random.set_rng_state(state)
     enliven(model, seed=seed, gain=3.0)
     model.save_pretrained(folder)
-
-
-def _tokenizer(
-    specials: tuple[str, ...],
-    *,
-    ends: str,
-    pad: str,
-    template: str | None,
-    starts: str | None,
-    words: tuple[str, ...] = (),
-) -> PreTrainedTokenizerFast:
-    """One token per printable ASCII character and word, with a family's special tokens."""
-    vocabulary = {token: index for index, token in enumerate((*specials, *CHARACTERS, *words))}
-    core = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    core.pre_tokenizer = pre_tokenizers.Split(Regex("|".join((*words, r"[\s\S]"))), "isolated")
-    core.decoder = decoders.Fuse()
-    if starts is not None:
-        core.post_processor = processors.TemplateProcessing(
-            single=f"{starts} $A", special_tokens=[(starts, vocabulary[starts])]
-        )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=core,
-        unk_token="<unk>",
-        pad_token=pad,
-        eos_token=ends,
-        bos_token=starts,
-        additional_special_tokens=[one for one in specials if one not in ("<unk>", pad, ends)],
-        chat_template=template,
-        clean_up_tokenization_spaces=False,
-    )
 
 
 def _write_processor(folder: Path, **settings: Any) -> None:
@@ -223,7 +160,7 @@ def _qwen2_5_vl(folder: Path, width: dict[str, int], seed: int) -> None:
     )
     _save(folder, config, "Qwen2_5_VLForConditionalGeneration", seed)
     _flatten(folder)
-    _tokenizer(
+    made_tokenizer(
         QWEN_SPECIALS,
         ends="<|im_end|>",
         pad="<|endoftext|>",
@@ -290,7 +227,7 @@ def _qwen3_vl(folder: Path, width: dict[str, int], seed: int) -> None:
         **_qwen_ids(),
     )
     _save(folder, config, "Qwen3VLForConditionalGeneration", seed)
-    _tokenizer(
+    made_tokenizer(
         QWEN_SPECIALS, ends="<|im_end|>", pad="<|endoftext|>", template=QWEN3_TEMPLATE, starts=None
     ).save_pretrained(folder)
     _write_processor(
@@ -338,7 +275,7 @@ def _blip2(folder: Path, width: dict[str, int], seed: int) -> None:
         num_query_tokens=32,
     )
     _save(folder, config, "Blip2ForConditionalGeneration", seed)
-    _tokenizer(
+    made_tokenizer(
         OPT_SPECIALS, ends="</s>", pad="<pad>", template=None, starts="</s>", words=OPT_WORDS
     ).save_pretrained(folder)
     _write_processor(

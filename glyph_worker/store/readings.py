@@ -6,8 +6,8 @@ A reading is sealed to what it is asked for by, the tenant's salt among it, as l
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
 
 from glyph_worker import codec
 from glyph_worker.document import digest
@@ -17,6 +17,7 @@ from glyph_worker.store.connection import Server
 from glyph_worker.store.keys import Keys
 
 _SEAL_BYTES = 32
+T = TypeVar("T")
 
 MapRow = tuple[int, int, str]
 """Start and end of a part, in characters of the text in normal form, and its summary's name."""
@@ -34,31 +35,17 @@ class ReadingStore:
 
     def put(self, name: str, answer: Answer, *, salt: str) -> None:
         """`name` is a digest of all that decides the answer; `salt` is the tenant's."""
-        packed = codec.pack("answer", answer.to_fields())
-        with self._rest.spared(str(self._client)):
-            self._client.set(
-                self._keys.reading(name), _seal(name, salt, packed) + packed, ex=self._ttl_s
-            )
+        self._keep(name, codec.pack("answer", answer.to_fields()), salt)
 
     def put_map(self, name: str, rows: Sequence[MapRow], *, salt: str) -> None:
         """Where the summaries of a document's parts are kept."""
-        packed = codec.pack("map", {"rows": [list(row) for row in rows]})
-        with self._rest.spared(str(self._client)):
-            self._client.set(
-                self._keys.reading(name), _seal(name, salt, packed) + packed, ex=self._ttl_s
-            )
+        self._keep(name, codec.pack("map", {"rows": [list(row) for row in rows]}), salt)
 
     def get_map(self, name: str, *, salt: str) -> list[MapRow]:
         """[] where nothing is kept, or not what was asked for."""
         with self._rest.spared(str(self._client)):
             raw = cast("bytes | None", self._client.get(self._keys.reading(name)))
-        if raw is None or raw[:_SEAL_BYTES] != _seal(name, salt, raw[_SEAL_BYTES:]):
-            return []
-        try:
-            rows = codec.unpack("map", raw[_SEAL_BYTES:])["rows"]
-            return [(int(start), int(end), str(reading)) for start, end, reading in rows]
-        except (codec.UnreadableEnvelope, KeyError, TypeError, ValueError):
-            return []  # of another release
+        return _opened("map", _rows, name, salt, raw) or []
 
     def get_many(self, names: Sequence[str], *, salt: str) -> list[Answer | None]:
         """None where nothing is kept, or not what was asked for."""
@@ -70,18 +57,31 @@ class ReadingStore:
                 pipe.get(self._keys.reading(name))
             rows = cast("list[bytes | None]", pipe.execute())
         return [
-            None if raw is None else _opened(name, salt, raw)
+            _opened("answer", Answer.from_fields, name, salt, raw)
             for name, raw in zip(names, rows, strict=True)
         ]
 
+    def _keep(self, name: str, packed: bytes, salt: str) -> None:
+        with self._rest.spared(str(self._client)):
+            self._client.set(
+                self._keys.reading(name), _seal(name, salt, packed) + packed, ex=self._ttl_s
+            )
 
-def _opened(name: str, salt: str, raw: bytes) -> Answer | None:
-    if raw[:_SEAL_BYTES] != _seal(name, salt, raw[_SEAL_BYTES:]):
+
+def _opened(
+    kind: str, read: Callable[[dict[str, Any]], T], name: str, salt: str, raw: bytes | None
+) -> T | None:
+    """What was kept; None for nothing, or for what is not what was asked for."""
+    if raw is None or raw[:_SEAL_BYTES] != _seal(name, salt, raw[_SEAL_BYTES:]):
         return None
     try:
-        return Answer.from_fields(codec.unpack("answer", raw[_SEAL_BYTES:]))
+        return read(codec.unpack(kind, raw[_SEAL_BYTES:]))
     except (codec.UnreadableEnvelope, KeyError, TypeError, ValueError):
         return None  # of another release
+
+
+def _rows(fields: dict[str, Any]) -> list[MapRow]:
+    return [(int(start), int(end), str(reading)) for start, end, reading in fields["rows"]]
 
 
 def _seal(name: str, salt: str, packed: bytes) -> bytes:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from glyph_worker.engine.core import FALLBACK_DTYPE
+from glyph_worker.engine.dtype_groups import FALLBACK_DTYPE
 from glyph_worker.engine.engine import Engine
 from glyph_worker.engine.result import SequenceResult
 from glyph_worker.engine.sequence import AnswerRequest, Deliver, PageInput
@@ -212,7 +212,7 @@ def bfloat16_group(reader: Reader, settings: EngineSettings, load: Load) -> dict
     out: dict[str, Any] = {}
     for name in (reader.dtype_name, FALLBACK_DTYPE):
         with Service(reader, settings) as made:
-            made.engine.core.dtype_group_for = lambda pages, name=name: name  # type: ignore[method-assign, misc]
+            made.engine.core.dtype_groups.of = lambda pages, name=name: name  # type: ignore[method-assign, misc]
             out[name] = made.run(load)
     if reader.dtype_name != FALLBACK_DTYPE:
         out["ratio"] = round(out[FALLBACK_DTYPE]["jobs_s"] / out[reader.dtype_name]["jobs_s"], 3)

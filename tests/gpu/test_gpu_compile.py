@@ -19,6 +19,7 @@ if os.environ.get("TRITON_INTERPRET") == "1":
     pytest.skip("interpreted kernels are not compiled", allow_module_level=True)
 
 from glyph_worker.engine.kv_budget import WARM_ROWS  # noqa: E402
+from glyph_worker.model import kernel_tiles  # noqa: E402
 from glyph_worker.model import kernels_triton as kernels  # noqa: E402
 from glyph_worker.model import linear_triton as linear  # noqa: E402
 
@@ -59,7 +60,7 @@ def pieces() -> Iterator[tuple[int, str, int]]:
     """Every tile that a device may be given, largest and smallest of each dtype."""
     for capability, shared in SHARED_BYTES.items():
         for dtype, itemsize in ITEMSIZE.items():
-            largest = kernels.largest_tile(shared, group=16, dim=128, itemsize=itemsize)
+            largest = kernel_tiles.largest_tile(shared, group=16, dim=128, itemsize=itemsize)
             for tile in sorted({1, largest} if itemsize == 2 else {largest}):
                 yield capability, dtype, tile
 
@@ -69,7 +70,7 @@ def test_the_piece_kernel_fits_the_tile_chosen_for_a_device(
     capability: int, dtype: str, tile: int
 ) -> None:
     pointer, lines = f"*{dtype}", tile * 16
-    loop = kernels.piece_loop(ITEMSIZE[dtype])
+    loop = kernel_tiles.piece_loop(ITEMSIZE[dtype])
     shared = shared_of(
         kernels._piece_kernel,
         {
@@ -83,18 +84,18 @@ def test_the_piece_kernel_fits_the_tile_chosen_for_a_device(
         stages=loop.stages,
     )  # fmt: skip
     assert shared <= SHARED_BYTES[capability]
-    assert shared <= kernels.piece_bytes(tile, 16, 128, ITEMSIZE[dtype]), "the bound holds"
+    assert shared <= kernel_tiles.piece_bytes(tile, 16, 128, ITEMSIZE[dtype]), "the bound holds"
 
 
 def test_tiles_are_smaller_where_there_is_less_room() -> None:
     def largest(capability: int, itemsize: int) -> int:
         shared = SHARED_BYTES[capability]
-        return kernels.largest_tile(shared, group=16, dim=128, itemsize=itemsize)
+        return kernel_tiles.largest_tile(shared, group=16, dim=128, itemsize=itemsize)
 
     assert [largest(capability, 2) for capability in SHARED_BYTES] == [8, 8, 8]
     assert [largest(capability, 4) for capability in SHARED_BYTES] == [8, 4, 8]
-    assert kernels.largest_tile(48 << 10, group=16, dim=128, itemsize=4) == 1
-    assert kernels.largest_tile(1 << 10, group=16, dim=128, itemsize=2) == 0
+    assert kernel_tiles.largest_tile(48 << 10, group=16, dim=128, itemsize=4) == 1
+    assert kernel_tiles.largest_tile(1 << 10, group=16, dim=128, itemsize=2) == 0
 
 
 MIXED = [("bf16", "fp16"), ("fp16", "i8"), ("fp32", "i8")]

@@ -12,7 +12,7 @@ import pytest
 import torch
 from waiting import PATIENCE_S, wait_until
 
-from glyph_worker.engine.core import CALM_STEPS
+from glyph_worker.engine.chunk_size import CALM_STEPS
 from glyph_worker.engine.engine import (
     AnswerRequest,
     Deliver,

@@ -12,7 +12,7 @@ from family_checks import made_page, mixed_batch
 from family_outliers import Weights, plant_wide_products, plant_wide_stream, worst_against
 from safetensors.torch import load_file, save_file
 
-from glyph_worker.engine.core import FALLBACK_DTYPE, EngineCore
+from glyph_worker.engine.dtype_groups import FALLBACK_DTYPE, DtypeGroups
 from glyph_worker.engine.selftest import self_test
 from glyph_worker.model import half_precision
 from glyph_worker.model.checkpoint import _half_if_safe, declared_dtype, load_reader
@@ -66,7 +66,7 @@ def test_the_lane_behind_the_finite_guard_reads_scaled_weights_right(
     outliers: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     exact, scaled = load_reader(outliers), load_reader(outliers, dtype="float16")
-    monkeypatch.setattr(EngineCore, "dtype_group_for", lambda self, pages: FALLBACK_DTYPE)
+    monkeypatch.setattr(DtypeGroups, "of", lambda self, pages: FALLBACK_DTYPE)
     assert worst_against(exact, scaled) < 0.4, "bfloat16 has three bits less than float16"
     seen: list[torch.dtype] = []
     forward = scaled.language.forward
