@@ -1,4 +1,4 @@
-"""What a chaos run has started ends with it, however it ends."""
+"""What a chaos run or a bench has started ends with it, however it ends."""
 
 from __future__ import annotations
 
@@ -66,17 +66,25 @@ def test_gateway_ends_when_its_starter_is_killed(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks at /proc")
-def test_terminated_run_leaves_no_process(tmp_path: Path) -> None:
-    mark = f"CHAOS_TEST_MARK={tmp_path}"
-    name, value = mark.split("=")
+@pytest.mark.parametrize(
+    ("words", "num_processes"),
+    [
+        # Two servers, four workers and the gateway, beside the run itself.
+        (["ops/chaos/run", "--jobs", "200", "--kills", "0"], 8),
+        (["ops/bench/gateway", "--quick"], 5),  # a server, the gateway and the echo
+    ],
+)
+def test_terminated_run_leaves_no_process(
+    tmp_path: Path, words: list[str], num_processes: int
+) -> None:
+    name, value = "CHAOS_TEST_MARK", str(tmp_path)
     run = subprocess.Popen(
-        ["env", mark, str(ROOT / "ops/chaos/run"), "--jobs", "200", "--kills", "0"],
+        ["env", f"{name}={value}", str(ROOT / words[0]), *words[1:]],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
-    # Two servers, four workers and the gateway, beside the run itself.
-    while len(in_session_of(f"{name}={value}")) < 8 and run.poll() is None:
+    while len(in_session_of(f"{name}={value}")) < num_processes and run.poll() is None:
         time.sleep(0.2)
     run.send_signal(signal.SIGTERM)
     said, _ = run.communicate(timeout=200)
