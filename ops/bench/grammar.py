@@ -28,8 +28,9 @@ from transformers import PreTrainedTokenizerFast
 
 from bench.machine import commit, device_name, publish
 from glyph_worker.answer_form import AnswerForm
-from glyph_worker.engine.engine import AnswerRequest, prepare
+from glyph_worker.engine.engine import AnswerRequest
 from glyph_worker.engine.grammar import Grammars
+from glyph_worker.engine.prepare import prepare
 from glyph_worker.engine.selftest import Drive, page_inputs
 from glyph_worker.job_options import Sampling
 from glyph_worker.model.checkpoint import load_reader
