@@ -37,7 +37,7 @@ _LATE, _FASTEST_POLL_S, _SLOWEST_POLL_S = 0.1, 0.01, 0.25
 
 
 class Client:
-    """One per process; thread-safe. Nothing is sent before the first call.
+    """One per process; thread-safe. Nothing is sent before the first call. As a context it closes.
 
     Every method raises StoreUnavailable, StoreFull or StoreDenied when Redis cannot serve it.
     """
@@ -58,6 +58,18 @@ class Client:
     def from_env(cls, *, tenant: str = "default", **overrides: Any) -> Client:
         """From GLYPH_BROKER_URL, GLYPH_CACHE_URL, … Raises InvalidSetting."""
         return cls(Settings.load(**overrides), tenant=tenant)
+
+    def close(self) -> None:
+        """Let go of the connections, those of `for_tenant` clients too. A later call opens new
+        ones."""
+        if "_redis" in self.__dict__:
+            self._redis.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @property
     def settings(self) -> Settings:

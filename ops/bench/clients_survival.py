@@ -135,7 +135,7 @@ def _run(
     )
     jobs, commits = _records(crew)
     ai.close()
-    client._redis.close()
+    client.close()
     return {
         "num_responses": num_responses,
         "responses_ended": sum(one.status in FINAL for one in responses),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from bench.machine import commit
 
 from chaos.plan import EXTRA, Amounts, FaultKind
 from chaos.report import table
@@ -74,7 +74,7 @@ def chaos(
             num_answer=answer_workers,
             patience_s=patience,
             folder=logs,
-            commit=_commit(),
+            commit=commit(),
             before=before,
             say=err.print,
         )
@@ -93,15 +93,6 @@ def _extra(each: int, without: str) -> tuple[FaultKind, ...]:
     if unknown := names - set(EXTRA):
         raise InvalidOption(f"no such fault: {', '.join(sorted(unknown))}; {', '.join(EXTRA)}")
     return tuple(kind for kind in EXTRA if kind not in names) * each
-
-
-def _commit() -> str:
-    """Of the checkout we run from; '' elsewhere."""
-    here = Path(__file__).parent
-    found = subprocess.run(
-        ["git", "-C", str(here), "rev-parse", "--short", "HEAD"], capture_output=True, text=True
-    )
-    return found.stdout.strip() if found.returncode == 0 else ""
 
 
 def main() -> None:

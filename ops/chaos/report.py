@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import platform
 from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
+from bench.machine import device_name
 from rich.table import Table
 from rich.text import Text
 
@@ -45,7 +45,7 @@ def report(run: Run, crew: Crew, *, commit: str = "") -> dict[str, Any]:
     return {
         "bench": "chaos",
         "commit": commit,
-        "device": f"{settings.device} {platform.machine()}",
+        "device": device_name(settings.device),
         "settings": {
             "seed": run.plan.seed,
             "model": "tiny" if "tiny" in settings.model else settings.model.rpartition("/")[2],

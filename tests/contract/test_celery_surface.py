@@ -451,7 +451,7 @@ def test_a_jobs_end_is_noted_in_its_applications_outbox_once(broker_url: str, st
     shop.put_off(job.id, 0)  # too late: it was told
     assert shop.take(limit=9, lease_s=0) == []
     assert outbox("other").take(limit=9, lease_s=30) == []
-    client._redis.connection_pool.disconnect()
+    client.close()
 
 
 def test_an_id_that_is_asked_for_twice_is_one_job(broker_url: str) -> None:
@@ -464,4 +464,4 @@ def test_an_id_that_is_asked_for_twice_is_one_job(broker_url: str) -> None:
     other = client.for_tenant("other")
     with pytest.raises(UnknownJob):
         other.submit_noted("a text", "Who?", noted=Noted(), job_id="chosen")
-    client._redis.connection_pool.disconnect()
+    client.close()

@@ -91,7 +91,7 @@ class Shop:
         self.app.backend.client.connection_pool.disconnect()
         self.app.pool.force_close_all()
         self.results.connection_pool.disconnect()
-        self.glyph.client._redis.connection_pool.disconnect()
+        self.glyph.client.close()
 
 
 def environ_of(fleet: Any, broker: str, results: str, name: str, **more: str) -> dict[str, str]:
@@ -191,7 +191,7 @@ def test_a_job_that_waits_is_pending_and_revoke_cancels_it(
     assert result.state == "REVOKED"
     with pytest.raises(TaskRevokedError):
         shop.result(job.id).get(timeout=1)
-    idle.client._redis.connection_pool.disconnect()
+    idle.client.close()
     shop.stop()
 
 
@@ -312,4 +312,4 @@ def test_the_documentations_examples_make_an_app(
         assert Answer.from_fields(result.get(timeout=PATIENCE_S)) == answer
         for records in (namespace["app"].glyph_records,):
             records._jobs._client.connection_pool.disconnect()
-    namespace["glyph"].client._redis.connection_pool.disconnect()
+    namespace["glyph"].client.close()

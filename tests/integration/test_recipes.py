@@ -24,8 +24,7 @@ def client(broker_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]
     monkeypatch.setenv("GLYPH_BROKER_URL", broker_url)
     client = Client.from_env()
     yield client
-    client._redis.close()
-    client._redis.connection_pool.disconnect()
+    client.close()
 
 
 @pytest.fixture
@@ -39,8 +38,7 @@ def recipe() -> Iterator[Callable[[str], ModuleType]]:
 
     yield load
     for module in opened:
-        module.client._redis.close()
-        module.client._redis.connection_pool.disconnect()
+        module.client.close()
 
 
 def _loaded(name: str) -> ModuleType:

@@ -108,6 +108,9 @@ class Typesetter:
     def _aligned_run(self, run: SetLine, simple: bool) -> Iterator[Line]:
         for line, extra, num_words in zip(*run, strict=True):
             last = line.ends_paragraph
+            if not line.shown:  # nothing stands on it: it has no place, whichever way it is set
+                yield line
+                continue
             left, space = self._aligned(extra, num_words, line.shown, last, False, simple, False)
             yield line._replace(left=left, word_space=space)
 
