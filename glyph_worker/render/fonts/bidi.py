@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import islice
@@ -29,13 +30,13 @@ _CODES = {
 _ISOLATES = b"<>?"
 _EMBEDDINGS = b"lr()"
 _GONE = b"lr()pb"
-_PDI, _PDF, _FSI, _BN, _SEPARATOR = b"!p?bP"
+_PDI, _PDF, _FSI, _BN, _SEPARATOR, _MARK = b"!p?bPM"
 _CONTROLS = re.compile(rb"[lr()p<>?!]")
 _BLANK = re.compile(rb"[WPG<>?!lr()pb]+")
 _NEUTRALS = re.compile(rb"[OWPG<>?!]+")
 _MARKED = re.compile(rb"(.)(M+)")
 _AFTER_AL = re.compile(rb"A[^LRA]*")
-_AFTER_L = re.compile(rb"L[^LR]*")
+_AFTER_L = re.compile(rb"L[^LRE]*E[^LR]*")
 _BETWEEN_EN = re.compile(rb"(?<=E)[SC](?=E)")
 _BETWEEN_AN = re.compile(rb"(?<=N)C(?=N)")
 _TERMINATORS = re.compile(rb"T+")
@@ -275,6 +276,7 @@ def _brackets(
 ) -> bytes:
     """N0: both brackets of a pair take one direction. `chars` are those of the run."""
     held: list[tuple[str, int]] = []
+    num_held: Counter[str] = Counter()
     pairs: list[tuple[int, int]] = []
     for found in _BRACKETS.finditer(chars):
         at, char = found.start(), found[0]
@@ -284,13 +286,16 @@ def _brackets(
             if len(held) == _MAX_OPEN:
                 return own
             closing = _CLOSING_OF[char]
-            held.append((_SAME.get(closing, closing), at))
+            wanted = _SAME.get(closing, closing)
+            held.append((wanted, at))
+            num_held[wanted] += 1
         else:
             wanted = _SAME.get(char, char)
-            for depth in range(len(held) - 1, -1, -1):
-                if held[depth][0] == wanted:
-                    pairs.append((held[depth][1], at))
-                    del held[depth:]
+            while num_held[wanted]:  # it closes its own, and what was opened since is none
+                kind, begin = held.pop()
+                num_held[kind] -= 1
+                if kind == wanted:
+                    pairs.append((begin, at))
                     break
     if not pairs:
         return own
@@ -299,7 +304,7 @@ def _brackets(
     # pairs come in the order of their opening, so what precedes one is settled when it is met.
     codes = np.frombuffer(bytes(strong), np.uint8)
     counts = {way: np.cumsum(codes == way[0], dtype=np.int32) for way in (b"L", b"R")}
-    last, seen = sos, 0
+    last, seen, size = sos, 0, len(run)
     opposite = b"R" if embedding == b"L" else b"L"
     for begin, end in sorted(pairs):
         lefts, rights = (strong.rfind(way, seen, begin) for way in (b"L", b"R"))
@@ -316,10 +321,10 @@ def _brackets(
         for at in (begin, end):
             changed[at : at + 1] = strong[at : at + 1] = chosen
             # W1's marks after a bracket follow it, over what X9 removed.
-            for later in range(at + 1, len(run)):
-                if original[run[later]] != ord("M"):
-                    break
+            later = at + 1
+            while later < size and original[run[later]] == _MARK:
                 changed[later : later + 1] = chosen
+                later += 1
     return bytes(changed)
 
 

@@ -9,7 +9,7 @@ import itertools
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 from glyph_worker.render.fonts import marks
@@ -265,6 +265,7 @@ def keeps_together(before: str, after: str) -> bool:
     )
 
 
+@lru_cache(maxsize=1)  # an endless word is measured first, and then set as a paragraph
 def paragraph_levels(text: str, *, rtl: bool) -> bytes:
     """Level of every character of a paragraph; a line's are a slice of them."""
     if not rtl and not _TURNS.search(text):

@@ -43,11 +43,13 @@ class Alphabet(NamedTuple):
     """What a chain of fonts draws as it stands."""
 
     kind_of: np.ndarray
-    """Class of every character, uint8[0x110000]; see wraploop."""
+    """Class of every character, uint8[0x110000]; see wrap_loop."""
     odd: re.Pattern[str]
     """Anything that needs a look."""
     stretch: re.Pattern[str]
     """A stretch that needs one: all but simple characters parted by single spaces."""
+    has_glyph: bytes
+    """Whether any font has a glyph for it, of every character."""
 
 
 @lru_cache(maxsize=8)
@@ -64,7 +66,9 @@ def _alphabet(fonts: tuple[FontFile, ...]) -> Alphabet:
     simple = one_of(drawn)[1:-1]
     odd = re.compile(f"[^ {simple}]")
     stretch = re.compile(f"(?:[^ {simple}]| (?=[^{simple}]))[^{simple}]*")
-    return Alphabet(kind_of, odd, stretch)
+    has_glyph = np.zeros(0x110000, np.uint8)
+    has_glyph[list(codes)] = 1
+    return Alphabet(kind_of, odd, stretch, has_glyph.tobytes())
 
 
 class Speller:
@@ -75,7 +79,7 @@ class Speller:
         alphabet = _alphabet(fonts)
         self.kind_of = alphabet.kind_of
         self._odd, self._stretch = alphabet.odd, alphabet.stretch
-        self._fonts = fonts
+        self._has_glyph = alphabet.has_glyph
         self._tab_width = tab_width
         self._collapse = collapse
 
@@ -139,4 +143,4 @@ class Speller:
         return " "
 
     def _drawn(self, char: str) -> bool:
-        return any(ord(char) in font.glyph_of for font in self._fonts)
+        return bool(self._has_glyph[ord(char)])
