@@ -6,15 +6,15 @@ import json
 from pathlib import Path
 
 from endless import make_endless
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
-
-from glyph_worker.model.synthetic import (
+from synthetic.checkpoints import (
     SHAPES,
     SPECIALS,
     as_glm,
     write_checkpoint,
 )
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
 from glyph_worker.render.style.presets import preset_style
 
 

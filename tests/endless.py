@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
+from synthetic.checkpoints import make_config
 
 from glyph_worker.model.families.glm import GLM
 from glyph_worker.model.prompt import Prompt
-from glyph_worker.model.synthetic import make_config
 
 
 def make_endless(folder: Path) -> Path:

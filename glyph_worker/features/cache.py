@@ -159,6 +159,7 @@ class FeatureCache:
         self._publisher.stop(STOP_S)
         self._fetcher.stop(STOP_S)
         self._cluster.stop(STOP_S)
+        self._guard.close()
 
     def flush(self, timeout_s: float = STOP_S) -> bool:
         """Wait until everything fresh is published; False when it took too long."""

@@ -101,7 +101,8 @@ class Fetcher:
     def _run(self) -> None:
         # Before the first job comes the policy knows what it would decide.
         for _ in range(LEAST_SAMPLES):
-            self._measure()
+            if self._running:
+                self._measure()
         self.calibrated.set()
         while True:
             with self._changed:

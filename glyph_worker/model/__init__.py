@@ -35,8 +35,6 @@ kernel_tiles    what fits a device's shared memory
 capture         recording a CUDA graph
 cores           who computes on the CPU
 library         the library's own forward: the yardstick
-synthetic       random checkpoints for tests; synthetic_families: of the others, with
-                synthetic_tokenizers
 thinking        what opens a thought, and what ends it
 answer_text     tokens to text while they come
 token_bytes     which bytes a token stands for

@@ -96,10 +96,11 @@ class CircuitBreaker(Generic[S]):
 
     def call(self, what: str, ask: Callable[[S], T]) -> T | None:
         """The answer, or None when the server is down, slow, full or makes no sense."""
-        if self._store is None or self._open:
+        store = self._store
+        if store is None or self._open:
             return None
         try:
-            answer = ask(self._store)
+            answer = ask(store)
         except StoreFull as exc:
             # Reads go on; only what writes must pause.
             self._full_until = self._clock() + FULL_PAUSE_S
@@ -111,13 +112,19 @@ class CircuitBreaker(Generic[S]):
         self._failures = 0
         return answer
 
+    def close(self) -> None:
+        """Nothing is asked from here on: a thread that outlived its owner's patience would connect
+        to the server again."""
+        self._store = None
+
     def probe(self) -> None:
         """Try a server that is out; the owner calls this now and then, off the jobs' way."""
-        if self._store is None or not self._open or not self._rest.over:
+        store = self._store
+        if store is None or not self._open or not self._rest.over:
             return
         started = self._clock()
         try:
-            self._store.ping()
+            store.ping()
         except Exception as exc:  # noqa: BLE001 - as above
             self._rest.lengthen()
             self._notify("store_down", "ping", exc)

@@ -175,7 +175,7 @@ def environment(changes: dict[str, str]) -> Iterator[None]:
 def checkpoint(model: str, folder: Path) -> str:
     if model not in ("small", "tiny"):
         return model
-    from glyph_worker.model.synthetic import write_checkpoint
+    from synthetic.checkpoints import write_checkpoint
 
     return str(write_checkpoint(folder / "checkpoint", model))
 

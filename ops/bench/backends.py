@@ -27,13 +27,13 @@ from pathlib import Path
 from typing import Any
 
 from chaos import child
+from synthetic.families import write_family
 
 from bench.article_served import VllmServer
 from bench.machine import ROOT, commit, device_name
 from glyph_worker import codec
 from glyph_worker.client import Client
 from glyph_worker.local.server import EmbeddedServer
-from glyph_worker.model.synthetic_families import write_family
 from glyph_worker.render.style.presets import preset_style
 from glyph_worker.settings import Settings
 from glyph_worker.store.connection import connect
@@ -142,15 +142,15 @@ def server(model: Path, cache_url: str = "") -> Iterator[VllmServer]:
         one.stop()
 
 
-def encodes(store: CacheStore) -> int:
-    """Pages that went through towers of vLLM servers, so far."""
-    stats = (codec.unpack("feature_stats", raw) for raw in store.reports().values())
-    return sum(int(one["num_tower_pages"]) for one in stats)
+def reported(store: CacheStore) -> dict[str, Found]:
+    """What each vLLM server's connector says of itself, by its name."""
+    return {name: codec.unpack("feature_stats", raw) for name, raw in store.reports().items()}
 
 
-def settled(store: CacheStore, before: int = -1) -> int:
+def settled(store: CacheStore) -> dict[str, Found]:
     """The same, once it stands still."""
-    while (now := encodes(store)) != before:
+    before: dict[str, Found] | None = None
+    while (now := reported(store)) != before:
         before = now
         time.sleep(3)
     return now
@@ -169,9 +169,14 @@ def shared_store(folder: Path, peer: str, quick: bool) -> Found:
             answers = ask(sys.executable, settings, jobs, size=6)
             found.append((settled(store), answers))
         store.close()
-    (first, right), (both, again) = found
+    (first, right), (later, again) = found
+    # The first server is idle meanwhile, and its report may have expired.
+    second = [report for name, report in later.items() if name not in first]
     return {
-        "pages": num_pages, "encoded_by_the_first": first, "encoded_by_the_second": both - first,
+        "pages": num_pages,
+        "encoded_by_the_first": sum(one["num_tower_pages"] for one in first.values()),
+        "encoded_by_the_second": sum(one["num_tower_pages"] for one in second),
+        "taken_by_the_second": sum(one["sources"].get("store", 0) for one in second),
         "answers": agreement(right, again), "answers_ours": agreement(ours(model, jobs), again),
     }  # fmt: skip
 
@@ -281,7 +286,8 @@ def bars_of(found: Found) -> Found:
             bars[f"{part}_{family}"] = bar(share, 1.0, met)
     if (one := found.get("store")) is not None:
         again = one["encoded_by_the_second"]
-        met = again == 0 and one["encoded_by_the_first"] == one["pages"]
+        met = again == 0 and one["taken_by_the_second"] > 0
+        met = met and one["encoded_by_the_first"] == one["pages"]
         bars["encodes_of_the_second_server"] = bar(again, 0, met)
     if (one := found.get("kill")) is not None:
         once = one["answered"] == one["jobs"] == one["totals"].get("succeeded")

@@ -119,7 +119,8 @@ _RUN: dict[str, Callable[[Path, argparse.Namespace], tuple[dict[str, Any], Bars]
 
 
 def _checkpoint(folder: Path) -> Path:
-    from glyph_worker.model.synthetic import write_checkpoint
+    from synthetic.checkpoints import write_checkpoint
+
     from glyph_worker.render.style.presets import preset_style
 
     checkpoint = folder / "tiny"

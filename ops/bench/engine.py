@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from synthetic.checkpoints import write_checkpoint
 
 from bench.machine import commit, device_name
 from glyph_worker.engine.engine import (
@@ -34,7 +35,6 @@ from glyph_worker.model.checkpoint import load_reader
 from glyph_worker.model.library import library_prompt
 from glyph_worker.model.processor import Page
 from glyph_worker.model.reader import Reader
-from glyph_worker.model.synthetic import write_checkpoint
 from glyph_worker.setting_sections import EngineSettings
 
 NUM_THREADS = 1

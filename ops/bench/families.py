@@ -20,6 +20,7 @@ import family_checks as checks
 import torch
 from family_outliers import plant_wide_products, plant_wide_stream, worst_against
 from safetensors.torch import load_file, save_file
+from synthetic.families import write_family
 
 from bench.engine import Job, Workload, cost_of, make_workload, run_engine, settings_of
 from bench.machine import commit, device_name, publish
@@ -28,7 +29,6 @@ from glyph_worker.model.checkpoint import load_reader
 from glyph_worker.model.half_precision import TOLERANCE
 from glyph_worker.model.library import library_prompt
 from glyph_worker.model.reader import Reader
-from glyph_worker.model.synthetic_families import write_family
 
 LOGITS = 1e-4
 FEATURES = 1e-5

@@ -29,6 +29,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from synthetic.checkpoints import write_checkpoint
 
 from bench.machine import ROOT, device_name, publish
 from glyph_worker.document import digest
@@ -39,7 +40,6 @@ from glyph_worker.features.memory_tier import MemoryTier
 from glyph_worker.features.types import PageRequest, Source
 from glyph_worker.local.server import EmbeddedServer
 from glyph_worker.model.checkpoint import load_reader
-from glyph_worker.model.synthetic import write_checkpoint
 from glyph_worker.setting_sections import FeatureSettings
 from glyph_worker.store.features import CacheStore
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from synthetic.checkpoints import CHAT_TEMPLATE
 
 from bench.machine import commit, device_name
 from glyph_worker.engine.engine import AnswerRequest, Deliver, Engine, PageInput
@@ -29,7 +30,6 @@ from glyph_worker.engine.kv import KVPool
 from glyph_worker.model.checkpoint import load_reader
 from glyph_worker.model.embedded import checkpoint_path
 from glyph_worker.model.reader import Reader
-from glyph_worker.model.synthetic import CHAT_TEMPLATE
 from glyph_worker.render.out.raster import draw
 from glyph_worker.render.pages.page import LaidPage
 from glyph_worker.render.paginate import paginate

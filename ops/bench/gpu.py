@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from synthetic.checkpoints import make_reader
 
 from bench import gpu_service
 from bench.gpu_service import Load
@@ -41,7 +42,6 @@ from glyph_worker.model.checkpoint import prepare_cuda
 from glyph_worker.model.library import library_prompt
 from glyph_worker.model.processor import Page
 from glyph_worker.model.reader import Reader
-from glyph_worker.model.synthetic import make_reader
 from glyph_worker.setting_sections import EngineSettings
 
 PAGE = (840, 588)

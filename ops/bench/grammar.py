@@ -23,6 +23,12 @@ import jsonschema
 import llguidance
 import numpy as np
 import torch
+from synthetic.checkpoints import (
+    SHAPES,
+    SPECIALS,
+    as_glm,
+    write_checkpoint,
+)
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
@@ -36,12 +42,6 @@ from glyph_worker.job_options import Sampling
 from glyph_worker.model.checkpoint import load_reader
 from glyph_worker.model.embedded import checkpoint_path
 from glyph_worker.model.reader import Reader
-from glyph_worker.model.synthetic import (
-    SHAPES,
-    SPECIALS,
-    as_glm,
-    write_checkpoint,
-)
 from glyph_worker.setting_sections import EngineSettings
 
 NUM_SLOTS = 16

@@ -27,6 +27,7 @@ import numpy as np
 import psutil
 import torch
 from pydantic import SecretStr
+from synthetic.checkpoints import SHAPES, write_checkpoint
 
 from bench.article_rows import STYLES, WORDS
 from bench.machine import commit, device_name, publish
@@ -36,7 +37,6 @@ from glyph_worker.engine.kv_budget import CPU_KV_BYTES
 from glyph_worker.job import Receipt
 from glyph_worker.local.server import EmbeddedServer
 from glyph_worker.local.service import LocalService
-from glyph_worker.model.synthetic import SHAPES, write_checkpoint
 from glyph_worker.plan.capacity import Site, make_plan
 from glyph_worker.plan.device import Device
 from glyph_worker.plan.load import Load

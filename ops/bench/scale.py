@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
+from synthetic.checkpoints import write_checkpoint
 
 from bench.article_rows import STYLES, WORDS, document
 from bench.machine import commit, device_name, peak_bytes
@@ -33,7 +34,6 @@ from glyph_worker.client import Client
 from glyph_worker.job import Job, JobStatus
 from glyph_worker.local.server import EmbeddedServer
 from glyph_worker.local.service import LocalService
-from glyph_worker.model.synthetic import write_checkpoint
 from glyph_worker.settings import Settings
 from glyph_worker.store.connection import connect
 

@@ -82,7 +82,8 @@ def run_chaos(
 
 def tiny_checkpoint(folder: Path) -> Path:
     """A random checkpoint that answers nonsense fast: chaos is about jobs, not about answers."""
-    from glyph_worker.model.synthetic import write_checkpoint
+    from synthetic.checkpoints import write_checkpoint
+
     from glyph_worker.render.style.presets import preset_style
 
     made = write_checkpoint(folder / "tiny")

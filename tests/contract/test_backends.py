@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from byte_level import write_byte_checkpoint
 from doubles.openai_server import OpenAiServer
+from synthetic.families import write_family
 from waiting import wait_until
 
 from glyph_worker.answer_form import AnswerForm
@@ -23,7 +24,6 @@ from glyph_worker.engine.result import SequenceProgress, SequenceResult
 from glyph_worker.engine.sequence import AnswerRequest, PageInput
 from glyph_worker.errors import InvalidOption, QuestionTooLong, WorkerDraining
 from glyph_worker.features.types import PageRequest
-from glyph_worker.model.synthetic_families import write_family
 from glyph_worker.settings import Settings
 
 FAMILIES = ("glm", "qwen2_5_vl")

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from synthetic.checkpoints import SHAPES, write_checkpoint
 
 from glyph_worker.engine import graphs as engine_graphs
 from glyph_worker.engine import pieces as engine_pieces
@@ -32,7 +33,6 @@ from glyph_worker.model.library import library_logits
 from glyph_worker.model.linear import widened
 from glyph_worker.model.norms import Norm
 from glyph_worker.model.reader import Reader
-from glyph_worker.model.synthetic import SHAPES, write_checkpoint
 from glyph_worker.setting_sections import EngineSettings
 
 CUDA = torch.cuda.is_available()

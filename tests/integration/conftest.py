@@ -27,7 +27,7 @@ from glyph_worker.store.workers import WorkerStore
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random-weight checkpoint with the embedded reader's style: fast, and answers nonsense."""
-    from glyph_worker.model.synthetic import write_checkpoint
+    from synthetic.checkpoints import write_checkpoint
 
     folder = write_checkpoint(tmp_path_factory.mktemp("tiny"))
     (folder / "render_style.json").write_text(json.dumps(preset_style("nano").to_json()))
@@ -38,8 +38,7 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def endless_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small one that never ends its answer by itself: each lasts as long as it was asked to."""
     from endless import make_endless
-
-    from glyph_worker.model.synthetic import write_checkpoint
+    from synthetic.checkpoints import write_checkpoint
 
     folder = make_endless(write_checkpoint(tmp_path_factory.mktemp("endless")))
     (folder / "render_style.json").write_text(json.dumps(preset_style("nano").to_json()))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from family_checks import FAMILIES
+from synthetic.families import write_family
 
 from glyph_worker.document import digest
 from glyph_worker.features import maintenance
@@ -16,7 +17,6 @@ from glyph_worker.features.cache import FeatureCache
 from glyph_worker.features.types import PageRequest, Source
 from glyph_worker.model.checkpoint import load_reader
 from glyph_worker.model.reader import Reader
-from glyph_worker.model.synthetic_families import write_family
 from glyph_worker.setting_sections import FeatureSettings
 from glyph_worker.store.features import CacheStore
 

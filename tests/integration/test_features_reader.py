@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from synthetic.checkpoints import write_checkpoint
 
 from glyph_worker.document import digest
 from glyph_worker.features import maintenance
@@ -17,7 +18,6 @@ from glyph_worker.features.cache import FeatureCache
 from glyph_worker.features.types import PageEncoder, PageRequest, Source
 from glyph_worker.model.checkpoint import load_reader
 from glyph_worker.model.reader import Reader
-from glyph_worker.model.synthetic import write_checkpoint
 from glyph_worker.setting_sections import FeatureSettings
 from glyph_worker.store.features import CacheStore
 

@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of random weights. Torch is met here, not where light tests are collected."""
     import torch
-
-    from glyph_worker.model.synthetic import write_checkpoint
+    from synthetic.checkpoints import write_checkpoint
 
     torch.set_num_threads(1)
     return write_checkpoint(tmp_path_factory.mktemp("tiny"), "tiny")

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from synthetic.families import write_family
 
 from glyph_worker.backends.vllm_fits import check_fits
 from glyph_worker.errors import ModelUnusable
 from glyph_worker.model.checkpoint import read_config
 from glyph_worker.model.embedded import checkpoint_path
 from glyph_worker.model.families.known import family_of
-from glyph_worker.model.synthetic_families import write_family
 
 
 def fits(folder: Path, *, own_tower: bool = True) -> dict[str, Any]:

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 import torch
+from synthetic.checkpoints import write_checkpoint
 
 from glyph_worker.engine.engine import Engine
 from glyph_worker.features.cache import FeatureCache
 from glyph_worker.model.checkpoint import device_uuid, load_reader
-from glyph_worker.model.synthetic import write_checkpoint
 from glyph_worker.setting_sections import EngineSettings, FeatureSettings
 from glyph_worker.worker.reporter import DeviceGauges
 

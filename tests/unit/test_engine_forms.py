@@ -13,6 +13,7 @@ import jsonschema
 import numpy as np
 import pytest
 import torch
+from synthetic.checkpoints import write_checkpoint
 
 from glyph_worker.answer_form import FORMATS, AnswerForm
 from glyph_worker.engine.engine import AnswerRequest, Deliver, Engine, PageInput, SequenceResult
@@ -22,7 +23,6 @@ from glyph_worker.errors import GlyphError, InvalidSchema
 from glyph_worker.job_options import Sampling
 from glyph_worker.model.checkpoint import load_reader
 from glyph_worker.model.reader import Reader
-from glyph_worker.model.synthetic import write_checkpoint
 from glyph_worker.setting_sections import EngineSettings
 
 PAGE = np.where(np.random.default_rng(5).random((84, 84)) > 0.2, 255, 0).astype(np.uint8)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from synthetic.checkpoints import CHAT_TEMPLATE, write_checkpoint
 
 from glyph_worker.engine.engine import (
     AnswerRequest,
@@ -27,7 +28,6 @@ from glyph_worker.model.answer_text import TAGS, AnswerText, Words
 from glyph_worker.model.checkpoint import load_reader
 from glyph_worker.model.library import library_logits
 from glyph_worker.model.reader import Reader
-from glyph_worker.model.synthetic import CHAT_TEMPLATE, write_checkpoint
 from glyph_worker.setting_sections import EngineSettings
 
 PAGE = np.where(np.random.default_rng(5).random((84, 84)) > 0.2, 255, 0).astype(np.uint8)

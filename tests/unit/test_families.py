@@ -22,6 +22,7 @@ from family_checks import (
     own_prompt,
     position_difference,
 )
+from synthetic.families import write_family
 
 from glyph_worker.engine.selftest import self_test
 from glyph_worker.errors import DocumentTooLarge, ModelUnusable
@@ -33,7 +34,6 @@ from glyph_worker.model.families.pages import page_shape
 from glyph_worker.model.language import LanguageModel
 from glyph_worker.model.library import library_logits
 from glyph_worker.model.reader import Reader
-from glyph_worker.model.synthetic_families import write_family
 from glyph_worker.setting_sections import EngineSettings
 
 OTHERS = FAMILIES[1:]

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
+import pytest
+from made_up import FakeEncoder
 from memory_store import MemoryStore
 
 from glyph_worker.errors import StoreDenied, StoreFull, StoreUnavailable
+from glyph_worker.features.cache import FeatureCache
+from glyph_worker.setting_sections import FeatureSettings
 from glyph_worker.store.breaker import CircuitBreaker
 
 
@@ -111,3 +116,44 @@ def test_a_full_server_is_still_asked_but_known_to_be_full_for_a_while() -> None
     assert events == ["store_full"] * 5
     clock.now += 6
     assert not guard.full
+
+
+def test_a_closed_one_asks_nobody_and_never_wakes() -> None:
+    guard, store, clock, _ = make()
+    store.error = StoreUnavailable("down")
+    ping(guard), ping(guard)
+    guard.close()
+    store.error = None
+    clock.now += 3600
+    guard.probe()
+    assert ping(guard) is None
+    assert store.calls == 2
+    assert not guard.up
+
+
+def test_a_thread_that_outlives_a_stopped_cache_asks_the_server_nothing_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked, answer = threading.Event(), threading.Event()
+
+    class Slow(MemoryStore):
+        num_written = 0
+
+        def get_probe(self, owner: str) -> bytes | None:
+            asked.set()
+            answer.wait(30)
+            return None
+
+        def put_probe(self, owner: str, value: bytes) -> None:
+            self.num_written += 1
+
+    monkeypatch.setattr("glyph_worker.features.cache.STOP_S", 0.01)
+    store, before = Slow(), set(threading.enumerate())
+    cache = FeatureCache(FakeEncoder(), FeatureSettings(), store)
+    cache.start()
+    assert asked.wait(30)
+    cache.stop()
+    answer.set()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(30)
+    assert store.num_written == 0, "over a connection that nobody closes"

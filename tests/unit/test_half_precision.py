@@ -11,6 +11,7 @@ import torch
 from family_checks import made_page, mixed_batch
 from family_outliers import Weights, plant_wide_products, plant_wide_stream, worst_against
 from safetensors.torch import load_file, save_file
+from synthetic.families import write_family
 
 from glyph_worker.engine.dtype_groups import FALLBACK_DTYPE, DtypeGroups
 from glyph_worker.engine.selftest import self_test
@@ -21,7 +22,6 @@ from glyph_worker.model.language import StepInput
 from glyph_worker.model.library import library_logits
 from glyph_worker.model.reader import Reader
 from glyph_worker.model.scales import LARGEST, MARGIN, Scales, _fitting
-from glyph_worker.model.synthetic_families import write_family
 from glyph_worker.setting_sections import EngineSettings
 
 SCALED = ("glm", "qwen2_5_vl", "qwen3_vl")

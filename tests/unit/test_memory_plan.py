@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from synthetic.checkpoints import make_config, write_checkpoint, write_processor_config
 
 from glyph_worker.engine.core import EngineCore
 from glyph_worker.engine.kv_budget import FreeMemory, planned_kv_bytes
@@ -22,7 +23,6 @@ from glyph_worker.model.memory_plan import (
     wants_int8,
 )
 from glyph_worker.model.survey import Survey, survey
-from glyph_worker.model.synthetic import make_config, write_checkpoint, write_processor_config
 from glyph_worker.setting_sections import EngineSettings, FeatureSettings
 
 DOCS = Path(__file__).resolve().parents[2] / "ops" / "docs"

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from synthetic.checkpoints import write_checkpoint
 
 from glyph_worker.engine.engine import AnswerRequest, Deliver, Engine, PageInput
 from glyph_worker.model import cores as module
 from glyph_worker.model.checkpoint import load_reader
 from glyph_worker.model.cores import Cores
-from glyph_worker.model.synthetic import write_checkpoint
 from glyph_worker.setting_sections import EngineSettings
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from synthetic.checkpoints import SHAPES, make_config
 
 from glyph_worker.engine.selftest import self_test
 from glyph_worker.errors import ModelUnusable
@@ -19,7 +20,6 @@ from glyph_worker.model import weights
 from glyph_worker.model.checkpoint import load_reader, read_processor
 from glyph_worker.model.int8 import quantised
 from glyph_worker.model.library import library_logits
-from glyph_worker.model.synthetic import SHAPES, make_config
 from glyph_worker.setting_sections import EngineSettings
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from synthetic.checkpoints import write_checkpoint
 from transformers.models.glm4v.image_processing_pil_glm4v import Glm4vImageProcessorPil
 
 from glyph_worker.model.attention import AttentionPlan, Causal
@@ -18,7 +19,6 @@ from glyph_worker.model.library import library_logits, library_prompt, patches
 from glyph_worker.model.positions import prompt_positions
 from glyph_worker.model.processor import Page
 from glyph_worker.model.reader import Reader
-from glyph_worker.model.synthetic import write_checkpoint
 
 
 def make_page(height: int, width: int, seed: int) -> Page:
@@ -101,7 +101,7 @@ def test_full_forward_equals_the_librarys(
     reader: Reader, tmp_path: Path, sections: list[int] | None
 ) -> None:
     if sections is not None:  # the embedded reader deals single frequencies to the axes in turn
-        from glyph_worker.model.synthetic import SHAPES
+        from synthetic.checkpoints import SHAPES
 
         shape = {name: dict(part) for name, part in SHAPES["tiny"].items()}
         shape["text"]["rope_parameters"] = {

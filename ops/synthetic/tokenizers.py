@@ -5,7 +5,7 @@ from __future__ import annotations
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from glyph_worker.model.synthetic import CHARACTERS
+from synthetic.checkpoints import CHARACTERS
 
 QWEN_SPECIALS = (
     "<|endoftext|>",

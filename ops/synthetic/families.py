@@ -14,8 +14,8 @@ from typing import Any
 import torch
 import transformers
 
-from glyph_worker.model.synthetic import CHARACTERS, SHAPES, enliven, write_checkpoint
-from glyph_worker.model.synthetic_tokenizers import (
+from synthetic.checkpoints import CHARACTERS, SHAPES, enliven, write_checkpoint
+from synthetic.tokenizers import (
     OPT_SPECIALS,
     OPT_WORDS,
     QWEN2_5_TEMPLATE,
