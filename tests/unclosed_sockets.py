@@ -9,6 +9,9 @@ from types import FrameType
 from typing import Any
 
 DEPTH = 30
+SELF_CLOSING = "/redis/connection.py"
+"""redis-py's connections close when they are collected. In a circle of garbage a socket may be
+finalised before the connection that would close it."""
 _places: dict[int, str] = {}
 """By the socket's id: weak references are gone before a finaliser runs."""
 
@@ -28,9 +31,10 @@ def watch() -> None:
 def _say(self: socket.socket) -> None:
     place = _places.pop(id(self), "a place unknown")
     if self.fileno() != -1:
-        warnings.warn(
-            f"unclosed {self!r}, made at {place}", ResourceWarning, stacklevel=2, source=self
-        )
+        if SELF_CLOSING not in place:
+            warnings.warn(
+                f"unclosed {self!r}, made at {place}", ResourceWarning, stacklevel=2, source=self
+            )
         self.close()
 
 

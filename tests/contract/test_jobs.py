@@ -256,6 +256,9 @@ class Protocol(RuleBasedStateMachine):
         self.num_commits = 0
         self.holder: ClaimedJob | None = None
 
+    def teardown(self) -> None:
+        self.client.close()
+
     @rule(target=orders, stage=st.sampled_from(Stage))
     def claim(self, stage: Stage) -> ClaimedJob:
         self.num_owners += 1
