@@ -2,6 +2,23 @@
 
 The public names, nothing else. Importing this package loads neither torch, transformers nor
 pillow, and opens no connection.
+
+The files beside this one are words that everybody shares, and know none of the packages:
+
+document         what is asked about: pages, sheets, the only recipe for digests
+job              a job's status, stage, progress, receipt, answer
+options          what a submit may say, once for every way in
+job_options      those options that travel with the job
+answer_form      the form an answer must have
+proof            what ties an answer to its document
+errors           the one error tree
+codec            what is put on a wire
+checked_text     text from outside
+webhook_url      the URL of a webhook or a document, by its syntax
+settings         every knob, in sections (setting_sections)
+telemetry        logging, without documents' words
+traces           spans, as an option
+terminal         text for a terminal
 """
 
 from glyph_worker.client import AsyncClient, Client

@@ -10,7 +10,11 @@ nearness   of several places, the one nearest to the question's words
 gaze       of several places, the one that the model looked at
 boxes      places → pages and pixels
 sheets     places → the PDF's page, or the picture, that was brought
-confidence probabilities of tokens → how likely the answer is right; "not found"
+original   places of a text in normal form → those of the text as it was submitted
+sources    which of several documents a place is in
+snap       a copy that slipped → its place's own text
+found      whether an answer says that the document does not have it
+confidence probabilities of tokens → how likely the answer is right
 guard      all of it, for one answer
 
 Knows neither queue nor model. Everything is bounded: an answer of 8,000 tokens and a document of

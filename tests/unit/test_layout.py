@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2] / "glyph_worker"
-MAPPED = [
-    "engine",
-    "features",
-    "gateway",
-    "intake",
-    "local",
-    "model",
-    "queue",
-    "render",
-    "store",
-    "worker",
-]
+TREE = Path(__file__).parents[2]
+ROOT = TREE / "glyph_worker"
+OPS = [TREE / "ops" / name for name in ("chaos", "fuzz", "synthetic", "train")]
+MAPPED = sorted(p.parent for p in [ROOT / "__init__.py", *ROOT.rglob("*/__init__.py")]) + OPS
 
 
-@pytest.mark.parametrize("package", MAPPED)
-def test_a_package_s_map_names_every_module(package: str) -> None:
-    text = (ROOT / package / "__init__.py").read_text()
-    modules = {p.stem for p in (ROOT / package).glob("*.py")} - {"__init__", "__main__"}
+@pytest.mark.parametrize("package", MAPPED, ids=lambda p: str(p.relative_to(TREE)))
+def test_a_package_s_map_names_every_module(package: Path) -> None:
+    text = ast.get_docstring(ast.parse((package / "__init__.py").read_text())) or ""
+    modules = {p.stem for p in package.glob("*.py")} - {"__init__", "__main__"}
     assert sorted(m for m in modules if not re.search(rf"\b{m}\b", text)) == []
 
 

@@ -8,6 +8,7 @@ parsing          JSON bodies, bounded; what is not supported is refused by name
 requests         the bodies of chat, responses and batches
 forms            response_format and reasoning: which options they become
 turns            messages → one document and one question
+turn_parts       one part of a message: its text, or the file it brings
 asking           a request becomes a job, and the wait for its end
 growth           a job's text as it grows, the same on every gateway
 usage            receipts as usage, answers as the field `glyph`

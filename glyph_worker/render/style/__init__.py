@@ -1,1 +1,7 @@
-"""What changes pixels, in one frozen value. style, its limits, the presets by name."""
+"""What changes pixels, in one frozen value.
+
+style    the value; start here
+limits   what it may say
+presets  by name
+fit      a preset at the page size that a checkpoint sees unscaled
+"""
