@@ -33,7 +33,7 @@ from synthetic.checkpoints import make_reader
 
 from bench import gpu_service
 from bench.gpu_service import Load
-from bench.machine import commit, device_name
+from bench.machine import commit, device_name, publish
 from glyph_worker.engine.backend import TORCH, Backend, candidates
 from glyph_worker.engine.scheduled import SequenceState
 from glyph_worker.engine.selftest import Drive, page_inputs, self_test
@@ -664,8 +664,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     with tempfile.TemporaryDirectory() as folder:
         run(bench, folder)
-    bench.write()
-    print(json.dumps(make_report(bench)))
+    publish(make_report(bench), options.json)
     return 0
 
 
