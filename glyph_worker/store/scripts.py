@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import resources
 from typing import Any
 
+from redis.exceptions import NoScriptError
+
+from glyph_worker.errors import StoreUnavailable
 from glyph_worker.store.connection import Server
 from glyph_worker.store.keys import Keys
 
 _FOLDER = resources.files("glyph_worker.store").joinpath("lua")
+_TRIES = 3
+"""redis-py loads a forgotten script and runs it, and reconnects on the way: a server that restarts
+between the two has forgotten it again. Nothing has run then."""
 
 
 class Scripts:
@@ -26,7 +33,10 @@ class Scripts:
         if name not in self._loaded:
             body = self._common + _FOLDER.joinpath(f"{name}.lua").read_text()
             self._loaded[name] = self._client.register_script(body)
-        return self._loaded[name](keys=[self._root], args=[self._ttl_s, *args])
+        for _ in range(_TRIES):
+            with suppress(NoScriptError):
+                return self._loaded[name](keys=[self._root], args=[self._ttl_s, *args])
+        raise StoreUnavailable(f"{self._client} forgets scripts as soon as they are loaded")
 
 
 def flat(fields: dict[str, Any]) -> Sequence[Any]:

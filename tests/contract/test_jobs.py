@@ -22,7 +22,7 @@ from hypothesis.stateful import (
 from waiting import wait_until
 
 from glyph_worker import codec
-from glyph_worker.errors import UnknownJob
+from glyph_worker.errors import StoreUnavailable, UnknownJob
 from glyph_worker.job import (
     TRANSITIONS,
     Answer,
@@ -235,6 +235,44 @@ def test_many_records_are_read_in_one_round_trip(store: JobStore, broker_url: st
         _create(broker_url, job_id)
     found = store.get_many(["a", "x", "b"])
     assert [job and job.id for job in found] == ["a", None, "b"]
+
+
+def _forgets(store: JobStore, times: int, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The server forgets all scripts once one is loaded, as a restart at that moment has it."""
+    server, loads = store._client, []
+    load = server.script_load
+
+    def script_load(script: Any) -> Any:
+        loads.append(load(script))
+        if len(loads) <= times:
+            server.script_flush()
+        return loads[-1]
+
+    server.script_flush()
+    monkeypatch.setattr(server, "script_load", script_load)
+    return loads
+
+
+def test_a_server_that_restarts_between_load_and_run_is_asked_again(
+    store: JobStore, broker_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _create(broker_url)
+    order = _claim(store, "w")
+    loads = _forgets(store, 1, monkeypatch)
+    assert store.succeed(order, ANSWER)
+    assert len(loads) == 2
+    assert store.get("j").status is JobStatus.SUCCEEDED
+
+
+def test_one_that_keeps_no_script_is_unavailable_and_nothing_has_run(
+    store: JobStore, broker_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _create(broker_url)
+    order = _claim(store, "w")
+    _forgets(store, 100, monkeypatch)
+    with pytest.raises(StoreUnavailable, match="forgets scripts"):
+        store.succeed(order, ANSWER)
+    assert store.get("j").status is JobStatus.RUNNING
 
 
 class Protocol(RuleBasedStateMachine):
