@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import OrderedDict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -50,7 +51,7 @@ class _Known:
 W = TypeVar("W")
 
 
-class _Clerk(Generic[W]):
+class _Clerk(ABC, Generic[W]):
     """A thread that goes to the store while there is work, and tells it what was counted."""
 
     drains = False
@@ -93,15 +94,17 @@ class _Clerk(Generic[W]):
                 log.exception("page features")
                 self._missed(some)
 
+    @abstractmethod
     def _take(self) -> list[W]:
         """Work for one trip, off the queue; called under the lock."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _do(self, some: list[W]) -> None:
-        raise NotImplementedError
+        """One trip to the store."""
 
+    @abstractmethod
     def _tell(self, count: int) -> None:
-        raise NotImplementedError
+        """Report that so many pages went this way."""
 
     def _missed(self, some: list[W]) -> None:
         """It could not be done."""

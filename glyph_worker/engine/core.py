@@ -27,7 +27,7 @@ from glyph_worker.engine.kv_budget import (
 from glyph_worker.engine.prefix import PrefixPool
 from glyph_worker.engine.request import RequestChecker
 from glyph_worker.engine.runner import Runner, Sampled
-from glyph_worker.engine.scheduled import Scheduled, SequenceState
+from glyph_worker.engine.scheduled import SequenceState
 from glyph_worker.engine.scheduler import Scheduler, SchedulerLimits
 from glyph_worker.engine.sequence import FinishReason, Sequence
 from glyph_worker.engine.slots import Slots
@@ -302,33 +302,13 @@ class EngineCore:
         if live.first_token_at is None:
             live.first_token_at = self._clock()
             live.wake_caller()
-        at = len(live.token_ids)
-        if live.forced is not None:
-            token = live.forced[at]
-        elif at < len(live.kept):
-            token = live.kept[at]
-        else:
-            chosen = live.phases.choose(token)
-            if chosen is None:
-                self.end(live, "stop")
-                return
-            token = chosen
-        live.token_ids.append(token)
-        live.scheduled.num_answer_tokens = len(live.token_ids)
-        if live.phases.num_tokens <= at:  # after a fresh start it knows the kept ones already
-            try:
-                live.phases.take(token, item.log_prob)
-            except InvalidSchema as exc:
-                self.end(live, error=exc)
-                return
-        if live.phases.ended:
-            self.end(live, "stop")
-        elif (
-            live.phases.spent
-            or len(live.token_ids) >= live.scheduled.max_new_tokens
-            or (live.forced is not None and len(live.token_ids) >= len(live.forced))
-        ):
-            self.end(live, "length")
+        try:
+            reason = live.take(token, item.log_prob)
+        except InvalidSchema as exc:
+            self.end(live, error=exc)
+            return
+        if reason is not None:
+            self.end(live, reason)
 
     def _overflow(self, live: Sequence) -> None:
         """Start a sequence again in bfloat16, whose range is float32's, and keep its tokens."""
@@ -346,18 +326,7 @@ class EngineCore:
         self.counters.fallbacks += 1
         self.dtype_groups.overflowed(old.pages)
         self.scheduler.remove(old)
-        live.scheduled = Scheduled(
-            ident=old.ident,
-            pages=old.pages,
-            num_tail_tokens=old.num_tail_tokens,
-            max_new_tokens=old.max_new_tokens,
-            priority=old.priority,
-            deadline=old.deadline,
-            arrival=old.arrival,
-            dtype_group=FALLBACK_DTYPE,
-        )
-        live.kept, live.token_ids = live.token_ids, []
-        live.features.clear()
+        live.start_again(FALLBACK_DTYPE)
         live.fallback = "float16 overflowed"
         self.scheduler.add(live.scheduled)
 

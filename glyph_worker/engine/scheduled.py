@@ -81,6 +81,19 @@ class Scheduled:
         pending = {*self.wanted, *self.delivered}
         return sum(self.pages[index].num_visual_tokens for index in pending)
 
+    def afresh(self, dtype_group: str) -> Scheduled:
+        """The same request, nothing of it computed."""
+        return Scheduled(
+            ident=self.ident,
+            pages=self.pages,
+            num_tail_tokens=self.num_tail_tokens,
+            max_new_tokens=self.max_new_tokens,
+            priority=self.priority,
+            deadline=self.deadline,
+            arrival=self.arrival,
+            dtype_group=dtype_group,
+        )
+
     def page_end(self, index: int) -> int:
         """Token offset after page `index`."""
         return self.starts[index] + self.pages[index].num_tokens

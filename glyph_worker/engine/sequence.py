@@ -108,6 +108,35 @@ class Sequence:
         """Prompt tokens still to compute, and tokens written so far."""
         return self.scheduled.num_todo_tokens, len(self.token_ids)
 
+    def take(self, token: int, log_prob: float) -> FinishReason | None:
+        """Write the token that the model chose, or the one that must stand there; why the sequence
+        ends with it, None while it goes on. Raises InvalidSchema."""
+        at = len(self.token_ids)
+        if self.forced is not None:
+            token = self.forced[at]
+        elif at < len(self.kept):
+            token = self.kept[at]
+        else:
+            chosen = self.phases.choose(token)
+            if chosen is None:
+                return "stop"
+            token = chosen
+        self.token_ids.append(token)
+        self.scheduled.num_answer_tokens = len(self.token_ids)
+        if self.phases.num_tokens <= at:  # after a fresh start it knows the kept ones already
+            self.phases.take(token, log_prob)
+        if self.phases.ended:
+            return "stop"
+        most = self.scheduled.max_new_tokens if self.forced is None else len(self.forced)
+        full = len(self.token_ids) >= min(most, self.scheduled.max_new_tokens)
+        return "length" if full or self.phases.spent else None
+
+    def start_again(self, dtype_group: str) -> None:
+        """From the first page on, in another number format; what it wrote it will write again."""
+        self.scheduled = self.scheduled.afresh(dtype_group)
+        self.kept, self.token_ids = self.token_ids, []
+        self.features.clear()
+
     def wake_caller(self) -> None:
         """Wake the caller. Under the engine's lock."""
         if self.wake is not None:

@@ -31,13 +31,10 @@ REVISION = 1
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A layout (see pages.page.Layout) of one page, which is a picture and has no line."""
+    """The drawing of one page, which is a picture and has no line."""
 
     encoded: bytes
     in_color: bool = False
-
-    def pages(self, text: str, report: RenderReport) -> Iterator[LaidPage]:
-        raise NotImplementedError("a picture lays out no text")
 
     def draw(self, laid: LaidPage) -> np.ndarray:
         """uint8[height, width], or [height, width, 3]"""

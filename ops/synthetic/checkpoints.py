@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
+from train import vocabulary
 from transformers import Glm4vConfig, Glm4vForConditionalGeneration, PreTrainedTokenizerFast
 
 from glyph_worker.model.checkpoint import read_processor
@@ -17,23 +18,7 @@ from glyph_worker.model.int8 import make_int8
 from glyph_worker.model.prompt import Prompt
 from glyph_worker.model.reader import Reader
 
-SPECIALS = (
-    "<|endoftext|>",
-    "<unk>",
-    "[gMASK]",
-    "<sop>",
-    "<|system|>",
-    "<|user|>",
-    "<|assistant|>",
-    "<|begin_of_image|>",
-    "<|image|>",
-    "<|end_of_image|>",
-    "<|begin_of_video|>",
-    "<|video|>",
-    "<|end_of_video|>",
-    "<think>",
-    "</think>",
-)
+SPECIALS = (*vocabulary.SPECIALS, "<think>", "</think>")
 ORDINARY_SPECIALS = SPECIALS[2:-2]
 """Of a checkpoint that does not think: its vocabulary has the marks, its tokenizer finds none."""
 THINKING_MARKS = (*SPECIALS[-2:], "<answer>", "</answer>", "<|begin_of_box|>", "<|end_of_box|>")

@@ -127,16 +127,22 @@ def _sections(num_pairs: int, shares: tuple[int, int, int]) -> list[int]:
     return [num_pairs - height - width, height, width]
 
 
+def _text_sizes(width: dict[str, int]) -> dict[str, int]:
+    return {
+        "vocab_size": 128,
+        "hidden_size": width["hidden"],
+        "intermediate_size": width["wide"],
+        "num_hidden_layers": width["layers"],
+        "num_attention_heads": width["heads"],
+        "num_key_value_heads": width["kv"],
+    }
+
+
 def _qwen2_5_vl(folder: Path, width: dict[str, int], seed: int) -> None:
     pairs = width["hidden"] // width["heads"] // 2
     config = transformers.Qwen2_5_VLConfig(
         text_config={
-            "vocab_size": 128,
-            "hidden_size": width["hidden"],
-            "intermediate_size": width["wide"],
-            "num_hidden_layers": width["layers"],
-            "num_attention_heads": width["heads"],
-            "num_key_value_heads": width["kv"],
+            **_text_sizes(width),
             "max_position_embeddings": 65_536,
             "rms_norm_eps": 1e-6,
             "rope_parameters": {
@@ -199,12 +205,7 @@ def _qwen3_vl(folder: Path, width: dict[str, int], seed: int) -> None:
     head_dim = 2 * width["hidden"] // width["heads"]  # wider than hidden / heads, as in 2B and 4B
     config = transformers.Qwen3VLConfig(
         text_config={
-            "vocab_size": 128,
-            "hidden_size": width["hidden"],
-            "intermediate_size": width["wide"],
-            "num_hidden_layers": width["layers"],
-            "num_attention_heads": width["heads"],
-            "num_key_value_heads": width["kv"],
+            **_text_sizes(width),
             "head_dim": head_dim,
             "max_position_embeddings": 65_536,
             "rope_parameters": {

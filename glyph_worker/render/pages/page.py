@@ -25,14 +25,11 @@ class Block(NamedTuple):
     last: int
 
 
-class Layout(Protocol):
-    """Text to pages to pixels, for one style: grid.Grid, flow.Flow, exact.Exact."""
-
-    def pages(self, text: str, report: RenderReport) -> Iterator[LaidPage]:
-        """The pages of a normalised text; counts missing glyphs into the report."""
+class Drawing(Protocol):
+    """A laid page to pixels: every Layout, and pictured.Picture, which lays out no text."""
 
     def draw(self, laid: LaidPage) -> np.ndarray:
-        """uint8[height, width]"""
+        """uint8[height, width]; [height, width, 3] where a picture keeps its colour"""
 
     def boxes(self, laid: LaidPage, index: int) -> np.ndarray:
         """Left and right edge of every character shown on a line, float64[n, 2] pixels."""
@@ -41,13 +38,20 @@ class Layout(Protocol):
         """Top and bottom of a line, pixels."""
 
 
+class Layout(Drawing, Protocol):
+    """Text to pages, for one style: grid.Grid, flow.Flow, exact.Exact."""
+
+    def pages(self, text: str, report: RenderReport) -> Iterator[LaidPage]:
+        """The pages of a normalised text; counts missing glyphs into the report."""
+
+
 @dataclass(frozen=True, slots=True)
 class LaidPage:
     """A page whose lines are known and whose pixels are not yet drawn."""
 
     page: Page
     lines: tuple[Line, ...]
-    layout: Layout = field(repr=False, compare=False)
+    layout: Drawing = field(repr=False, compare=False)
     baselines: tuple[float, ...] = ()
     """Of each line, pixels from the top of the page (exact, flow)."""
     blocks: tuple[Block, ...] = ()
