@@ -24,8 +24,8 @@ ONLY_A_PART = (
     "found.)"
 )
 """What a reader that can be told, and has no words of its own for it, is told with a segment's
-question. Nothing of the other segments:
-an edit elsewhere leaves the question, and so its answer, as it was."""
+question. Nothing of the other segments: an edit elsewhere leaves the question, and so its answer,
+as it was."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
