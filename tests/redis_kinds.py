@@ -104,7 +104,10 @@ def tls_server(folder: Path) -> Iterator[tuple[str, Certificates]]:
 
 
 class Watched:
-    """A server, its replica and a Sentinel with a password of its own, on loopback."""
+    """A server, its replica and a Sentinel with a password of its own, on loopback.
+
+    As `ops/docs/redis.md` asks for: a server that has lost its replica takes no writes.
+    """
 
     MASTER = "mymaster"
 
@@ -121,7 +124,7 @@ class Watched:
             home.mkdir(parents=True)
             replica = ["--replicaof", f"127.0.0.1 {self.ports[0]}"] if number else []
             given = ["--bind", "127.0.0.1", "--dir", home, "--save", "", *replica, *more,
-                     "--repl-diskless-sync-delay", "0"]  # fmt: skip
+                     "--repl-diskless-sync-delay", "0", "--min-replicas-to-write", "1"]  # fmt: skip
             stack.enter_context(process(str(find_server()), port, str(own), *given))
         lines = [
             f"{port[2:]} {sentinel_port}", "bind 127.0.0.1", f"dir {folder}",
@@ -146,8 +149,10 @@ class Watched:
         nobody = f"127.0.0.1:{free_port()}"
         self.url = f"{scheme}://{nobody},127.0.0.1:{sentinel_port}/{self.MASTER}/1{options}"
         wait_until(lambda: answers(self.sentinel), description="the Sentinel answers")
-        with contextlib.suppress(redis.ResponseError):  # an older one asks every ten seconds
-            self.sentinel.execute_command("SENTINEL", "DEBUG", "info-period", "200")
+        # An older one asks every ten seconds, and demotes who was passed over eight seconds later.
+        with contextlib.suppress(redis.ResponseError):
+            periods = ("info-period", "200", "publish-period", "200")
+            self.sentinel.execute_command("SENTINEL", "DEBUG", *periods)
         wait_until(self._knows_a_replica, description="the Sentinel knows server and replica")
 
     @property
@@ -165,13 +170,20 @@ class Watched:
         return int(self.sentinel.sentinel_get_master_addr_by_name(self.MASTER)[1])
 
     def fail_over(self) -> None:
-        """The replica takes over; returns when it has."""
+        """The replica takes over; returns when it has. The other one does not know it yet."""
         before = self.master_port()
         self.sentinel.execute_command("SENTINEL", "FAILOVER", self.MASTER)
         wait_until(lambda: self.master_port() != before, description="the replica is promoted")
-        other = redis.Redis(port=self.master_port(), **self._client)
-        wait_until(lambda: other.role()[0] == b"master", description="it knows that itself")
-        other.close()
+        self._await_role(self.master_port(), b"master")
+
+    def await_demoted(self) -> None:
+        """The one that was passed over follows the other, and has forgotten what it did not say."""
+        (passed_over,) = set(self.ports) - {self.master_port()}
+        self._await_role(passed_over, b"slave")
+
+    def _await_role(self, port: int, role: bytes) -> None:
+        with redis.Redis(port=port, **self._client) as server:
+            wait_until(lambda: server.role()[0] == role, description="it knows its role")
 
     def close(self) -> None:
         self.sentinel.close()

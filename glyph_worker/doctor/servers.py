@@ -59,6 +59,14 @@ def redis(settings: Settings) -> Iterator[Finding]:
                 what="broker", level="note", found="no append-only file: a crash loses jobs",
                 fix="CONFIG SET appendonly yes",
             )  # fmt: skip
+        # How many are good is told only where too few of them stop the writes.
+        guarded = "min_slaves_good_slaves" in info
+        if what == "broker" and info.get("connected_slaves") and not guarded:
+            yield Finding(
+                what="broker", level="note",
+                found="a replica that takes over loses what was accepted meanwhile",
+                fix="CONFIG SET min-replicas-to-write 1, on both: who has no replica takes no job",
+            )  # fmt: skip
         if what == "cache" and settings.cache_url is not None and not policy.startswith("allkeys"):
             yield Finding(
                 what="cache", level="note", found=f"maxmemory-policy is {policy}",

@@ -57,10 +57,16 @@ class VllmServer:
             },
             stdout=sys.stderr,
         )  # fmt: skip
+        try:
+            self._await_start()
+        except BaseException:  # a SIGTERM too: nobody holds it yet who could stop it
+            self.stop()
+            raise
+
+    def _await_start(self) -> None:
         deadline = time.monotonic() + START_S
         while not self._is_up():
             if self._process.poll() is not None or time.monotonic() > deadline:
-                self.stop()
                 raise RuntimeError(f"vLLM's server does not come up at {self.url}")
             time.sleep(0.5)
 

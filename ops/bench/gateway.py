@@ -27,6 +27,7 @@ import httpx
 
 from bench.machine import ROOT, device_name, publish
 from glyph_worker.job import Answer, FinishReason, Stage
+from glyph_worker.local.process import SupervisedProcess
 from glyph_worker.local.server import EmbeddedServer, free_port
 from glyph_worker.settings import Settings
 from glyph_worker.store.open import Stores
@@ -122,13 +123,15 @@ def main() -> None:
             "echo": [sys.executable, "-c", ECHO, str(ports["echo"])],
         }
         processes = [
-            subprocess.Popen(command, env=os.environ | environ, stderr=subprocess.DEVNULL)
-            for command in commands.values()
+            SupervisedProcess(name, command, log=Path(folder) / f"{name}.log", environ=environ)
+            for name, command in commands.items()
         ]
         spawn = multiprocessing.get_context("spawn")
         ready = spawn.Event()
         engine = spawn.Process(target=drain, args=(server.url(), ready), daemon=True)
         try:
+            for process in processes:
+                process.start()
             for port in ports.values():
                 wait_for(f"http://127.0.0.1:{port}/openapi.json")
             engine.start()
@@ -161,8 +164,7 @@ def main() -> None:
                 engine.terminate()
                 engine.join()
             for process in processes:
-                process.terminate()
-                process.wait()
+                process.stop(patience_s=30)
     figures: dict[str, dict[str, Any]] = {
         name: {
             "requests": len(side["ms"]),

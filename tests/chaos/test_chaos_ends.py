@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -71,7 +73,9 @@ def test_gateway_ends_when_its_starter_is_killed(tmp_path: Path) -> None:
     [
         # Two servers, four workers and the gateway, beside the run itself.
         (["ops/chaos/run", "--jobs", "200", "--kills", "0"], 8),
-        (["ops/bench/gateway", "--quick"], 5),  # a server, the gateway and the echo
+        # A server, the gateway and the echo, each under two shells: while they start, and all.
+        (["ops/bench/gateway", "--quick"], 5),
+        (["ops/bench/gateway", "--quick"], 10),
     ],
 )
 def test_terminated_run_leaves_no_process(
@@ -84,10 +88,16 @@ def test_terminated_run_leaves_no_process(
         stderr=subprocess.STDOUT,
         text=True,
     )
-    while len(in_session_of(f"{name}={value}")) < num_processes and run.poll() is None:
-        time.sleep(0.2)
-    run.send_signal(signal.SIGTERM)
-    said, _ = run.communicate(timeout=200)
-    assert run.returncode == 128 + signal.SIGTERM, said
-    left = [pid for pid in in_session_of(f"{name}={value}") if not gone(pid, within_s=30)]
-    assert left == []
+    try:
+        while len(in_session_of(f"{name}={value}")) < num_processes and run.poll() is None:
+            time.sleep(0.02)
+        run.send_signal(signal.SIGTERM)
+        said, _ = run.communicate(timeout=200)
+        assert run.returncode == 128 + signal.SIGTERM, said
+        left = [pid for pid in in_session_of(f"{name}={value}") if not gone(pid, within_s=30)]
+        assert left == []
+    finally:
+        for pid in in_session_of(f"{name}={value}"):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        run.communicate()

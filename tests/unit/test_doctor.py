@@ -6,15 +6,19 @@ import importlib.util
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import wait_until
 
 from glyph_worker.doctor import Finding, checks, examine, machine, servers
 from glyph_worker.doctor.backend import backend
 from glyph_worker.errors import InvalidSetting
+from glyph_worker.local.server import EmbeddedServer
 from glyph_worker.setting_sections import RemoteSettings
 from glyph_worker.settings import Settings
+from glyph_worker.store.connection import connect
 
 
 class SideService:
@@ -119,6 +123,20 @@ def test_a_server_older_than_our_commands_is_a_fault(
     assert [fault.what for fault in faults] == ["broker", "cache"]
     assert "too old" in faults[0].found
     assert "ops/docs/redis.md" in faults[0].fix
+
+
+def test_a_replica_that_could_take_over_too_little_is_noted(tmp_path: Path) -> None:
+    def told() -> list[str]:
+        return [one.fix for one in servers.redis(settings) if "replica" in one.found]
+
+    with EmbeddedServer(tmp_path / "first") as first, EmbeddedServer(tmp_path / "second") as second:
+        settings = Settings.load(environ={"GLYPH_BROKER_URL": first.url()})
+        assert told() == []
+        with connect(first.url()) as client, connect(second.url()) as replica:
+            replica.replicaof("127.0.0.1", first.port)
+            wait_until(told, description="the replica is there, and the doctor says what it costs")
+            client.config_set("min-replicas-to-write", "1")
+            assert told() == []
 
 
 def test_what_was_found_before_a_fault_stays_found() -> None:
