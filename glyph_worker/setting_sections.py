@@ -118,7 +118,7 @@ class EngineSettings(Section):
     threads: int = Field(default=0, ge=0, le=1_024)
     """CPU threads of one matrix product. 0: half the cores, because pages are encoded beside the
     answers, and all of them for a large step while none is; never more than OMP_NUM_THREADS says.
-    Unused on CUDA."""
+    They wait for each other asleep, where OMP_WAIT_POLICY says nothing else. Unused on CUDA."""
     prefill_tokens: int = Field(default=0, ge=0)
     """Most prompt tokens prefilled in one step, so that running answers keep flowing."""
     window_tokens: int = Field(default=0, ge=0)

@@ -47,6 +47,12 @@ def test_a_worker_that_computes_slower_than_wanted_says_so_when_it_starts(
     assert (slower["log_level"], slower["refused"]) == ("warning", "triton+graphs: no C compiler")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="GNU's OpenMP says how it was set up")
+def test_an_answer_workers_threads_wait_asleep_for_each_other(service: Any) -> None:
+    service.start("answer", OMP_DISPLAY_ENV="TRUE")
+    assert "OMP_WAIT_POLICY = 'PASSIVE'" in service.logs()
+
+
 def _cli(service: Any, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "glyph_worker.cli", *words],
