@@ -308,8 +308,12 @@ def main() -> None:
         "bench": "long",
         "commit": commit(),
         "device": f"{device_name()}, load {os.getloadavg()[0]:.1f}",
-        "settings": {"quick": args.quick, "choosing": args.choosing, "bytes": num_bytes,
-                     "answer_workers": num_answer},  # fmt: skip
+        "settings": {
+            "quick": args.quick,
+            "choosing": args.choosing,
+            "bytes": num_bytes,
+            "answer_workers": num_answer,
+        },
         "ratios": {name: bars[name]["value"] for name in RATIOS if name in bars},
         "bars": bars,
         "figures": figures,
