@@ -110,7 +110,10 @@ def _best(text: str, low: int, high: int) -> tuple[int, float]:
     if high < len(text) and (space := text.rfind(" ", low, high)) > 0:
         where = space + 1
     for mark in islice(_ENDS.finditer(text, low - 1, high), _MAX_PLACES):
-        rank = _joint(text, mark.end()), crc32(_around(text, mark.end()).encode())
+        joint = _joint(text, mark.end())
+        if joint > best[0]:
+            continue
+        rank = joint, crc32(_around(text, mark.end()).encode())
         if rank < best:
             best, where = rank, mark.end()
     return where, best[0]
@@ -122,7 +125,7 @@ def _joint(text: str, at: int) -> float:
         return _PART
     if text[at : at + 1] == "\n":
         return _ANY  # not before an empty line: it belongs to what stands above
-    blank = text[at - 2 : at] == "\n\n" or text[: at - 1].endswith(PART_END, max(0, at - 2))
+    blank = text[at - 2 : at] == "\n\n" or text[at - 2 : at - 1] == PART_END
     heading = _HEADING.match(text, at, at + 120)
     if heading is not None and (heading["marks"] or blank):
         marks, numbers = heading["marks"], heading["numbers"]

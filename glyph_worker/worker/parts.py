@@ -98,10 +98,11 @@ class Parts:
         Raises Parked until all have ended; JobFailed where the question, or its history, fits no
         part; Fenced, Cancelled.
         """
-        ids = [self._id_of(ask) for ask in asks]
+        names = [self.name_of(ask) for ask in asks]
+        ids = [f"{self._claimed.job_id}.{name[:20]}" for name in names]
         found = retry_until_stored(lambda: self._stores.parts.outcomes(ids))
         unknown = [at for at, row in enumerate(found) if row is None]
-        kept = self._kept([asks[at] for at in unknown])
+        kept = self._kept([asks[at] for at in unknown], [names[at] for at in unknown])
         replies: list[Reply | None] = [
             None if row is None else _reply(ask, *row) for ask, row in zip(asks, found, strict=True)
         ]
@@ -152,9 +153,6 @@ class Parts:
             raise Cancelled("the producer took the job back")
         log.info("job.parked", job_id=self._claimed.job_id, num_parts=len(parts), **fields)
 
-    def _id_of(self, ask: Ask) -> str:
-        return f"{self._claimed.job_id}.{self.name_of(ask)[:20]}"
-
     def name_of(self, ask: Ask) -> str:
         """A digest of all that decides the answer."""
         return reading_name(
@@ -193,11 +191,11 @@ class Parts:
     def _map_name(self) -> str:
         return digest("map", self._claimed.document_digest, self._salt, *self._read_by)
 
-    def _kept(self, asks: Sequence[Ask]) -> list[Answer | None]:
+    def _kept(self, asks: Sequence[Ask], names: Sequence[str]) -> list[Answer | None]:
         if not self._read_by[1] or any(ask.options.temperature > 0 for ask in asks):
             return [None] * len(asks)
         try:
-            return self._stores.readings.get_many([self.name_of(a) for a in asks], salt=self._salt)
+            return self._stores.readings.get_many(names, salt=self._salt)
         except TransientError as exc:
             log.warning("cache.skipped", what="reading", error=exc.code)
             return [None] * len(asks)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -54,6 +55,23 @@ def test_cores_tile_the_text_and_every_segment_keeps_its_budget(text: str, budge
 def test_a_text_within_the_budget_is_one_segment() -> None:
     text = prose("short", 20)
     assert segments_of(text, 10_000) == [Segment(start=0, core=0, end=len(text))]
+
+
+class Copied(str):
+    """A text that counts the characters that are taken out of it."""
+
+    num_copied = 0
+
+    def __getitem__(self, key: Any) -> str:
+        part = super().__getitem__(key)
+        self.num_copied += len(part)
+        return part
+
+
+def test_what_is_copied_grows_as_the_text_does() -> None:
+    short, long = Copied(prose("copied", 400)), Copied(prose("copied", 3_200))
+    shares = [len(segments_of(text)) and text.num_copied / len(text) for text in (short, long)]
+    assert shares[1] < 1.2 * shares[0]
 
 
 @pytest.mark.parametrize("number", range(8))
