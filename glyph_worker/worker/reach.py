@@ -20,8 +20,10 @@ from glyph_worker.settings import Settings
 from glyph_worker.store.workers import WorkerInfo, WorkerStore
 
 LONG_FILE = "long_documents.json"
-"""What a checkpoint's folder may say of itself: `segment_pages`, most pages that it reads well at
-once, and `weighs_evidence`, false for one that cannot choose between passages."""
+"""What a checkpoint's folder may say of itself: `whole_pages`, most pages of a document that it
+reads well whole, `segment_pages`, most pages of a part of a longer one, and `weighs_evidence`,
+false for one that cannot choose between passages."""
+_PAGES = ("whole_pages", "segment_pages")
 PAGE_MARKS = 8
 """Tokens beside the visual ones that a page costs, where no worker has said; families have 2–5."""
 TEMPLATE_TOKENS = 64
@@ -39,6 +41,8 @@ class Reach:
     pool_tokens: int
     """Whose keys and values a worker holds at once; 0: not known."""
     page_marks: int
+    whole_pages: int
+    """Most pages of a document that is read whole; 0: as many as fit."""
     segment_pages: int
     """Most pages of a segment; 0: as many as fit."""
     max_pages: int
@@ -67,6 +71,12 @@ class Reach:
     def fits(self, costs: Sequence[int], question: str, options: JobOptions) -> bool:
         """Whether pages of these costs can be read at once."""
         return len(costs) <= self.max_pages and sum(costs) <= self.room(question, options)
+
+    def reads_whole(self, costs: Sequence[int], question: str, options: JobOptions) -> bool:
+        """Whether they fit, and are no more than the reader reads well; with `lens`, which lays
+        their likeliest text beside the question, they need only fit."""
+        well = options.lens or len(costs) <= (self.whole_pages or self.max_pages)
+        return well and self.fits(costs, question, options)
 
     def segment_tokens(self, costs: Sequence[int], question: str, options: JobOptions) -> int:
         """Tokens of a segment: what the reader reads well, within window, half of the KV memory
@@ -114,6 +124,7 @@ def _reach(settings: Settings, living: Sequence[WorkerInfo]) -> Reach:
         max_tokens=min((info.max_tokens for info in living), default=window),
         pool_tokens=min((info.pool_tokens for info in living), default=0),
         page_marks=max((info.page_marks for info in living), default=PAGE_MARKS),
+        whole_pages=said.get("whole_pages", 0),
         segment_pages=said.get("segment_pages", 0),
         max_pages=settings.limits.max_pages,
         weighs_evidence=said.get("weighs_evidence", True),
@@ -130,9 +141,17 @@ def stated(folder: Path) -> dict[str, Any]:
         return {}
     try:
         said = json.loads(file.read_text(encoding="utf-8"))
-        pages, weighs = said.get("segment_pages", 0), said.get("weighs_evidence", True)
-        if type(pages) is not int or pages < 0 or type(weighs) is not bool:
-            raise ValueError("segment_pages is a number from 0 on, weighs_evidence true or false")
+        found = {
+            "whole_pages": said.get("whole_pages", 0),
+            "segment_pages": said.get("segment_pages", 0),
+            "weighs_evidence": said.get("weighs_evidence", True),
+        }
+        if type(found["weighs_evidence"]) is not bool or any(
+            type(found[name]) is not int or found[name] < 0 for name in _PAGES
+        ):
+            raise ValueError(
+                "whole_pages and segment_pages are numbers from 0 on, weighs_evidence true or false"
+            )
     except (ValueError, AttributeError, OSError) as exc:
         raise ModelUnusable(f"{file} says nothing of use: {exc}; mend or remove it") from exc
-    return {"segment_pages": pages, "weighs_evidence": weighs}
+    return found

@@ -107,7 +107,7 @@ class RenderStage:
         asked = told + claimed.question
         whole = bool(claimed.parent) or options.overflow == "refuse"
         layout, num_drawn = self._layout(claimed, style, salt), 0
-        fits = True
+        at_once = True
         if layout is None:
             document = self._stores.blobs.get(claimed.document_digest)
             laid = lay_out(document, style, shape_of(self._settings))
@@ -119,9 +119,9 @@ class RenderStage:
                 if whole:
                     self._check_limit(len(pages))
                 else:
-                    fits = fits and reach.fits(costs, asked, options)
+                    at_once = at_once and reach.reads_whole(costs, asked, options)
                 self._check_right(claimed, len(pages))
-                if fits:
+                if at_once:
                     num_drawn += self._draw(batch, salt)
             layout = StoredLayout(
                 pages=tuple(pages), num_missing_glyphs=laid.report.num_missing_glyphs
@@ -133,8 +133,8 @@ class RenderStage:
         elif whole:
             self._check_limit(len(layout.pages))
         else:
-            fits = reach.fits(reach.page_costs(layout.pages), asked, options)
-        if not fits:
+            at_once = reach.reads_whole(reach.page_costs(layout.pages), asked, options)
+        if not at_once and not self._must_be_whole(claimed, layout, asked):
             return self._read_long(claimed, layout, style, salt)
         notes = {
             "render_ms": (time.perf_counter() - started) * 1e3,
@@ -173,20 +173,28 @@ class RenderStage:
             return None
         return layout
 
-    def _read_long(
-        self, claimed: ClaimedJob, layout: StoredLayout, style: Style, salt: str
-    ) -> ClaimedJob | None:
-        """A document beyond the window, up to the next wait for its parts, or to its end."""
-        stores, reach = self._stores, self._reach.reach()
-        document = stores.blobs.get(claimed.document_digest)
-        if unread := sum(bool(one.picture) and one.start == one.end for one in document.sheets):
-            # Segments are cut from text, and these pages would be left out of every one.
+    def _must_be_whole(self, claimed: ClaimedJob, layout: StoredLayout, asked: str) -> bool:
+        """Whether a document that is better read in parts has pages that no part would have:
+        segments are cut from text. Raises DocumentTooLarge for one that is beyond the window too.
+        """
+        document = self._stores.blobs.get(claimed.document_digest)
+        unread = sum(bool(one.picture) and one.start == one.end for one in document.sheets)
+        reach = self._reach.reach()
+        if unread and not reach.fits(reach.page_costs(layout.pages), asked, claimed.options):
             raise DocumentTooLarge(
                 f"the document's {len(layout.pages)} pages are more than the model reads at once, "
                 f"and {unread} of them are pictures without text; send fewer, or have their text "
                 "read (glyph_worker[ocr] at the gateway and the command line)",
                 num_pages=len(layout.pages),
             )
+        return bool(unread)
+
+    def _read_long(
+        self, claimed: ClaimedJob, layout: StoredLayout, style: Style, salt: str
+    ) -> ClaimedJob | None:
+        """A document beyond the window, up to the next wait for its parts, or to its end."""
+        stores, reach = self._stores, self._reach.reach()
+        document = stores.blobs.get(claimed.document_digest)
         text = LongText(
             given=Original(document.text),
             pages=layout.pages,

@@ -1,6 +1,6 @@
 """A document beyond any window: is a fact found wherever it stands, at what cost, despite kills?
 
-    ops/bench/long [--quick] [--megabytes N] [--only found|kills|lens] [--choosing]
+    ops/bench/long [--quick] [--megabytes N] [--only found|kills|lens|whole] [--choosing]
                    [--answer-workers 1] [--json PATH]
 
 found     five facts at 0, 25, 50, 75 and 100 % of the text, asked by `segments`: the answer and
@@ -10,6 +10,7 @@ select    the same facts and forty more by `select`: is the fact's page among th
           asked before against the first question's
 memory    most that each process had resident
 kills     a text a tenth as long, while the render worker and the answer worker are killed (-9)
+whole     facts in documents within the window: right answers and seconds, read whole and in parts
 lens      facts in documents within the window, asked plainly and with `lens`: right answers, tokens
 
 Through the whole service with the embedded reader, on servers of its own. `--quick`: 60 kB and nine
@@ -22,9 +23,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +46,7 @@ from glyph_worker.store.connection import connect
 PATIENCE_S = 6 * 3600.0
 FIRST_AGAIN, SELECT_FASTER, SELECT_FINDS, SELECT_PAGES = 1.5, 20.0, 0.95, 0.1
 NUM_LOOKUPS, QUICK_LOOKUPS = 45, 9
+WHOLE_BYTES, NUM_WHOLE = (1_500, 2_500, 3_500, 6_000, 12_000, 24_000), 12
 CACHE_BYTES = 4 << 30
 """Of the cache server: a page's features take a third of a megabyte."""
 
@@ -179,6 +183,30 @@ def _was_read(text: str, fact: Planted, answer: Answer) -> bool:
     return any(start <= at < end for start, end in passages)
 
 
+def against_whole(house: House, sizes: Sequence[int], texts: Any) -> list[dict[str, Any]]:
+    """Of each size: pages, and of either way how many answers were right and how long they took."""
+    found = []
+    for num_bytes in sizes:
+        planted = texts.facts(NUM_WHOLE, f"whole {num_bytes}")
+        text = texts.long_text(num_bytes, planted, f"whole {num_bytes}")
+        row: dict[str, Any] = {"bytes": len(text), "facts": NUM_WHOLE}
+        for name, overflow in (("whole", "refuse"), ("parts", "segments")):
+            asked = [house.ask(text, fact, overflow) for fact in planted]
+            receipt = asked[0][0].receipt
+            row[name] = {
+                "pages": receipt.pages_encoded + receipt.pages_reused,
+                "segments": len(receipt.segments),
+                "right": sum(
+                    answer.text.strip() == fact.answer
+                    for fact, (answer, _) in zip(planted, asked, strict=True)
+                ),
+                "seconds_median": round(statistics.median(took_s for _, took_s in asked), 2),
+            }
+        say(json.dumps(row))
+        found.append(row)
+    return found
+
+
 def through_kills(house: House, num_bytes: int) -> dict[str, Any]:
     planted = long_text.facts(5, "kills")
     text = long_text.long_text(num_bytes, planted, "kills")
@@ -274,12 +302,13 @@ def main() -> None:
     )
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--megabytes", type=float, default=10.0)
-    parser.add_argument("--only", choices=("found", "kills", "lens"))
+    parser.add_argument("--only", choices=("found", "kills", "whole", "lens"))
     parser.add_argument("--choosing", action="store_true")
     parser.add_argument("--answer-workers", type=int, default=1)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     num_bytes = int(1e6 * (0.06 if args.quick else args.megabytes))
+    texts = long_choosing if args.choosing else long_text
     max_bytes, num_answer = num_bytes + 100_000, args.answer_workers
     figures: dict[str, Any] = {}
     bars: dict[str, dict[str, Any]] = {}
@@ -290,6 +319,11 @@ def main() -> None:
             figures["kills"] = kills
             bars |= kill_bars(kills)
             say(f"kills: {json.dumps(kills)}")
+        if args.only in (None, "whole"):
+            with House(Path(folder) / "whole", max_bytes, num_answer) as house:
+                sizes = WHOLE_BYTES[:2] if args.quick else WHOLE_BYTES
+                figures["whole"] = against_whole(house, sizes, texts)
+            say(f"whole: {json.dumps(figures['whole'])}")
         if args.only in (None, "lens"):
             from bench.long_lens import through_lens  # needs the whole reader's libraries
 
@@ -299,7 +333,6 @@ def main() -> None:
         if args.only in (None, "found"):
             lookups = QUICK_LOOKUPS if args.quick else NUM_LOOKUPS
             with House(Path(folder) / "found", max_bytes, num_answer) as house:
-                texts = long_choosing if args.choosing else long_text
                 found = measure(house, num_bytes, lookups, texts)
             figures["found"] = found
             bars |= found_bars(found)

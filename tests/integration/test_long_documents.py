@@ -105,6 +105,21 @@ def test_a_fact_anywhere_in_a_document_beyond_the_window_is_found_and_cited(
     assert receipt.pages_encoded + receipt.pages_reused == sum(s.pages for s in receipt.segments)
 
 
+def test_what_fits_and_is_more_than_the_reader_reads_well_is_read_in_parts(
+    long_fleet: Any,
+) -> None:
+    text = planted("six pages", 0.5, num_lines=150)
+    short = ask(long_fleet, FACT + "".join(filler("a page", 20)))
+    assert (short.receipt.segments, short.text) == ((), "774-1093")
+    parts = ask(long_fleet, text)
+    assert parts.text == "774-1093"
+    assert len(parts.receipt.segments) > 3
+    whole = ask(long_fleet, text, overflow="refuse").receipt
+    assert whole.segments == ()
+    num_pages = len(list(paginate(text, preset_style("nano"))))
+    assert whole.pages_encoded + whole.pages_reused == num_pages > 3
+
+
 def test_a_second_question_reads_no_page_again_and_the_same_one_asks_nothing(
     long_fleet: Any,
 ) -> None:
@@ -235,7 +250,7 @@ def test_lens_lays_the_text_of_the_likeliest_pages_beside_the_question(long_flee
     lines = filler("lens", 120)
     lines[70] = FACT
     text = "".join(lines)
-    plain = ask(long_fleet, text).receipt
+    plain = ask(long_fleet, text, overflow="refuse").receipt
     seen = ask(long_fleet, text, lens=True)
     receipt = seen.receipt
     assert (plain.lens_pages, plain.lens_tokens) == ((), 0)

@@ -82,8 +82,9 @@ def job(
     **options: object,
 ) -> LongJob:
     reach = Reach(
-        max_tokens=2_000, pool_tokens=0, page_marks=2, segment_pages=2, max_pages=100,
-        weighs_evidence=weighs, says_not_found=True, identity="reader", shape=PageShape(),
+        max_tokens=2_000, pool_tokens=0, page_marks=2, whole_pages=0, segment_pages=2,
+        max_pages=100, weighs_evidence=weighs, says_not_found=True, identity="reader",
+        shape=PageShape(),
     )  # fmt: skip
     claimed = ClaimedJob(
         job_id="whole", attempt=1, owner="", tenant="", document_digest=digest("test", text),
