@@ -13,8 +13,9 @@ from glyph_worker.worker.parts import Ask, Parts, part_options
 SELECT_SHARE = 0.1
 """Of all pages, the most that are asked."""
 FIRST_SHARE = 0.03
-MIN_SELECTED = 4
-"""Pages, whatever their share."""
+MIN_SELECTED, MAX_FIRST = 4, 40
+"""Pages, whatever their share: all that are asked at least, and the most of the first round. Of ten
+megabytes three in a hundred are 355 pages, asked in vain where the first has the answer."""
 NUM_CLOSEST = 2
 """Passages of some sentences, counted as pages."""
 
@@ -28,8 +29,8 @@ class LongPages:
         self._rankings = rankings
 
     def rounds(self, *, share: float = FIRST_SHARE) -> Iterator[list[Ask]]:
-        """Questions about pages: first the likeliest, then as many again. `share`: of all pages,
-        those of one round.
+        """Questions about pages: first the likeliest, then twice as many in each round. `share`: of
+        all pages, those of the first round.
 
         A reader that weighs evidence has a round's pages together, in document order. Another reads
         the better the less it has before it: it has each page alone, and first of all, alone as
@@ -43,7 +44,7 @@ class LongPages:
         ranked += [at for at in range(num_pages) if at not in likely]
         budget = self._asks.budget
         most = max(MIN_SELECTED, int(SELECT_SHARE * num_pages))
-        size = max(MIN_SELECTED, int(share * num_pages))
+        size = max(MIN_SELECTED, min(MAX_FIRST, int(share * num_pages)))
         options = part_options(self._asks.options, free=False)
         closest = [] if weighs else likeliest.passages(NUM_CLOSEST)
         most = min(num_pages, max(MIN_SELECTED, most - len(closest)))
@@ -62,6 +63,7 @@ class LongPages:
             together = [chosen] if weighs else [[at] for at in chosen]
             yield asks + [self._about(pages) for pages in together]
             asks = []
+            size *= 2
 
     def _about(self, pages: Sequence[int]) -> Ask:
         known = self._asks.text.pages
