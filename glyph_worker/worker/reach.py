@@ -23,7 +23,6 @@ LONG_FILE = "long_documents.json"
 """What a checkpoint's folder may say of itself: `whole_pages`, most pages of a document that it
 reads well whole, `segment_pages`, most pages of a part of a longer one, and `weighs_evidence`,
 false for one that cannot choose between passages."""
-_PAGES = ("whole_pages", "segment_pages")
 PAGE_MARKS = 8
 """Tokens beside the visual ones that a page costs, where no worker has said; families have 2–5."""
 TEMPLATE_TOKENS = 64
@@ -141,17 +140,12 @@ def stated(folder: Path) -> dict[str, Any]:
         return {}
     try:
         said = json.loads(file.read_text(encoding="utf-8"))
-        found = {
-            "whole_pages": said.get("whole_pages", 0),
-            "segment_pages": said.get("segment_pages", 0),
-            "weighs_evidence": said.get("weighs_evidence", True),
-        }
-        if type(found["weighs_evidence"]) is not bool or any(
-            type(found[name]) is not int or found[name] < 0 for name in _PAGES
-        ):
-            raise ValueError(
-                "whole_pages and segment_pages are numbers from 0 on, weighs_evidence true or false"
-            )
+        found = {name: said.get(name, 0) for name in ("whole_pages", "segment_pages")}
+        if any(type(pages) is not int or pages < 0 for pages in found.values()):
+            raise ValueError("whole_pages and segment_pages are numbers from 0 on")
+        weighs = said.get("weighs_evidence", True)
+        if type(weighs) is not bool:
+            raise ValueError("weighs_evidence is true or false")
     except (ValueError, AttributeError, OSError) as exc:
         raise ModelUnusable(f"{file} says nothing of use: {exc}; mend or remove it") from exc
-    return found
+    return found | {"weighs_evidence": weighs}

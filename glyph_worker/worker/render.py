@@ -15,7 +15,7 @@ import structlog
 from celery import Celery
 from celery.exceptions import Ignore
 
-from glyph_worker.document import Page
+from glyph_worker.document import Document, Page
 from glyph_worker.errors import DocumentTooLarge, TransientError
 from glyph_worker.evidence.original import Original
 from glyph_worker.evidence.sources import longest_told
@@ -134,8 +134,11 @@ class RenderStage:
             self._check_limit(len(layout.pages))
         else:
             at_once = reach.reads_whole(reach.page_costs(layout.pages), asked, options)
-        if not at_once and not self._must_be_whole(claimed, layout, asked):
-            return self._read_long(claimed, layout, style, salt)
+        if not at_once:
+            document = self._stores.blobs.get(claimed.document_digest)
+            beyond = not reach.fits(reach.page_costs(layout.pages), asked, options)
+            if not _must_be_whole(document, layout, beyond=beyond):
+                return self._read_long(claimed, document, layout, style, salt)
         notes = {
             "render_ms": (time.perf_counter() - started) * 1e3,
             "pages_rendered": num_drawn,
@@ -173,28 +176,16 @@ class RenderStage:
             return None
         return layout
 
-    def _must_be_whole(self, claimed: ClaimedJob, layout: StoredLayout, asked: str) -> bool:
-        """Whether a document that is better read in parts has pages that no part would have:
-        segments are cut from text. Raises DocumentTooLarge for one that is beyond the window too.
-        """
-        document = self._stores.blobs.get(claimed.document_digest)
-        unread = sum(bool(one.picture) and one.start == one.end for one in document.sheets)
-        reach = self._reach.reach()
-        if unread and not reach.fits(reach.page_costs(layout.pages), asked, claimed.options):
-            raise DocumentTooLarge(
-                f"the document's {len(layout.pages)} pages are more than the model reads at once, "
-                f"and {unread} of them are pictures without text; send fewer, or have their text "
-                "read (glyph_worker[ocr] at the gateway and the command line)",
-                num_pages=len(layout.pages),
-            )
-        return bool(unread)
-
     def _read_long(
-        self, claimed: ClaimedJob, layout: StoredLayout, style: Style, salt: str
+        self,
+        claimed: ClaimedJob,
+        document: Document,
+        layout: StoredLayout,
+        style: Style,
+        salt: str,
     ) -> ClaimedJob | None:
-        """A document beyond the window, up to the next wait for its parts, or to its end."""
+        """A document in parts, up to the next wait for them, or to its end."""
         stores, reach = self._stores, self._reach.reach()
-        document = stores.blobs.get(claimed.document_digest)
         text = LongText(
             given=Original(document.text),
             pages=layout.pages,
@@ -257,6 +248,20 @@ class RenderStage:
             log.warning("cache.skipped", what="page", error=exc.code)
             return 0
         return len(wanted)
+
+
+def _must_be_whole(document: Document, layout: StoredLayout, *, beyond: bool) -> bool:
+    """Whether it has pages that no part would have: parts are cut from text. Raises
+    DocumentTooLarge for such a one that is `beyond` the window."""
+    unread = sum(bool(one.picture) and one.start == one.end for one in document.sheets)
+    if unread and beyond:
+        raise DocumentTooLarge(
+            f"the document's {len(layout.pages)} pages are more than the model reads at once, "
+            f"and {unread} of them are pictures without text; send fewer, or have their text "
+            "read (glyph_worker[ocr] at the gateway and the command line)",
+            num_pages=len(layout.pages),
+        )
+    return unread > 0
 
 
 def register(app: Celery, settings: Settings) -> RenderStage:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from collections.abc import Iterator
@@ -9,8 +10,10 @@ from random import Random
 from typing import Any
 
 import pytest
+from PIL import Image
 from waiting import PATIENCE_S, wait_until
 
+from glyph_worker.document import Document, Sheet
 from glyph_worker.errors import EmptyDocument, JobCancelled, JobFailed
 from glyph_worker.job import JobStatus
 from glyph_worker.model.embedded import checkpoint_path
@@ -118,6 +121,32 @@ def test_what_fits_and_is_more_than_the_reader_reads_well_is_read_in_parts(
     assert whole.segments == ()
     num_pages = len(list(paginate(text, preset_style("nano"))))
     assert whole.pages_encoded + whole.pages_reused == num_pages > 3
+
+
+def pictured(text: str) -> Document:
+    """The text's pages, and after them a picture that nobody has read."""
+    out = io.BytesIO()
+    Image.new("L", (112, 112), 255).save(out, "PNG")
+    end = len(text)
+    sheets = [
+        Sheet(number=1, width=1, height=1, start=0, end=end),
+        Sheet(number=2, width=112, height=112, start=end, end=end, picture=out.getvalue(),
+              always=True),
+    ]  # fmt: skip
+    return Document.of_sheets(text, sheets, max_bytes=10**6, max_picture_bytes=10**6)
+
+
+def test_a_page_that_no_part_would_have_keeps_a_document_whole_or_refuses_it(
+    long_fleet: Any,
+) -> None:
+    fits = planted("pictured", 0.5, num_lines=150)
+    whole = ask(long_fleet, pictured(fits)).receipt
+    assert whole.segments == ()
+    num_pages = len(list(paginate(fits, preset_style("nano"))))
+    assert whole.pages_encoded + whole.pages_reused == num_pages + 1
+    with pytest.raises(JobFailed, match="1 of them are pictures without text") as refused:
+        ask(long_fleet, pictured(planted("pictured", 0.5)))
+    assert refused.value.code == "document_too_large"
 
 
 def test_a_second_question_reads_no_page_again_and_the_same_one_asks_nothing(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from glyph_worker import codec
 from glyph_worker.document import PART_END, digest
-from glyph_worker.errors import JobFailed
+from glyph_worker.errors import JobFailed, ModelUnusable
 from glyph_worker.evidence.original import Original
 from glyph_worker.job import Answer, FinishReason, JobStatus, Priority
 from glyph_worker.job_options import JobOptions
@@ -19,11 +22,12 @@ from glyph_worker.render.style.presets import preset_style
 from glyph_worker.segments.excerpt import Span
 from glyph_worker.segments.ranking import Rankings
 from glyph_worker.store.job_record import ClaimedJob
+from glyph_worker.worker import long_pages
 from glyph_worker.worker.long_asks import LongText
 from glyph_worker.worker.long_job import LongJob
 from glyph_worker.worker.long_pages import MIN_SELECTED, NUM_CLOSEST
 from glyph_worker.worker.parts import Ask, Reply
-from glyph_worker.worker.reach import Reach
+from glyph_worker.worker.reach import LONG_FILE, Reach, stated
 
 STYLE = preset_style("nano")
 Says = Callable[[Ask], str]
@@ -141,6 +145,19 @@ def test_select_stops_at_a_supported_answer_and_else_goes_on_to_a_tenth() -> Non
     assert MIN_SELECTED < read <= 0.1 * num_pages
 
 
+def test_select_asks_few_pages_of_many_first_and_twice_as_many_each_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(long_pages, "MAX_FIRST", 4)
+    blind = Told(lambda ask: "not found")
+    job(TEXT * 12, QUESTION, blind, weighs=False, overflow="select").answer()
+    rounds = [len(asks) for asks in blind.asked]
+    assert 1 <= rounds[0] - 4 <= NUM_CLOSEST
+    assert rounds[1:-1] == [8 << at for at in range(len(rounds) - 2)]
+    assert rounds[-1] <= 8 << (len(rounds) - 2)
+    assert sum(rounds) <= 0.1 * sum(1 for _ in paginate(TEXT * 12, STYLE))
+
+
 def test_a_document_of_few_pages_is_asked_each_of_them_once() -> None:
     text = "".join(LINES[:40])
     for weighs in (False, True):
@@ -221,3 +238,28 @@ def test_no_part_read_is_the_first_one_s_error() -> None:
 
     with pytest.raises(JobFailed, match="three workers"):
         job(TEXT, QUESTION, Lost(first_value), weighs=False).answer()
+
+
+def test_a_folder_says_what_its_reader_reads_well(tmp_path: Path) -> None:
+    assert stated(tmp_path) == {}
+    (tmp_path / LONG_FILE).write_text("{}")
+    usual = {"whole_pages": 0, "segment_pages": 0, "weighs_evidence": True}
+    assert stated(tmp_path) == usual
+    (tmp_path / LONG_FILE).write_text(json.dumps({"whole_pages": 3}))
+    assert stated(tmp_path) == usual | {"whole_pages": 3}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"whole_pages": -1},
+        {"whole_pages": "3"},
+        {"segment_pages": True},
+        {"weighs_evidence": 1},
+        [],
+    ],
+)
+def test_a_folder_that_says_what_makes_no_sense_is_refused(tmp_path: Path, said: Any) -> None:
+    (tmp_path / LONG_FILE).write_text(json.dumps(said))
+    with pytest.raises(ModelUnusable, match="mend or remove it"):
+        stated(tmp_path)
