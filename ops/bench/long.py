@@ -46,7 +46,8 @@ from glyph_worker.store.connection import connect
 PATIENCE_S = 6 * 3600.0
 FIRST_AGAIN, SELECT_FASTER, SELECT_FINDS, SELECT_PAGES = 1.5, 20.0, 0.95, 0.1
 NUM_LOOKUPS, QUICK_LOOKUPS = 45, 9
-WHOLE_BYTES, NUM_WHOLE = (1_500, 2_500, 3_500, 6_000, 12_000, 24_000), 12
+WHOLE_BYTES, NUM_WHOLE = (4_000, 6_000, 12_000, 24_000), 12
+"""Of more pages than the reader's folder says that it reads whole: below, both ways are one."""
 CACHE_BYTES = 4 << 30
 """Of the cache server: a page's features take a third of a megabyte."""
 
