@@ -52,10 +52,6 @@ class MemoryPlan:
     def kv_tokens(self) -> int:
         return self.kv // self.kv_bytes_per_token
 
-    @property
-    def beyond_weights(self) -> int:
-        return self.total - self.weights
-
     def __str__(self) -> str:
         parts = {
             f"weights in {8 if self.int8 else 16} bits": self.weights,

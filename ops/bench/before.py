@@ -86,7 +86,10 @@ def unpack(wanted: str, folder: Path) -> Path:
 
 def run(tree: Path, bench: str, *, quick: bool) -> dict[str, Any]:
     """The last line of a benchmark that was started in that tree."""
-    command = [sys.executable, "-m", f"bench.{bench}", *GUARDS[bench][0]]
+    # Before the benches were a package each was one script.
+    script = tree / "ops" / "bench" / bench
+    module = ["-m", f"bench.{bench}"] if script.with_suffix(".py").exists() else [str(script)]
+    command = [sys.executable, *module, *GUARDS[bench][0]]
     paths = os.pathsep.join(map(str, (tree, tree / "ops", tree / "tests")))
     done = subprocess.run(
         [*command, *(["--quick"] if quick else [])],

@@ -326,8 +326,14 @@ def test_no_log_and_no_message_holds_the_document_or_the_question(service: Any) 
     secret, question = "zebra-piano-77", "Who owns the harpsichord?"
     job = service.client.submit(f"{secret}\n" * 5, question, max_new_tokens=4)
     service.client.wait(job.id, timeout=PATIENCE_S)
+
+    # A worker writes it after the record that was waited for.
+    def ended() -> bool:
+        lines = service.logs().splitlines()
+        return any(job.id in line and "job.succeeded" in line for line in lines)
+
+    wait_until(ended, description="the job's end is logged")
     logs = service.logs()
-    assert "job.succeeded" in logs
     assert secret not in logs
     assert "harpsichord" not in logs
 

@@ -33,7 +33,7 @@ def test_a_living_worker_is_profiled_by_its_pid(endless_fleet: Any, tmp_path: Pa
     assert asked.returncode == 0, f"{asked.stderr}\n{fleet.logs()}"
     found = json.loads(asked.stdout.splitlines()[-1])
     assert Path(found["trace"]).parent == tmp_path / "data"
-    assert "worker.profiled" in fleet.logs()
+    wait_until(lambda: "worker.profiled" in fleet.logs(), description="it is logged")
     assert found["busy_ms"] > 0
     assert any(kernel["name"].startswith("aten::") for kernel in found["kernels"])
     before = written()
