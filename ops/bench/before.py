@@ -42,9 +42,10 @@ def main() -> int:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     figures: dict[str, dict[str, list[float]]] = {}
+    turns = 1 if options.quick else options.turns
     with tempfile.TemporaryDirectory() as place:
         trees = {"before": unpack(options.commit, Path(place)), "now": ROOT}
-        for turn in range(1 if options.quick else options.turns):
+        for turn in range(turns):
             for bench in options.benches:
                 # Whoever is second finds warm files: each side is as often as the other.
                 for side in sorted(trees, reverse=bool(turn % 2)):
@@ -53,22 +54,22 @@ def main() -> int:
                         kept = figures.setdefault(f"{bench}_{name}", {})
                         kept.setdefault(side, []).append(found["ratios"][name])
                         print(f"{side}: {bench} {name} {found['ratios'][name]:.3f}", flush=True)
-    turns = {
+    found_by_turn = {
         name: [new / old for new, old in zip(sides["now"], sides["before"], strict=True)]
         for name, sides in figures.items()
     }
-    ratios = {name: round(statistics.median(found), 3) for name, found in turns.items()}
+    ratios = {name: round(statistics.median(found), 3) for name, found in found_by_turn.items()}
     report = {
         "bench": "before",
         "commit": commit(),
         "device": device_name(),
-        "settings": {"before": options.commit, "turns": options.turns, "quick": options.quick},
+        "settings": {"before": options.commit, "turns": turns, "quick": options.quick},
         "ratios": ratios,
         "bars": {
             name: {"value": ratio, "target": BAR, "met": ratio >= BAR}
             for name, ratio in ratios.items()
         },
-        "spread": {name: sorted(found) for name, found in turns.items()},
+        "spread": {name: sorted(found) for name, found in found_by_turn.items()},
         "figures": figures,
     }
     publish(report, options.json)
